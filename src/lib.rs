@@ -1,0 +1,20 @@
+//! loupe inspects fine jewellery on camera frames: it finds what is wrong with a piece, measures it
+//! in millimetres against what was ordered, and says pass, fail or review with the reason.
+//!
+//! The data walks one way (`ARCHITECTURE.md` draws it):
+//! [`source`] -> [`piece`] + [`spec`] -> [`locate`] -> [`inspect`] -> [`judge`] -> [`report`],
+//! and [`pipeline`] reads like that sentence.
+
+pub mod cli;
+pub mod dataset;
+pub mod eval;
+pub mod inspect;
+pub mod judge;
+pub mod locate;
+pub mod model;
+pub mod piece;
+pub mod pipeline;
+pub mod report;
+pub mod source;
+pub mod spec;
+pub mod vision;

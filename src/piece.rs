@@ -1,0 +1,332 @@
+//! One piece as it comes from a station or an archive: its frames with scale and light, and the
+//! readings other instruments took of it (`piece.json`, schema `loupe.piece/1`).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The `schema` value of a piece manifest.
+pub const PIECE_SCHEMA: &str = "loupe.piece/1";
+
+/// A piece manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Piece {
+    /// Always `loupe.piece/1`.
+    pub schema: String,
+    /// Names the piece and the folder of its report.
+    pub piece_id: String,
+    /// Path of the spec beside the manifest, or a SKU looked up in the folder given with `--specs`.
+    pub spec: String,
+    /// The frames taken of the piece.
+    pub frames: Vec<Frame>,
+    /// What other instruments measured.
+    #[serde(default)]
+    pub readings: Vec<Reading>,
+    /// Keys of a station's own that the program does not read.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, serde_json::Value>,
+}
+
+/// One camera frame of a piece.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Frame {
+    /// Path of the picture, beside the manifest.
+    pub file: String,
+    /// Name of the spec's view that the frame shows.
+    pub view: String,
+    /// dome, ring, bars, coaxial, dark_field, backlight, diffuse, or a station's own name.
+    pub light: String,
+    /// Scale in um per pixel; a frame without one gives no claim in mm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub um_per_px: Option<f64>,
+    /// Standard uncertainty of the scale in um per pixel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub um_per_px_u: Option<f64>,
+    /// Place in the sequence of frames.
+    #[serde(default)]
+    pub seq: u32,
+    /// Name of the station's calibration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<String>,
+    /// Exposure in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure_us: Option<f64>,
+    /// Camera gain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<f64>,
+    /// Height of the focus in um.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub z_um: Option<f64>,
+    /// When it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured_at: Option<String>,
+    /// The camera's serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera_serial: Option<String>,
+    /// sha256 of the file, lower-case hex; a file with another hash is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Frames of one burst share this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<String>,
+    /// Keys of a station's own that the program does not read.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, serde_json::Value>,
+}
+
+/// A value another instrument measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reading {
+    /// Name of the characteristic, such as `piece.weight_g`.
+    pub characteristic: String,
+    /// The value, in the unit that the name carries.
+    pub value: f64,
+    /// Standard uncertainty in the same unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertainty: Option<f64>,
+    /// Which instrument.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instrument: Option<String>,
+    /// Keys of a station's own that the program does not read.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, serde_json::Value>,
+}
+
+/// What can be wrong with a piece manifest. Every message names the file and, where there is one, the key.
+#[derive(Debug, thiserror::Error)]
+pub enum PieceError {
+    /// The file could not be read.
+    #[error("{}: cannot read: {source}", path.display())]
+    Read {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The text is not the JSON of a piece.
+    #[error("{}: key `{key}`: {message}", path.display())]
+    Parse {
+        /// The manifest.
+        path: PathBuf,
+        /// The key at which reading stopped.
+        key: String,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+    /// A value makes no sense.
+    #[error("{}: key `{key}`: {message}", path.display())]
+    Value {
+        /// The manifest.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+const PIECE_KEYS: &[&str] = &["schema", "piece_id", "spec", "frames", "readings"];
+const FRAME_KEYS: &[&str] = &[
+    "file",
+    "view",
+    "light",
+    "um_per_px",
+    "um_per_px_u",
+    "seq",
+    "calibration",
+    "exposure_us",
+    "gain",
+    "z_um",
+    "captured_at",
+    "camera_serial",
+    "sha256",
+    "burst",
+];
+const READING_KEYS: &[&str] = &["characteristic", "value", "uncertainty", "instrument"];
+
+impl Piece {
+    /// Parses and checks the text of a manifest; `path` only names it in errors.
+    ///
+    /// # Errors
+    /// [`PieceError::Parse`] for JSON that is not a piece, [`PieceError::Value`] for a value that makes no
+    /// sense (a scale that is not positive, an id that is no file name, two frames of one file).
+    pub fn parse(text: &str, path: &Path) -> Result<Self, PieceError> {
+        let mut de = serde_json::Deserializer::from_str(text);
+        let piece: Piece = serde_path_to_error::deserialize(&mut de).map_err(|e| PieceError::Parse {
+            path: path.to_owned(),
+            key: e.path().to_string(),
+            message: e.inner().to_string(),
+        })?;
+        de.end().map_err(|e| PieceError::Parse { path: path.to_owned(), key: ".".into(), message: e.to_string() })?;
+        piece.check().map_err(|(key, message)| PieceError::Value { path: path.to_owned(), key, message })?;
+        Ok(piece)
+    }
+
+    /// Reads and checks `piece.json`.
+    ///
+    /// # Errors
+    /// As [`Piece::parse`], and [`PieceError::Read`] where the file cannot be read.
+    pub fn read(path: &Path) -> Result<Self, PieceError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| PieceError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        let bad = |key: &str, message: String| Err((key.to_owned(), message));
+        if self.schema != PIECE_SCHEMA {
+            return bad("schema", format!("is `{}`, expected `{PIECE_SCHEMA}`", self.schema));
+        }
+        if !is_file_name(&self.piece_id) {
+            return bad("piece_id", format!("`{}` cannot name a folder", self.piece_id));
+        }
+        if self.spec.is_empty() {
+            return bad("spec", "is empty".into());
+        }
+        if self.frames.is_empty() {
+            return bad("frames", "no frame".into());
+        }
+        likely_typo(&self.extra, PIECE_KEYS, "")?;
+        for (i, f) in self.frames.iter().enumerate() {
+            let at = |k: &str| format!("frames[{i}].{k}");
+            if f.file.is_empty() {
+                return bad(&at("file"), "is empty".into());
+            }
+            if let Some(j) = self.frames[..i].iter().position(|g| g.file == f.file) {
+                return bad(&at("file"), format!("`{}` is already frames[{j}]", f.file));
+            }
+            if let Some(s) = f.um_per_px {
+                if !(s.is_finite() && s > 0.0) {
+                    return bad(&at("um_per_px"), format!("{s} is no scale: it must be above 0"));
+                }
+            }
+            if let Some(u) = f.um_per_px_u {
+                if !(u.is_finite() && u >= 0.0) {
+                    return bad(&at("um_per_px_u"), format!("{u} is no uncertainty: it must be 0 or more"));
+                }
+                if f.um_per_px.is_some_and(|s| u >= s) {
+                    return bad(&at("um_per_px_u"), format!("{u} is as large as the scale itself"));
+                }
+            }
+            if let Some(h) = &f.sha256 {
+                if h.len() != 64 || !h.bytes().all(|b| b.is_ascii_hexdigit()) {
+                    return bad(&at("sha256"), format!("`{h}` is no sha256 (64 hex digits)"));
+                }
+            }
+            likely_typo(&f.extra, FRAME_KEYS, &format!("frames[{i}]."))?;
+        }
+        for (i, r) in self.readings.iter().enumerate() {
+            if !r.value.is_finite() {
+                return bad(&format!("readings[{i}].value"), format!("{} is no number", r.value));
+            }
+            if r.uncertainty.is_some_and(|u| !(u.is_finite() && u >= 0.0)) {
+                return bad(&format!("readings[{i}].uncertainty"), "must be 0 or more".into());
+            }
+            likely_typo(&r.extra, READING_KEYS, &format!("readings[{i}]."))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a string can be one component of a path on every file system.
+fn is_file_name(s: &str) -> bool {
+    !s.is_empty()
+        && s.len() <= 200
+        && s != "."
+        && s != ".."
+        && !s.chars().any(|c| c == '/' || c == '\\' || c.is_control() || c == '\0')
+}
+
+/// A station may add keys of its own, but a key one or two letters away from a known one is a typo that would
+/// silently drop a scale or an uncertainty.
+fn likely_typo(
+    extra: &BTreeMap<String, serde_json::Value>,
+    known: &[&str],
+    prefix: &str,
+) -> Result<(), (String, String)> {
+    for key in extra.keys() {
+        if let Some(near) = nearest(key, known) {
+            return Err((format!("{prefix}{key}"), format!("unknown key; did you mean `{near}`?")));
+        }
+    }
+    Ok(())
+}
+
+/// The known name at most two edits away from `key` (and nearer than half its length), if there is one.
+pub fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|k| (edit_distance(key, k), *k))
+        .filter(|(d, k)| *d <= 2 && *d * 2 < k.len())
+        .min()
+        .map(|(_, k)| k)
+}
+
+/// Levenshtein distance in characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let next = (diagonal + usize::from(ca != *cb)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = row[j + 1];
+            row[j + 1] = next;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(frame: &str) -> String {
+        format!(
+            r#"{{"schema":"loupe.piece/1","piece_id":"p","spec":"spec.toml","frames":[{{"file":"a.png","view":"top","light":"dome"{frame}}}]}}"#
+        )
+    }
+
+    #[test]
+    fn a_frame_without_a_scale_is_read() {
+        let p = Piece::parse(&text(""), Path::new("piece.json")).unwrap();
+        assert_eq!(p.frames[0].um_per_px, None);
+    }
+
+    #[test]
+    fn errors_name_file_and_key() {
+        for (frame, key) in [
+            (r#","um_per_px":0"#, "frames[0].um_per_px"),
+            (r#","um_per_px":-3.5"#, "frames[0].um_per_px"),
+            (r#","um_per_px":"twelve""#, "frames[0]"),
+            (r#","um_per_px":NaN"#, "frames[0]"),
+            (r#","um_per_pix":12"#, "frames[0].um_per_pix"),
+            (r#","um_per_px":12,"um_per_px_u":-1"#, "frames[0].um_per_px_u"),
+        ] {
+            let e = Piece::parse(&text(frame), Path::new("x/piece.json")).unwrap_err().to_string();
+            assert!(e.contains("x/piece.json") && e.contains(key), "{frame}: {e}");
+        }
+    }
+
+    #[test]
+    fn a_stations_own_keys_are_kept() {
+        let p = Piece::parse(&text(r#","lamp_hours":12"#), Path::new("piece.json")).unwrap();
+        assert!(p.frames[0].extra.contains_key("lamp_hours"));
+    }
+
+    #[test]
+    fn an_id_that_leaves_the_folder_is_refused() {
+        let t = text("").replace("\"p\"", "\"../p\"");
+        assert!(Piece::parse(&t, Path::new("piece.json")).is_err());
+    }
+
+    #[test]
+    fn edit_distance_of_known_words() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(nearest("um_per_pix", FRAME_KEYS), Some("um_per_px"));
+        assert_eq!(nearest("lamp_hours", FRAME_KEYS), None);
+    }
+}

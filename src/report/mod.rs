@@ -1,0 +1,328 @@
+//! What is said of a piece: the report (`report.json`, schema `loupe.report/1`), its pictures, and writing
+//! both whole or not at all.
+
+pub mod overlay;
+
+use std::io::Write;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The `schema` value of a report.
+pub const REPORT_SCHEMA: &str = "loupe.report/1";
+
+/// A report on one piece. The same frames, spec, models and program give the same report, byte for byte.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Always `loupe.report/1`.
+    pub schema: String,
+    /// The piece.
+    pub piece_id: String,
+    /// The article of its spec.
+    pub sku: String,
+    /// pass, fail or review.
+    pub verdict: Verdict,
+    /// Why, worst first, one line each.
+    pub reasons: Vec<String>,
+    /// Every characteristic that was measured, beside its limit.
+    pub measurements: Vec<Measurement>,
+    /// What was seen on the piece.
+    pub findings: Vec<Finding>,
+    /// Every nominal stone that was looked at.
+    pub stones: Vec<StoneRow>,
+    /// What the spec asks for and could not be assessed.
+    pub not_assessed: Vec<NotAssessed>,
+    /// The frames that were read.
+    pub frames: Vec<FrameRow>,
+    /// What made the report.
+    pub provenance: Provenance,
+}
+
+/// The verdict on a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every characteristic the spec limits was assessed and is inside its limit.
+    Pass,
+    /// A person decides: a value lies within its uncertainty of a limit, or something was not assessed.
+    Review,
+    /// A characteristic is outside its limit.
+    Fail,
+}
+
+impl Verdict {
+    /// The word in the report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Review => "review",
+            Verdict::Fail => "fail",
+        }
+    }
+}
+
+/// The status of one measurement or finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Inside the limit by more than the uncertainty, or no limit was set.
+    Pass,
+    /// Could not be assessed.
+    NotAssessed,
+    /// Within the uncertainty of the limit.
+    Review,
+    /// Outside the limit by more than the uncertainty.
+    Fail,
+}
+
+/// One characteristic of one feature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// Such as `pit.diameter_mm`.
+    pub characteristic: String,
+    /// Which pit, stone, ... of the view: `pit-1`, `S7`; the view's own characteristics carry its name.
+    pub feature: String,
+    /// The view.
+    pub view: String,
+    /// The value in the unit of the name.
+    pub value: f64,
+    /// Standard uncertainty (k = 1) in the same unit.
+    pub uncertainty: f64,
+    /// Lower limit of the spec.
+    pub lower: Option<f64>,
+    /// Upper limit of the spec.
+    pub upper: Option<f64>,
+    /// How the value stands to the limits.
+    pub status: Status,
+}
+
+/// Something seen on the piece.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// One of the contract's finding types.
+    #[serde(rename = "type")]
+    pub kind: FindingType,
+    /// The view.
+    pub view: String,
+    /// The frame.
+    pub file: String,
+    /// Names the finding's measurements.
+    pub feature: String,
+    /// Centre in piece coordinates; null where the frame has no scale.
+    pub x_mm: Option<f64>,
+    /// Centre in piece coordinates; null where the frame has no scale.
+    pub y_mm: Option<f64>,
+    /// Centre in the frame.
+    pub x_px: f64,
+    /// Centre in the frame.
+    pub y_px: f64,
+    /// Radius of the circle about it.
+    pub radius_px: f64,
+    /// How sure, 0 to 1.
+    pub confidence: f64,
+    /// Who saw it: `surface`, `outline`, `stones` (classic vision), `surface-model`.
+    pub found_by: Vec<String>,
+    /// The worst status of its measurements.
+    pub status: Status,
+    /// Its outline in the frame, `[x, y]` pixels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outline_px: Vec<[f64; 2]>,
+}
+
+/// The contract's finding types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum FindingType {
+    Porosity,
+    Pit,
+    Scratch,
+    Stain,
+    WornPlating,
+    IncompleteFill,
+    WrongFinish,
+    MissingStone,
+    OffsetStone,
+    TiltedStone,
+    ChippedStone,
+    LooseStone,
+    MissingProng,
+    HallmarkMismatch,
+    OutOfSize,
+    Anomaly,
+}
+
+impl FindingType {
+    /// Every type, in the contract's order.
+    pub const ALL: [FindingType; 16] = [
+        Self::Porosity,
+        Self::Pit,
+        Self::Scratch,
+        Self::Stain,
+        Self::WornPlating,
+        Self::IncompleteFill,
+        Self::WrongFinish,
+        Self::MissingStone,
+        Self::OffsetStone,
+        Self::TiltedStone,
+        Self::ChippedStone,
+        Self::LooseStone,
+        Self::MissingProng,
+        Self::HallmarkMismatch,
+        Self::OutOfSize,
+        Self::Anomaly,
+    ];
+
+    /// The word in the report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Porosity => "porosity",
+            Self::Pit => "pit",
+            Self::Scratch => "scratch",
+            Self::Stain => "stain",
+            Self::WornPlating => "worn_plating",
+            Self::IncompleteFill => "incomplete_fill",
+            Self::WrongFinish => "wrong_finish",
+            Self::MissingStone => "missing_stone",
+            Self::OffsetStone => "offset_stone",
+            Self::TiltedStone => "tilted_stone",
+            Self::ChippedStone => "chipped_stone",
+            Self::LooseStone => "loose_stone",
+            Self::MissingProng => "missing_prong",
+            Self::HallmarkMismatch => "hallmark_mismatch",
+            Self::OutOfSize => "out_of_size",
+            Self::Anomaly => "anomaly",
+        }
+    }
+
+    /// The type with this word.
+    pub fn parse(s: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.as_str() == s)
+    }
+}
+
+/// One nominal stone as seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoneRow {
+    /// Its id in the spec.
+    pub id: String,
+    /// The view.
+    pub view: String,
+    /// Centre in the frame.
+    pub x_px: f64,
+    /// Centre in the frame.
+    pub y_px: f64,
+    /// Centre in piece coordinates.
+    pub x_mm: f64,
+    /// Centre in piece coordinates.
+    pub y_mm: f64,
+    /// Diameter of the girdle; null where it was not measured.
+    #[serde(default)]
+    pub diameter_mm: Option<f64>,
+    /// Tilt; null where it was not measured.
+    #[serde(default)]
+    pub tilt_deg: Option<f64>,
+}
+
+/// Something the spec asks for that could not be assessed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotAssessed {
+    /// The characteristic.
+    pub characteristic: String,
+    /// The view, or null for the whole piece.
+    pub view: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// One frame that was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FrameRow {
+    /// Its name in the manifest.
+    pub file: String,
+    /// sha256 of the file; null where it could not be read.
+    pub sha256: Option<String>,
+    /// Where the piece lies; null where it was not found.
+    pub pose: Option<PoseRow>,
+    /// Why the frame could not be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Where a piece lies in a frame: piece coordinates turned by `rotation_deg` (counter-clockwise, y up), then
+/// shifted, with the frame's centre as origin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoseRow {
+    /// Rotation, counter-clockwise.
+    pub rotation_deg: f64,
+    /// Shift to the right.
+    pub dx_mm: f64,
+    /// Shift up.
+    pub dy_mm: f64,
+}
+
+/// What made a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Program and version.
+    pub program: String,
+    /// sha256 of the spec file.
+    pub spec_sha256: String,
+    /// The models that were run.
+    pub models: Vec<ModelRow>,
+    /// sha256 of the settings that change a report.
+    pub settings_sha256: String,
+}
+
+/// One model that was run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRow {
+    /// Its name.
+    pub name: String,
+    /// sha256 of its file.
+    pub sha256: String,
+}
+
+/// Writes a file whole or not at all: into a temporary file beside it, flushed, then renamed.
+///
+/// # Errors
+/// The error of the file system.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let dir = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(dir)?;
+    let mut tmp = tempfile::Builder::new().prefix(".loupe-").suffix(".part").tempfile_in(dir)?;
+    tmp.write_all(bytes)?;
+    tmp.as_file().sync_data()?;
+    // tempfile makes files for the owner alone; a report is for everyone the folder is for.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        tmp.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    tmp.persist(path).map_err(|e| e.error)?;
+    Ok(())
+}
+
+/// Rounds to a number of decimals, so that a report shows no digits that mean nothing. Gives 0 for -0.
+pub fn round_to(value: f64, decimals: i32) -> f64 {
+    let scale = 10f64.powi(decimals);
+    let r = (value * scale).round() / scale;
+    if r == 0.0 {
+        0.0
+    } else {
+        r
+    }
+}

@@ -1,0 +1,166 @@
+//! What was ordered: views with their outline, stones and prongs, and the limits (`spec.toml`,
+//! schema `loupe.spec/1`). Parsing lives in [`parse`] and names the line and key of every mistake.
+
+pub mod parse;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use parse::{SpecError, SpecMistake};
+
+/// The `schema` value of a spec.
+pub const SPEC_SCHEMA: &str = "loupe.spec/1";
+
+/// A spec. Lengths are millimetres in the view's piece coordinates: x right, y up, origin at the centre of
+/// the view's outline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Always `loupe.spec/1`.
+    pub schema: String,
+    /// Name of the article.
+    pub sku: String,
+    /// yellow_gold, rose_gold, white_gold, rhodium, silver, platinum, ...
+    pub metal: String,
+    /// polished, brushed, matte, florentine.
+    pub finish: String,
+    /// The views a station takes.
+    #[serde(default, rename = "view")]
+    pub views: Vec<View>,
+    /// The limits.
+    #[serde(default, rename = "limit")]
+    pub limits: Vec<Limit>,
+}
+
+/// One view of the piece.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct View {
+    /// Frames name it.
+    pub name: String,
+    /// The metal's outline; without one the whole frame is metal surface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outline: Option<Outline>,
+    /// The nominal stones.
+    #[serde(default, rename = "stone")]
+    pub stones: Vec<Stone>,
+    /// A CSV beside the spec with the columns id,x_mm,y_mm,diameter_mm,cut, added to `stones`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stones_csv: Option<String>,
+}
+
+/// The outline of the metal in a view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "shape", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Outline {
+    /// A circle.
+    Disc {
+        /// Its radius.
+        radius_mm: f64,
+    },
+    /// An ellipse with its axes along x and y.
+    Ellipse {
+        /// Half axis along x.
+        rx_mm: f64,
+        /// Half axis along y.
+        ry_mm: f64,
+    },
+    /// A rectangle with rounded corners.
+    RoundedRect {
+        /// Width along x.
+        width_mm: f64,
+        /// Height along y.
+        height_mm: f64,
+        /// Radius of the corners.
+        corner_mm: f64,
+    },
+    /// A shank that runs out of the frame left and right, curved about an axis parallel to y: seen from above
+    /// its edges are the lines y = +-half_width.
+    Band {
+        /// Half the width along y.
+        half_width_mm: f64,
+        /// Radius of the curvature.
+        radius_mm: f64,
+    },
+    /// A closed polygon.
+    Polygon {
+        /// Its corners `[x, y]`, in order.
+        points_mm: Vec<[f64; 2]>,
+    },
+}
+
+/// A nominal stone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stone {
+    /// Its name within the view.
+    pub id: String,
+    /// Centre of the girdle.
+    pub x_mm: f64,
+    /// Centre of the girdle.
+    pub y_mm: f64,
+    /// Diameter of the girdle.
+    pub diameter_mm: f64,
+    /// round, princess, oval, emerald, pear, marquise, baguette, ...
+    #[serde(default = "round_cut")]
+    pub cut: String,
+    /// The prongs that hold it.
+    #[serde(default)]
+    pub prongs: Vec<Prong>,
+}
+
+fn round_cut() -> String {
+    "round".into()
+}
+
+/// A nominal prong tip.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Prong {
+    /// Centre.
+    pub x_mm: f64,
+    /// Centre.
+    pub y_mm: f64,
+    /// Radius of the tip.
+    pub radius_mm: f64,
+}
+
+/// A limit on one characteristic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Which characteristic, such as `pit.diameter_mm`.
+    pub characteristic: String,
+    /// Smallest allowed value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower: Option<f64>,
+    /// Largest allowed value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upper: Option<f64>,
+    /// The ordered value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nominal: Option<f64>,
+    /// Only this view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
+    /// Only this zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// A word for reports, such as `minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+}
+
+impl Spec {
+    /// The view with this name.
+    pub fn view(&self, name: &str) -> Option<&View> {
+        self.views.iter().find(|v| v.name == name)
+    }
+
+    /// The limit that applies to a characteristic in a view: one for the view before one for all.
+    pub fn limit(&self, characteristic: &str, view: &str) -> Option<&Limit> {
+        let mut of = self.limits.iter().filter(|l| l.characteristic == characteristic);
+        let of_view = of.clone().find(|l| l.view.as_deref() == Some(view));
+        of_view.or_else(|| of.find(|l| l.view.is_none()))
+    }
+}

@@ -1,0 +1,86 @@
+//! Decoding pictures, with a limit on their size and errors that name the file.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use super::Image;
+
+/// Largest side of a picture in pixels. Inspection keeps about 60 bytes a pixel in memory.
+pub const MAX_SIDE_PX: u32 = 20_000;
+/// Largest picture in pixels.
+pub const MAX_PIXELS: u64 = 120_000_000;
+/// Smallest side: below it no feature can be measured.
+pub const MIN_SIDE_PX: u32 = 16;
+
+/// Why a picture could not be read. Every message names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The file could not be read.
+    #[error("{}: cannot read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The bytes are no picture, or a damaged one.
+    #[error("{}: not a readable picture: {message}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        message: String,
+    },
+    /// Too large or too small.
+    #[error("{}: {width} x {height} pixels: {message}", path.display())]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// Which bound it breaks.
+        message: String,
+    },
+}
+
+/// Reads a picture file: its bytes (for the hash in the report) and its pixels.
+///
+/// # Errors
+/// [`DecodeError`], which names the file.
+pub fn read_image(path: &Path) -> Result<(Vec<u8>, Image), DecodeError> {
+    let bytes = std::fs::read(path).map_err(|source| DecodeError::Read { path: path.to_owned(), source })?;
+    let image = decode(&bytes, path)?;
+    Ok((bytes, image))
+}
+
+/// Decodes a PNG, JPEG, TIFF or BMP to 8-bit RGB (16-bit files are scaled, an alpha channel is dropped).
+/// `path` only names it in errors.
+///
+/// # Errors
+/// [`DecodeError::Damaged`] or [`DecodeError::Size`].
+pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, DecodeError> {
+    let damaged = |message: String| DecodeError::Damaged { path: path.to_owned(), message };
+    if bytes.is_empty() {
+        return Err(damaged("the file is empty".into()));
+    }
+    let reader =
+        || image::ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| damaged(e.to_string()));
+    // The header first: a picture of 30,000 x 30,000 must not be decoded to learn that it is too large.
+    let (width, height) = reader()?.into_dimensions().map_err(|e| damaged(e.to_string()))?;
+    let size = |message: String| DecodeError::Size { path: path.to_owned(), width, height, message };
+    if width > MAX_SIDE_PX || height > MAX_SIDE_PX {
+        return Err(size(format!("no side may be longer than {MAX_SIDE_PX}")));
+    }
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(size(format!("at most {} megapixels can be inspected", MAX_PIXELS / 1_000_000)));
+    }
+    if width < MIN_SIDE_PX || height < MIN_SIDE_PX {
+        return Err(size(format!("no side may be shorter than {MIN_SIDE_PX}")));
+    }
+    let picture = reader()?.decode().map_err(|e| damaged(e.to_string()))?;
+    let grey = !picture.color().has_color();
+    let rgb = picture.into_rgb8();
+    Ok(Image { width: width as usize, height: height as usize, data: rgb.into_raw(), grey })
+}

@@ -1,0 +1,147 @@
+//! Pixel work. Planes and masks are plain vectors; OpenCV does the heavy lifting inside and no OpenCV type
+//! leaves this module. Pixel coordinates: x right, y down, the centre of the first pixel at (0, 0).
+
+pub mod decode;
+pub mod ops;
+
+pub use decode::{decode, read_image, DecodeError};
+
+/// An 8-bit RGB picture, row by row, three bytes a pixel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// `3 * width * height` bytes.
+    pub data: Vec<u8>,
+    /// Whether the three channels are the same everywhere (the file was grey).
+    pub grey: bool,
+}
+
+/// One channel of 32-bit floats, row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plane {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// `width * height` values.
+    pub data: Vec<f32>,
+}
+
+/// A region: 255 inside, 0 outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mask {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// `width * height` bytes.
+    pub data: Vec<u8>,
+}
+
+/// An axis-parallel box of pixels: columns `x..x + width`, rows `y..y + height`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rect {
+    /// First column.
+    pub x: usize,
+    /// First row.
+    pub y: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// Why a pixel operation failed: OpenCV refused it.
+#[derive(Debug, thiserror::Error)]
+#[error("OpenCV: {0}")]
+pub struct VisionError(pub String);
+
+impl From<opencv::Error> for VisionError {
+    fn from(e: opencv::Error) -> Self {
+        VisionError(e.message)
+    }
+}
+
+impl Plane {
+    /// A plane of one value.
+    pub fn filled(width: usize, height: usize, value: f32) -> Self {
+        Plane { width, height, data: vec![value; width * height] }
+    }
+
+    /// The value at a pixel.
+    #[inline]
+    pub fn at(&self, x: usize, y: usize) -> f32 {
+        self.data[y * self.width + x]
+    }
+
+    /// The bilinear value at a point, clamped to the picture.
+    #[inline]
+    pub fn sample(&self, x: f64, y: f64) -> f32 {
+        let x = x.clamp(0.0, (self.width - 1) as f64);
+        let y = y.clamp(0.0, (self.height - 1) as f64);
+        let (x0, y0) = (x as usize, y as usize);
+        let (x1, y1) = ((x0 + 1).min(self.width - 1), (y0 + 1).min(self.height - 1));
+        let (fx, fy) = ((x - x0 as f64) as f32, (y - y0 as f64) as f32);
+        let top = self.at(x0, y0) * (1.0 - fx) + self.at(x1, y0) * fx;
+        let low = self.at(x0, y1) * (1.0 - fx) + self.at(x1, y1) * fx;
+        top * (1.0 - fy) + low * fy
+    }
+}
+
+impl Mask {
+    /// An empty mask.
+    pub fn empty(width: usize, height: usize) -> Self {
+        Mask { width, height, data: vec![0; width * height] }
+    }
+
+    /// A full mask.
+    pub fn full(width: usize, height: usize) -> Self {
+        Mask { width, height, data: vec![255; width * height] }
+    }
+
+    /// Whether a pixel is inside.
+    #[inline]
+    pub fn at(&self, x: usize, y: usize) -> bool {
+        self.data[y * self.width + x] != 0
+    }
+
+    /// Pixels inside.
+    pub fn count(&self) -> usize {
+        self.data.iter().filter(|v| **v != 0).count()
+    }
+
+    /// The smallest box around the region, or none where it is empty.
+    pub fn bounds(&self) -> Option<Rect> {
+        let (mut x0, mut x1, mut y0, mut y1) = (usize::MAX, 0, usize::MAX, 0);
+        for (y, row) in self.data.chunks_exact(self.width).enumerate() {
+            let Some(first) = row.iter().position(|v| *v != 0) else { continue };
+            let last = row.iter().rposition(|v| *v != 0).unwrap_or(first);
+            x0 = x0.min(first);
+            x1 = x1.max(last);
+            y0 = y0.min(y);
+            y1 = y;
+        }
+        (x0 != usize::MAX).then(|| Rect { x: x0, y: y0, width: x1 - x0 + 1, height: y1 - y0 + 1 })
+    }
+}
+
+impl Image {
+    /// One channel (0 red, 1 green, 2 blue) as floats of 0 to 255.
+    pub fn channel(&self, c: usize) -> Plane {
+        let data = self.data.chunks_exact(3).map(|p| f32::from(p[c])).collect();
+        Plane { width: self.width, height: self.height, data }
+    }
+
+    /// The mean of the three channels, 0 to 255. Not luma: on gold the blue channel is as good a witness as green.
+    pub fn mean(&self) -> Plane {
+        let data = self
+            .data
+            .chunks_exact(3)
+            .map(|p| (u32::from(p[0]) + u32::from(p[1]) + u32::from(p[2])) as f32 / 3.0)
+            .collect();
+        Plane { width: self.width, height: self.height, data }
+    }
+}

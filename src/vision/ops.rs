@@ -1,0 +1,1 @@
+//! Filters and shapes through OpenCV.
