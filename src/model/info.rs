@@ -1,0 +1,228 @@
+//! A model's metadata.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::ModelError;
+
+/// The `loupe.schema` value of a model.
+pub const MODEL_SCHEMA: &str = "loupe.model/1";
+
+/// What a model says of itself (the `loupe.*` metadata of its file).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelInfo {
+    /// Its name, as in a report's provenance.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its classes; the first is `good`.
+    pub classes: Vec<String>,
+    /// The scale it was trained at, in um per pixel.
+    pub um_per_px: f64,
+    /// The finest scale it may be used at, in um per pixel.
+    pub um_per_px_min: f64,
+    /// The coarsest scale it may be used at, in um per pixel.
+    pub um_per_px_max: f64,
+    /// Side of the largest tile in pixels, a multiple of 32.
+    pub tile: usize,
+    /// Least overlap of neighbouring tiles in pixels.
+    pub overlap: usize,
+    /// Pixels per output cell along each side.
+    pub output_stride: usize,
+    /// Probability from which a class counts as seen; `defect` is for the sum of all classes but `good`.
+    pub thresholds: BTreeMap<String, f32>,
+    /// The data it was trained on.
+    pub trained_on: String,
+    /// The seed of the training.
+    pub seed: String,
+    /// Its licence.
+    pub licence: String,
+    /// sha256 of its file, lower-case hex.
+    pub sha256: String,
+}
+
+impl ModelInfo {
+    /// The threshold on the probability of any defect.
+    pub fn defect_threshold(&self) -> f32 {
+        self.thresholds.get("defect").copied().unwrap_or(0.5)
+    }
+
+    /// The threshold of a class; the one of any defect where the model names none for it.
+    pub fn threshold(&self, class: &str) -> f32 {
+        self.thresholds.get(class).copied().unwrap_or_else(|| self.defect_threshold())
+    }
+
+    /// Whether the model may be used on a frame of this scale in um per pixel.
+    pub fn suits(&self, um_per_px: f64) -> bool {
+        (self.um_per_px_min..=self.um_per_px_max).contains(&um_per_px)
+    }
+
+    /// Reads and checks the metadata; `get` looks a key up, `path` only names the file in errors.
+    pub(super) fn parse(
+        get: &dyn Fn(&str) -> Option<String>,
+        sha256: String,
+        path: &Path,
+    ) -> Result<Self, ModelError> {
+        let r = Reader { get, path };
+        let schema = r.text("loupe.schema")?;
+        if schema != MODEL_SCHEMA {
+            return r.bad("loupe.schema", format!("is `{schema}`, expected `{MODEL_SCHEMA}`"));
+        }
+        let classes: Vec<String> = r.json("loupe.classes")?;
+        if classes.len() < 2 || classes[0] != "good" {
+            return r.bad("loupe.classes", format!("{classes:?} must begin with `good` and name a defect"));
+        }
+        let scale = |key: &str| -> Result<f64, ModelError> {
+            let v: f64 = r.number(key)?;
+            if v.is_finite() && v > 0.0 {
+                Ok(v)
+            } else {
+                r.bad(key, format!("{v} is no scale: it must be above 0"))
+            }
+        };
+        let (um_per_px_min, um_per_px, um_per_px_max) =
+            (scale("loupe.um_per_px_min")?, scale("loupe.um_per_px")?, scale("loupe.um_per_px_max")?);
+        if !(um_per_px_min <= um_per_px && um_per_px <= um_per_px_max) {
+            return r.bad(
+                "loupe.um_per_px",
+                format!("{um_per_px} is not between its least {um_per_px_min} and its largest {um_per_px_max}"),
+            );
+        }
+        let output_stride: usize = r.number("loupe.output_stride")?;
+        // 32 is the multiple every side is padded to, so a stride must divide it.
+        if output_stride == 0 || 32 % output_stride != 0 {
+            return r.bad("loupe.output_stride", format!("{output_stride} must be 1, 2, 4, 8, 16 or 32"));
+        }
+        let tile: usize = r.number("loupe.tile")?;
+        if !(64..=2048).contains(&tile) || tile % 32 != 0 {
+            return r.bad("loupe.tile", format!("{tile} must be a multiple of 32 from 64 to 2048"));
+        }
+        let overlap: usize = r.number("loupe.overlap")?;
+        if overlap > tile / 2 || overlap % (2 * output_stride) != 0 {
+            return r.bad(
+                "loupe.overlap",
+                format!("{overlap} must be at most half the tile and a multiple of {}", 2 * output_stride),
+            );
+        }
+        let thresholds: BTreeMap<String, f32> = r.json("loupe.thresholds")?;
+        if !thresholds.contains_key("defect") {
+            return r.bad("loupe.thresholds", "names no `defect`".into());
+        }
+        if let Some((k, v)) = thresholds.iter().find(|(_, v)| !(0.0..=1.0).contains(*v)) {
+            return r.bad("loupe.thresholds", format!("`{k}` is {v}, expected 0 to 1"));
+        }
+        Ok(ModelInfo {
+            name: r.text("loupe.name")?,
+            version: r.text("loupe.version")?,
+            classes,
+            um_per_px,
+            um_per_px_min,
+            um_per_px_max,
+            tile,
+            overlap,
+            output_stride,
+            thresholds,
+            trained_on: r.text("loupe.trained_on")?,
+            seed: r.text("loupe.seed")?,
+            licence: r.text("loupe.licence")?,
+            sha256,
+        })
+    }
+}
+
+struct Reader<'a> {
+    get: &'a dyn Fn(&str) -> Option<String>,
+    path: &'a Path,
+}
+
+impl Reader<'_> {
+    fn bad<T>(&self, key: &str, message: String) -> Result<T, ModelError> {
+        Err(ModelError::Metadata { path: self.path.to_owned(), key: key.into(), message })
+    }
+
+    fn text(&self, key: &str) -> Result<String, ModelError> {
+        match (self.get)(key) {
+            Some(v) if !v.trim().is_empty() => Ok(v),
+            Some(_) => self.bad(key, "is empty".into()),
+            None => self.bad(key, "is missing; this is no model of loupe's".into()),
+        }
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T, ModelError> {
+        let text = self.text(key)?;
+        text.trim().parse().or_else(|_| self.bad(key, format!("`{text}` is not the number expected")))
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T, ModelError> {
+        let text = self.text(key)?;
+        serde_json::from_str(&text).or_else(|e| self.bad(key, format!("`{text}`: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> BTreeMap<&'static str, &'static str> {
+        BTreeMap::from([
+            ("loupe.schema", MODEL_SCHEMA),
+            ("loupe.name", "surface"),
+            ("loupe.version", "1.0.0"),
+            ("loupe.classes", r#"["good","pore_pit"]"#),
+            ("loupe.um_per_px", "12.0"),
+            ("loupe.um_per_px_min", "5"),
+            ("loupe.um_per_px_max", "25"),
+            ("loupe.tile", "256"),
+            ("loupe.overlap", "32"),
+            ("loupe.output_stride", "2"),
+            ("loupe.thresholds", r#"{"defect":0.5,"pore_pit":0.25}"#),
+            ("loupe.trained_on", "nothing"),
+            ("loupe.seed", "1"),
+            ("loupe.licence", "Apache-2.0"),
+        ])
+    }
+
+    fn parse(map: &BTreeMap<&str, &str>) -> Result<ModelInfo, ModelError> {
+        ModelInfo::parse(&|k| map.get(k).map(|v| (*v).to_owned()), "00".into(), Path::new("m.onnx"))
+    }
+
+    #[test]
+    fn metadata_is_read() {
+        let i = parse(&good()).unwrap();
+        assert_eq!((i.tile, i.overlap, i.output_stride), (256, 32, 2));
+        assert_eq!(i.threshold("pore_pit"), 0.25);
+        assert_eq!(i.threshold("crack_scratch"), 0.5);
+        assert!(i.suits(12.0) && !i.suits(4.9) && !i.suits(26.0));
+    }
+
+    #[test]
+    fn every_mistake_names_file_and_key() {
+        for key in good().keys() {
+            let mut m = good();
+            m.remove(key);
+            let e = parse(&m).unwrap_err().to_string();
+            assert!(e.contains("m.onnx") && e.contains(key), "{e}");
+        }
+        for (key, value) in [
+            ("loupe.schema", "loupe.model/2"),
+            ("loupe.classes", r#"["pore_pit","good"]"#),
+            ("loupe.classes", "good"),
+            ("loupe.um_per_px", "NaN"),
+            ("loupe.um_per_px", "40"),
+            ("loupe.um_per_px_min", "-5"),
+            ("loupe.tile", "250"),
+            ("loupe.tile", "0"),
+            ("loupe.overlap", "33"),
+            ("loupe.overlap", "200"),
+            ("loupe.output_stride", "3"),
+            ("loupe.output_stride", "0"),
+            ("loupe.thresholds", "{}"),
+            ("loupe.thresholds", r#"{"defect":1.5}"#),
+        ] {
+            let mut m = good();
+            m.insert(key, value);
+            let e = parse(&m).unwrap_err().to_string();
+            assert!(e.contains("m.onnx") && e.contains(key), "{key} = {value}: {e}");
+        }
+    }
+}
