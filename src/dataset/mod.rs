@@ -205,6 +205,8 @@ pub struct TruthDefect {
     pub file: Option<String>,
     /// The stone, where it is a stone's.
     pub stone: Option<String>,
+    /// Whether the set says where it is; a wrong finish or size has no place.
+    pub placed: bool,
     /// Centre in the frame.
     pub x_px: f64,
     /// Centre in the frame.
@@ -233,6 +235,7 @@ impl TruthDefect {
         TruthDefect {
             kind: finding_type(class),
             class: class.to_owned(),
+            placed: true,
             x_px: x,
             y_px: y,
             radius_px: radius,

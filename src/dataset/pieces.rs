@@ -86,12 +86,9 @@ struct PoseTruth {
 struct DefectRow {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default)]
-    x_px: f64,
-    #[serde(default)]
-    y_px: f64,
-    #[serde(default)]
-    radius_px: f64,
+    x_px: Option<f64>,
+    y_px: Option<f64>,
+    radius_px: Option<f64>,
     file: Option<String>,
     stone: Option<String>,
     #[serde(flatten)]
@@ -123,9 +120,10 @@ fn read_truth(path: &Path) -> Result<Truth, String> {
             class: row.kind,
             file: row.file,
             stone: row.stone,
-            x_px: row.x_px,
-            y_px: row.y_px,
-            radius_px: row.radius_px,
+            placed: row.x_px.is_some() && row.y_px.is_some(),
+            x_px: row.x_px.unwrap_or(0.0),
+            y_px: row.y_px.unwrap_or(0.0),
+            radius_px: row.radius_px.unwrap_or(0.0),
             sizes,
             ..TruthDefect::default()
         });
