@@ -124,3 +124,38 @@ pub fn locate(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<Loca
         background: Some(background),
     })
 }
+
+/// How far stones and prongs may sit from their nominal places on a good piece, in mm, where the spec does not limit it:
+/// half the tolerance of calibrated melee (0.1 mm, `domain-facts`).
+pub const SETTING_TOLERANCE_MM: f64 = 0.05;
+
+/// Metal that nothing nominal covers: the outline's inside less its rim, the stones and the prongs. The margins follow
+/// from the pose's uncertainty (k = 2), the setting's tolerance and two pixels of blur.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn bare_metal(view: &View, located: &Located, width: usize, height: usize) -> Result<Mask, VisionError> {
+    if view.outline.is_none() && view.stones.is_empty() {
+        return Ok(located.metal.clone());
+    }
+    let pose = &located.pose;
+    let blur_px = 2.0;
+    let mut mask = if view.outline.is_some() {
+        let reach = view.outline.as_ref().map_or(0.0, outline::reach);
+        let rim_px = pose.px(2.0 * located.shift_u_mm.hypot(located.rotation_u * reach)) + blur_px + 1.0;
+        ops::erode(&located.metal, rim_px)?
+    } else {
+        Mask::full(width, height)
+    };
+    for s in &view.stones {
+        let place = if located.has_direction { located.place_u2_mm(s.x_mm.hypot(s.y_mm)) } else { 0.0 };
+        let margin = place + SETTING_TOLERANCE_MM;
+        let p = pose.to_px(s.x_mm, s.y_mm);
+        ops::fill_circle(&mut mask, p[0], p[1], pose.px(s.diameter_mm / 2.0 + margin) + blur_px, 0);
+        for q in &s.prongs {
+            let p = pose.to_px(q.x_mm, q.y_mm);
+            ops::fill_circle(&mut mask, p[0], p[1], pose.px(1.1 * q.radius_mm + margin) + blur_px, 0);
+        }
+    }
+    Ok(mask)
+}
