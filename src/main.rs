@@ -1,2 +1,5 @@
 //! The `loupe` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    loupe::cli::main()
+}

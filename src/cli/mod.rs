@@ -1,1 +1,68 @@
-//! cli
+//! The command line: one file per subcommand, each with `pub struct Args` (a [`clap::Args`]) and
+//! `pub fn run(args: &Args) -> u8`, which prints its own errors to stderr and returns the exit code.
+
+pub mod bench;
+pub mod doctor;
+pub mod eval;
+pub mod inspect;
+pub mod schema;
+pub mod spec;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Every piece passed, or the command did what was asked.
+pub const EXIT_OK: u8 = 0;
+/// Some piece did not pass, or a check found mistakes.
+pub const EXIT_NOT_PASSED: u8 = 1;
+/// Something could not be read or run.
+pub const EXIT_ERROR: u8 = 2;
+
+/// Inspects fine jewellery on camera frames.
+#[derive(Debug, Parser)]
+#[command(name = "loupe", version, about, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 every piece passed, 1 some did not, 2 something could not be read or run.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Inspect pieces, folders of pieces, manifests (*.jsonl) or bare pictures
+    Inspect(inspect::Args),
+    /// Check specs
+    Spec(spec::Args),
+    /// Print the JSON Schema of a kind of file
+    Schema(schema::Args),
+    /// Say what the program found of what it needs
+    Doctor(doctor::Args),
+    /// Measure the inspection against labelled pieces
+    Eval(eval::Args),
+    /// Time the steps of an inspection
+    Bench(bench::Args),
+}
+
+/// Parses the command line, runs the subcommand and gives its exit code.
+pub fn main() -> ExitCode {
+    // A reader that closes early (`loupe ... | head`) must end the program quietly, not with a panic.
+    #[cfg(unix)]
+    // SAFETY: called once, before any thread exists; restoring the default disposition has no other effect.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LOUPE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    ExitCode::from(match &Cli::parse().command {
+        Command::Inspect(args) => inspect::run(args),
+        Command::Spec(args) => spec::run(args),
+        Command::Schema(args) => schema::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Bench(args) => bench::run(args),
+    })
+}
