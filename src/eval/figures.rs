@@ -116,7 +116,8 @@ fn per(count: u64, of: u64) -> Option<f64> {
 }
 
 fn types(outcomes: &[Outcome], good: u64) -> BTreeMap<String, TypeRow> {
-    let mut words: BTreeSet<String> = outcomes.iter().flat_map(|o| o.defects.iter().map(|d| d.word.clone())).collect();
+    let mut words: BTreeSet<String> =
+        outcomes.iter().flat_map(|o| o.defects.iter().map(|d| d.word.clone())).collect();
     words.extend(outcomes.iter().flat_map(|o| o.findings.iter().map(|f| f.finding.kind.as_str().to_owned())));
     // Where a mask alone says where a defect is, no single finding can be called false on a defective picture.
     let placed = outcomes.iter().any(|o| !o.defects.is_empty());

@@ -44,8 +44,7 @@ impl Patch {
         }
         let mut patch = Self::boxed(b, width, height);
         for polygon in polygons {
-            let moved: Vec<_> =
-                polygon.iter().map(|p| [p[0] - patch.x as f64, p[1] - patch.y as f64]).collect();
+            let moved: Vec<_> = polygon.iter().map(|p| [p[0] - patch.x as f64, p[1] - patch.y as f64]).collect();
             fill_polygon(&mut patch.mask, &moved);
         }
         patch

@@ -156,14 +156,19 @@ pub(super) fn run(
     };
     let (mut pixels, mut score) = (None, None);
     if bare {
-        let view = seen.views.first().ok_or_else(|| format!("{}: the picture was not inspected", job.origin.display()))?;
+        let view =
+            seen.views.first().ok_or_else(|| format!("{}: the picture was not inspected", job.origin.display()))?;
         let (w, h) = (view.image.width, view.image.height);
         if threshold.is_some() && view.defect_prob.is_none() {
             return Err(format!("{}: the model gave no map: {}", job.origin.display(), report.reasons.join("; ")));
         }
         score = Some(match &view.defect_prob {
             Some(p) => f64::from(max_of_mean3(p)),
-            None => findings.iter().filter(|f| is_surface(f.finding.kind)).map(|f| f.finding.confidence).fold(0.0, f64::max),
+            None => findings
+                .iter()
+                .filter(|f| is_surface(f.finding.kind))
+                .map(|f| f.finding.confidence)
+                .fold(0.0, f64::max),
         });
         if let Some(source) = &truth.mask {
             let mask = source.load(w, h)?;

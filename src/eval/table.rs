@@ -54,7 +54,11 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
     let part = s.split.map_or("all", crate::dataset::Split::as_str);
     let protocol = s.protocol.map(|p| format!(", protocol {}", p.as_str())).unwrap_or_default();
     writeln!(out, "{} ({}, split {part}{protocol})", s.name, s.kind.as_str())?;
-    writeln!(out, "{} samples: {} defective, {} good, {} undecided; {} not read", s.samples, s.defective, s.good, s.undecided, s.errors)?;
+    writeln!(
+        out,
+        "{} samples: {} defective, {} good, {} undecided; {} not read",
+        s.samples, s.defective, s.good, s.undecided, s.errors
+    )?;
     let models: Vec<&str> = r.models.iter().map(|m| m.name.as_str()).collect();
     match r.threshold {
         Some(t) => writeln!(out, "model {}, threshold {t}", models.join(", "))?,
@@ -73,7 +77,12 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
             writeln!(
                 out,
                 "{class:<wide$}  {:>7}  {:>9}  {:>5}  {:>6}  {:>5}  {:>8}",
-                c.samples, c.defective, c.pass, c.review, c.fail, number(c.mean_iou)
+                c.samples,
+                c.defective,
+                c.pass,
+                c.review,
+                c.fail,
+                number(c.mean_iou)
             )?;
         }
     }
