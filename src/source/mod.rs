@@ -72,6 +72,7 @@ pub struct Entry {
     pub name: String,
     /// The manifest (with `:line` for a line of JSON Lines) or the picture.
     pub origin: PathBuf,
+    owns_name: bool,
     what: What,
     library: Arc<Library>,
 }
@@ -164,6 +165,7 @@ pub fn resolve(paths: &[PathBuf], options: &Options) -> Vec<Entry> {
         match taken.get(&id) {
             Some(by) => entry.what = What::Taken { by: by.clone(), id },
             None => {
+                entry.owns_name = true;
                 taken.insert(id, entry.origin.clone());
             }
         }
@@ -172,6 +174,11 @@ pub fn resolve(paths: &[PathBuf], options: &Options) -> Vec<Entry> {
 }
 
 impl Entry {
+    /// Whether the piece's id could be read and is its own in this run: the folder of that name is its own too.
+    pub fn owns_name(&self) -> bool {
+        self.owns_name
+    }
+
     /// The id, where the manifest can be read.
     fn peek(&self) -> Option<String> {
         match &self.what {
@@ -191,7 +198,7 @@ struct Run {
 
 impl Run {
     fn push(&mut self, name: String, origin: PathBuf, what: What) {
-        self.entries.push(Entry { name, origin, what, library: self.library.clone() });
+        self.entries.push(Entry { name, origin, owns_name: false, what, library: self.library.clone() });
     }
 
     fn fail(&mut self, path: &Path, message: impl Into<String>) {
