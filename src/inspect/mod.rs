@@ -1,1 +1,119 @@
-//! inspect
+//! One file per question. Each inspector looks at one located frame and answers with features measured in mm and their
+//! uncertainty; it knows nothing of limits and verdicts. A new question is one new file and one line in [`table`].
+
+pub mod contour;
+pub mod learned;
+pub mod stones;
+pub mod surface;
+
+use crate::locate::Located;
+use crate::model::ClassMap;
+use crate::piece::Frame;
+use crate::report::{FindingType, StoneRow};
+use crate::spec::{Spec, View};
+use crate::vision::{Image, Mask, VisionError};
+
+/// Everything an inspector may look at: one frame of a piece, located.
+#[derive(Debug)]
+pub struct Scene<'a> {
+    /// What was ordered.
+    pub spec: &'a Spec,
+    /// The view the frame shows.
+    pub view: &'a View,
+    /// The frame's metadata.
+    pub frame: &'a Frame,
+    /// The frame's pixels.
+    pub image: &'a Image,
+    /// Where the piece lies.
+    pub located: &'a Located,
+    /// Metal that nothing nominal covers: stones and prongs are cut out with their margin, and the rim.
+    pub bare_metal: &'a Mask,
+    /// The surface model's answer, where it was run.
+    pub classes: Option<&'a ClassMap>,
+}
+
+impl Scene<'_> {
+    /// Scale in mm per pixel; none where the frame says none.
+    pub fn mm_per_px(&self) -> Option<f64> {
+        self.frame.um_per_px.map(|s| s / 1000.0)
+    }
+
+    /// Relative standard uncertainty of the scale.
+    pub fn scale_u(&self) -> f64 {
+        match (self.frame.um_per_px, self.frame.um_per_px_u) {
+            (Some(s), Some(u)) => u / s,
+            _ => 0.0,
+        }
+    }
+
+    /// A place of the frame in piece coordinates.
+    pub fn mm(&self, x_px: f64, y_px: f64) -> Option<[f64; 2]> {
+        self.frame.um_per_px.map(|_| self.located.pose.to_mm(x_px, y_px))
+    }
+}
+
+/// A measured value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Value {
+    /// The characteristic.
+    pub characteristic: &'static str,
+    /// In the unit of the characteristic's name.
+    pub value: f64,
+    /// Standard uncertainty, same unit.
+    pub uncertainty: f64,
+}
+
+/// Something seen or looked at on a frame. A feature with a `kind` becomes a finding where it breaks a limit, or where
+/// it was seen at all (pits, scratches, ...); one without only carries measurements.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feature {
+    /// What it is, where it is a defect.
+    pub kind: Option<FindingType>,
+    /// Name within the view: `pit-1`, `S7`, or the view's own name.
+    pub name: String,
+    /// Centre in the frame.
+    pub x_px: f64,
+    /// Centre in the frame.
+    pub y_px: f64,
+    /// Radius of the circle about it.
+    pub radius_px: f64,
+    /// Its outline in the frame; may be empty.
+    pub outline_px: Vec<[f64; 2]>,
+    /// How sure, 0 to 1.
+    pub confidence: f64,
+    /// Who saw it.
+    pub found_by: Vec<String>,
+    /// Its measurements.
+    pub values: Vec<Value>,
+}
+
+/// What an inspector says of one frame.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// What was seen.
+    pub features: Vec<Feature>,
+    /// Nominal stones as seen.
+    pub stones: Vec<StoneRow>,
+    /// Characteristics that were assessed, whether or not a feature was found.
+    pub assessed: Vec<&'static str>,
+    /// Characteristics that were not, and why.
+    pub not_assessed: Vec<(&'static str, String)>,
+}
+
+/// One question put to a frame.
+pub trait Inspect: Sync {
+    /// Name in `found_by`.
+    fn name(&self) -> &'static str;
+    /// The characteristics it can assess.
+    fn characteristics(&self) -> &'static [&'static str];
+    /// Looks at a frame.
+    ///
+    /// # Errors
+    /// Where a pixel operation fails.
+    fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError>;
+}
+
+/// Every inspector, in the order of the report.
+pub fn table() -> [&'static dyn Inspect; 3] {
+    [&surface::Surface, &contour::Contour, &stones::Stones]
+}

@@ -1,1 +1,315 @@
-//! judge
+//! Limits against measurements: the status of every row, the verdict and its reasons. Knows no pixels.
+//!
+//! The decision rule is ISO 14253-1 with a guard band on both sides, U = k u with k = 2 (ILAC-G8:09/2019): inside the
+//! limit by at least U is a pass, outside by at least U a fail, and between a person decides.
+
+use crate::inspect::Feature;
+use crate::piece::Piece;
+use crate::report::{round_to, Finding, Measurement, NotAssessed, Status, StoneRow, Verdict};
+use crate::spec::{Limit, Spec};
+
+/// Coverage factor of the guard band.
+pub const K: f64 = 2.0;
+
+/// The status of a value with a standard uncertainty against a limit.
+pub fn status(value: f64, uncertainty: f64, limit: &Limit) -> Status {
+    if !value.is_finite() || !uncertainty.is_finite() {
+        return Status::NotAssessed;
+    }
+    let u = K * uncertainty;
+    let one = |bound: Option<f64>, excess: fn(f64, f64) -> f64| match bound {
+        None => Status::Pass,
+        Some(b) => {
+            let over = excess(value, b);
+            // A value on the limit conforms; with an uncertainty of nothing it must not be called a fail.
+            if over <= -u {
+                Status::Pass
+            } else if over >= u && over > 0.0 {
+                Status::Fail
+            } else {
+                Status::Review
+            }
+        }
+    };
+    one(limit.upper, |v, b| v - b).max(one(limit.lower, |v, b| b - v))
+}
+
+/// What was seen in one view, over all its frames.
+#[derive(Debug, Clone, Default)]
+pub struct ViewAnswer {
+    /// The view's name.
+    pub view: String,
+    /// Features, each with the frame that shows it best.
+    pub features: Vec<(String, Feature)>,
+    /// Nominal stones as seen.
+    pub stones: Vec<StoneRow>,
+    /// Characteristics that were assessed.
+    pub assessed: Vec<&'static str>,
+    /// Characteristics that were not, and why.
+    pub not_assessed: Vec<(String, String)>,
+    /// Piece coordinates of a pixel in a frame of the view.
+    pub places: Vec<Option<[f64; 2]>>,
+}
+
+/// The judged part of a report.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Its reasons, worst first.
+    pub reasons: Vec<String>,
+    /// The rows.
+    pub measurements: Vec<Measurement>,
+    /// What was seen.
+    pub findings: Vec<Finding>,
+    /// What the spec asks for and could not be assessed.
+    pub not_assessed: Vec<NotAssessed>,
+}
+
+/// Judges a piece. `troubles` are frames that could not be read or views that were not found: each makes a review.
+pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[String]) -> Judgement {
+    let mut measurements = Vec::new();
+    let mut findings = Vec::new();
+    let mut not_assessed = Vec::new();
+    let mut failed = Vec::new();
+    let mut doubtful = Vec::new();
+    for view in views {
+        for ((file, feature), place) in view.features.iter().zip(&view.places) {
+            let mut worst = Status::Pass;
+            let mut why: Option<(Status, String)> = None;
+            for v in &feature.values {
+                let limit = spec.limit(v.characteristic, &view.view);
+                let s = limit.map_or(Status::Pass, |l| status(v.value, v.uncertainty, l));
+                if s > worst {
+                    worst = s;
+                }
+                if let (Some(l), true) = (limit, s > Status::Pass) {
+                    if why.as_ref().is_none_or(|w| s > w.0) {
+                        why = Some((s, against(v.characteristic, v.value, v.uncertainty, l)));
+                    }
+                }
+                measurements.push(row(v.characteristic, &feature.name, &view.view, v.value, v.uncertainty, limit, s));
+            }
+            if let Some(kind) = feature.kind {
+                findings.push(Finding {
+                    kind,
+                    view: view.view.clone(),
+                    file: file.clone(),
+                    feature: feature.name.clone(),
+                    x_mm: place.map(|p| round_to(p[0], 4)),
+                    y_mm: place.map(|p| round_to(p[1], 4)),
+                    x_px: round_to(feature.x_px, 2),
+                    y_px: round_to(feature.y_px, 2),
+                    radius_px: round_to(feature.radius_px, 2),
+                    confidence: round_to(feature.confidence, 3),
+                    found_by: feature.found_by.clone(),
+                    status: worst,
+                    outline_px: feature
+                        .outline_px
+                        .iter()
+                        .map(|p| [round_to(p[0], 1), round_to(p[1], 1)])
+                        .collect(),
+                });
+            }
+            if let Some((s, text)) = why {
+                let subject = match feature.kind {
+                    Some(k) => format!("{} {} in view {}: {text}", k.as_str(), feature.name, view.view),
+                    None => format!("{} in view {}: {text}", feature.name, view.view),
+                };
+                if s == Status::Fail { &mut failed } else { &mut doubtful }.push(subject);
+            }
+        }
+        // A characteristic that was looked for and of which nothing was seen: its largest value is 0.
+        for c in &view.assessed {
+            if !measurements.iter().any(|m: &Measurement| m.characteristic == *c && m.view == view.view) {
+                let limit = spec.limit(c, &view.view);
+                if limit.is_some() {
+                    let s = limit.map_or(Status::Pass, |l| status(0.0, 0.0, l));
+                    measurements.push(row(c, &view.view, &view.view, 0.0, 0.0, limit, s));
+                }
+            }
+        }
+    }
+    for r in &piece.readings {
+        let limit = spec.limits.iter().find(|l| l.characteristic == r.characteristic && l.view.is_none());
+        let u = r.uncertainty.unwrap_or(0.0);
+        let s = limit.map_or(Status::Pass, |l| status(r.value, u, l));
+        let feature = r.instrument.clone().unwrap_or_else(|| "reading".into());
+        if let (Some(l), true) = (limit, s > Status::Pass) {
+            let text = format!("{feature}: {}", against(&r.characteristic, r.value, u, l));
+            if s == Status::Fail { &mut failed } else { &mut doubtful }.push(text);
+        }
+        measurements.push(Measurement {
+            characteristic: r.characteristic.clone(),
+            feature,
+            view: String::new(),
+            value: r.value,
+            uncertainty: u,
+            lower: limit.and_then(|l| l.lower),
+            upper: limit.and_then(|l| l.upper),
+            status: s,
+        });
+    }
+    for l in &spec.limits {
+        not_assessed.extend(missing(l, spec, piece, views, &measurements));
+    }
+    not_assessed.sort();
+    not_assessed.dedup();
+    doubtful.extend(troubles.iter().cloned());
+    if spec.limits.is_empty() {
+        doubtful.push("the spec sets no limit, so nothing was judged".into());
+    }
+    let rest = not_assessed.iter().map(|n| match &n.view {
+        Some(v) => format!("not assessed: {} in view {v}: {}", n.characteristic, n.reason),
+        None => format!("not assessed: {}: {}", n.characteristic, n.reason),
+    });
+    doubtful.extend(rest);
+    let verdict = match (failed.is_empty(), doubtful.is_empty()) {
+        (false, _) => Verdict::Fail,
+        (true, false) => Verdict::Review,
+        (true, true) => Verdict::Pass,
+    };
+    failed.append(&mut doubtful);
+    Judgement { verdict, reasons: failed, measurements, findings, not_assessed }
+}
+
+/// Why a limit was not assessed, view by view; empty where it was.
+fn missing(
+    limit: &Limit,
+    spec: &Spec,
+    piece: &Piece,
+    views: &[ViewAnswer],
+    rows: &[Measurement],
+) -> Vec<NotAssessed> {
+    let c = &limit.characteristic;
+    if piece.readings.iter().any(|r| r.characteristic == *c) {
+        return vec![];
+    }
+    let one = |view: Option<&str>, reason: String| NotAssessed {
+        characteristic: c.clone(),
+        view: view.map(str::to_owned),
+        reason,
+    };
+    if c.starts_with("piece.") {
+        return vec![one(None, "piece.json has no such reading".into())];
+    }
+    let wanted: Vec<&str> = match &limit.view {
+        Some(v) => vec![v.as_str()],
+        None => spec.views.iter().map(|v| v.name.as_str()).collect(),
+    };
+    let mut out = Vec::new();
+    let mut seen = false;
+    for name in wanted {
+        let Some(view) = views.iter().find(|v| v.view == name) else {
+            if limit.view.is_some() || views.is_empty() {
+                out.push(one(Some(name), "no frame shows this view".into()));
+            }
+            continue;
+        };
+        // A limit about stones says nothing of a view that has none.
+        let about_stones = c.starts_with("stone.") || c.starts_with("prong.");
+        if about_stones && spec.view(name).is_some_and(|v| v.stones.is_empty()) {
+            continue;
+        }
+        if let Some((_, reason)) = view.not_assessed.iter().find(|n| n.0 == *c) {
+            out.push(one(Some(name), reason.clone()));
+        } else if view.assessed.iter().any(|a| a == c) || rows.iter().any(|m| m.characteristic == *c && m.view == name)
+        {
+            seen = true;
+        } else {
+            out.push(one(Some(name), "this version has no inspector for it".into()));
+        }
+    }
+    if out.is_empty() && !seen && views.is_empty() {
+        out.push(one(None, "no view was inspected".into()));
+    }
+    out
+}
+
+fn row(c: &str, feature: &str, view: &str, value: f64, u: f64, limit: Option<&Limit>, status: Status) -> Measurement {
+    Measurement {
+        characteristic: c.to_owned(),
+        feature: feature.to_owned(),
+        view: view.to_owned(),
+        value: round_to(value, 4),
+        uncertainty: round_to(u, 4),
+        lower: limit.and_then(|l| l.lower),
+        upper: limit.and_then(|l| l.upper),
+        status,
+    }
+}
+
+fn against(c: &str, value: f64, u: f64, l: &Limit) -> String {
+    let bound = match (l.lower, l.upper) {
+        (Some(lo), Some(up)) => format!("limits {lo} to {up}"),
+        (Some(lo), None) => format!("at least {lo}"),
+        (None, Some(up)) => format!("at most {up}"),
+        (None, None) => "no bound".into(),
+    };
+    if u == 0.0 {
+        format!("{c} {} ({bound})", round_to(value, 3))
+    } else {
+        format!("{c} {} +- {} ({bound})", round_to(value, 3), round_to(K * u, 3))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(lower: Option<f64>, upper: Option<f64>) -> Limit {
+        Limit {
+            characteristic: "pit.diameter_mm".into(),
+            lower,
+            upper,
+            nominal: None,
+            view: None,
+            zone: None,
+            severity: None,
+        }
+    }
+
+    #[test]
+    fn guard_band_on_both_sides() {
+        let l = limit(None, Some(0.05));
+        assert_eq!(status(0.039, 0.005, &l), Status::Pass);
+        assert_eq!(status(0.041, 0.005, &l), Status::Review);
+        assert_eq!(status(0.059, 0.005, &l), Status::Review);
+        assert_eq!(status(0.061, 0.005, &l), Status::Fail);
+        let both = limit(Some(17.25), Some(17.45));
+        assert_eq!(status(17.35, 0.01, &both), Status::Pass);
+        assert_eq!(status(17.26, 0.01, &both), Status::Review);
+        assert_eq!(status(17.0, 0.01, &both), Status::Fail);
+    }
+
+    #[test]
+    fn a_count_on_its_limit_passes() {
+        assert_eq!(status(3.0, 0.0, &limit(None, Some(3.0))), Status::Pass);
+        assert_eq!(status(4.0, 0.0, &limit(None, Some(3.0))), Status::Fail);
+        assert_eq!(status(1.0, 0.0, &limit(Some(1.0), None)), Status::Pass);
+        assert_eq!(status(0.0, 0.0, &limit(Some(1.0), None)), Status::Fail);
+        assert_eq!(status(1.0, 0.5, &limit(Some(1.0), None)), Status::Review);
+        assert_eq!(status(f64::NAN, 0.5, &limit(Some(1.0), None)), Status::NotAssessed);
+    }
+
+    /// The guard band's promise: at the limit itself at most 2.5 % are accepted.
+    #[test]
+    fn false_acceptance_at_the_limit_stays_below_two_and_a_half_percent() {
+        let l = limit(None, Some(1.0));
+        let mut seed = 7u64;
+        let mut normal = || {
+            // Sum of twelve uniforms: mean 6, variance 1.
+            (0..12)
+                .map(|_| {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (seed >> 40) as f64 / (1u64 << 24) as f64
+                })
+                .sum::<f64>()
+                - 6.0
+        };
+        let n = 20_000;
+        let accepted = (0..n).filter(|_| status(1.0 + 0.01 * normal(), 0.01, &l) == Status::Pass).count();
+        assert!((accepted as f64) < 0.025 * f64::from(n), "{accepted}");
+        assert!((accepted as f64) > 0.018 * f64::from(n), "{accepted}");
+    }
+}

@@ -1,1 +1,161 @@
-//! locate
+//! Where a piece lies in a frame: metal against background, the pose of the nominal outline, and, where the outline
+//! leaves a direction open (a disc's turn, a band's shift along itself), the pose of the nominal stones.
+
+pub mod edges;
+pub mod outline;
+pub mod pose;
+pub mod stones;
+
+use crate::spec::{Outline, View};
+use crate::vision::{ops, Image, Mask, VisionError};
+use edges::{Background, EdgeSample};
+pub use pose::Pose;
+
+/// Largest turn that the search covers, in degrees either way.
+pub const MAX_TURN_DEG: f64 = 20.0;
+/// Largest shift that the search covers, in mm either way.
+pub const MAX_SHIFT_MM: f64 = 1.5;
+
+/// Why a piece could not be located.
+#[derive(Debug, thiserror::Error)]
+pub enum LocateError {
+    /// The frame says no scale, the spec an outline in mm.
+    #[error("the frame has no um_per_px, so the outline in mm cannot be laid on it")]
+    NoScale,
+    /// The outline fills the frame: no background to tell the metal from.
+    #[error("the outline leaves no background in the frame")]
+    NoBackground,
+    /// No place where enough of the outline has metal inside and background outside.
+    #[error("the piece was not found: only {share_pct:.0} % of its outline shows an edge")]
+    NotFound {
+        /// Share of the outline that has an edge at the best place.
+        share_pct: f64,
+    },
+    /// The outline was found but the stones that give its direction were not told from the metal.
+    #[error("the outline has no direction and the stones do not show one")]
+    NoDirection,
+    /// OpenCV refused an operation.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+}
+
+/// A located piece.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// Where it lies.
+    pub pose: Pose,
+    /// Standard uncertainty of the rotation in radians.
+    pub rotation_u: f64,
+    /// Standard uncertainty of the shift in mm, along x and y together.
+    pub shift_u_mm: f64,
+    /// Whether the turn is known; false for a disc without stones.
+    pub has_direction: bool,
+    /// The nominal outline filled, in the frame.
+    pub metal: Mask,
+    /// The located outline in pixels, closed polygons cut to the frame's neighbourhood.
+    pub outline_px: Vec<Vec<[f64; 2]>>,
+    /// How far the metal's edge lies from the nominal outline, point by point; empty without an outline.
+    pub edges: Vec<EdgeSample>,
+    /// The background the metal was told from; none without an outline.
+    pub background: Option<Background>,
+}
+
+impl Located {
+    /// By how much a nominal place may be off, in mm at `reach_mm` from the origin, at k = 2.
+    pub fn place_u2_mm(&self, reach_mm: f64) -> f64 {
+        2.0 * self.shift_u_mm.hypot(self.rotation_u * reach_mm)
+    }
+}
+
+/// Locates a view's piece in a frame.
+///
+/// # Errors
+/// [`LocateError`]: the reason a person reads in the report.
+pub fn locate(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<Located, LocateError> {
+    let (w, h) = (image.width, image.height);
+    let Some(shape) = &view.outline else {
+        // No outline: the frame is all metal, and only its centre and scale place it.
+        return Ok(Located {
+            pose: Pose::centred(w, h, um_per_px.unwrap_or(1000.0)),
+            rotation_u: 0.0,
+            shift_u_mm: 0.0,
+            has_direction: true,
+            metal: Mask::full(w, h),
+            outline_px: vec![],
+            edges: vec![],
+            background: None,
+        });
+    };
+    let scale = um_per_px.ok_or(LocateError::NoScale)?;
+    let start = Pose::centred(w, h, scale);
+    let reach_mm = start.mm(w.max(h) as f64);
+    let background = edges::fit_background(image, shape, &start)?;
+    let coarse = edges::coarse(image, shape, &start, &background)?;
+    let mut fit = edges::refine(image, shape, coarse, &background)?;
+    let mut has_direction = true;
+    if outline::has_no_direction(shape) {
+        has_direction = !view.stones.is_empty();
+        if has_direction {
+            let turned = stones::find_turn(image, view, shape, &fit.pose)?.ok_or(LocateError::NoDirection)?;
+            fit.pose.rotation = turned.value;
+            fit.rotation_u = turned.uncertainty;
+        }
+    } else if matches!(shape, Outline::Band { .. }) && !view.stones.is_empty() {
+        let along = stones::find_shift(image, view, shape, &fit.pose)?.ok_or(LocateError::NoDirection)?;
+        // The shift is along the band, which lies turned in the frame.
+        let (s, c) = fit.pose.rotation.sin_cos();
+        fit.pose.dx_mm += along.value * c;
+        fit.pose.dy_mm += along.value * s;
+        fit.shift_u_mm = fit.shift_u_mm.hypot(along.uncertainty);
+    }
+    let edges = edges::measure(image, shape, &fit.pose, &background);
+    let px: Vec<[f64; 2]> =
+        outline::polygon(shape, 1.5 * reach_mm).iter().map(|p| fit.pose.to_px(p[0], p[1])).collect();
+    let mut metal = Mask::empty(w, h);
+    ops::fill_polygons(&mut metal, std::slice::from_ref(&px), 255)?;
+    Ok(Located {
+        pose: fit.pose,
+        rotation_u: fit.rotation_u,
+        shift_u_mm: fit.shift_u_mm,
+        has_direction,
+        metal,
+        outline_px: vec![px],
+        edges,
+        background: Some(background),
+    })
+}
+
+/// How far stones and prongs may sit from their nominal places on a good piece, in mm, where the spec does not limit it:
+/// half the tolerance of calibrated melee (0.1 mm, `domain-facts`).
+pub const SETTING_TOLERANCE_MM: f64 = 0.05;
+
+/// Metal that nothing nominal covers: the outline's inside less its rim, the stones and the prongs. The margins follow
+/// from the pose's uncertainty (k = 2), the setting's tolerance and two pixels of blur.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn bare_metal(view: &View, located: &Located, width: usize, height: usize) -> Result<Mask, VisionError> {
+    if view.outline.is_none() && view.stones.is_empty() {
+        return Ok(located.metal.clone());
+    }
+    let pose = &located.pose;
+    let blur_px = 2.0;
+    let mut mask = if view.outline.is_some() {
+        let reach = view.outline.as_ref().map_or(0.0, outline::reach);
+        let rim_px = pose.px(2.0 * located.shift_u_mm.hypot(located.rotation_u * reach)) + blur_px + 1.0;
+        ops::erode(&located.metal, rim_px)?
+    } else {
+        Mask::full(width, height)
+    };
+    for s in &view.stones {
+        let place = if located.has_direction { located.place_u2_mm(s.x_mm.hypot(s.y_mm)) } else { 0.0 };
+        let margin = place + SETTING_TOLERANCE_MM;
+        let p = pose.to_px(s.x_mm, s.y_mm);
+        ops::fill_circle(&mut mask, p[0], p[1], pose.px(s.diameter_mm / 2.0 + margin) + blur_px, 0);
+        for q in &s.prongs {
+            let p = pose.to_px(q.x_mm, q.y_mm);
+            ops::fill_circle(&mut mask, p[0], p[1], pose.px(1.1 * q.radius_mm + margin) + blur_px, 0);
+        }
+    }
+    Ok(mask)
+}

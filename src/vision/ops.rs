@@ -1,1 +1,448 @@
-//! Filters and shapes through OpenCV.
+//! Filters and shapes through OpenCV, on [`Plane`]s and [`Mask`]s. The Mats made here borrow the vectors: nothing
+//! is copied on the way in or out.
+
+use opencv::core::{
+    self, BorderTypes, Mat, MatTraitConst, Point, Scalar, Size, Vector, CV_32F, CV_32S,
+};
+use opencv::imgproc;
+
+use super::{Mask, Plane, Rect, VisionError};
+
+type Result<T> = std::result::Result<T, VisionError>;
+
+fn view(p: &Plane) -> Result<opencv::boxed_ref::BoxedRef<'_, Mat>> {
+    Ok(Mat::new_rows_cols_with_data(p.height as i32, p.width as i32, &p.data)?)
+}
+
+fn view_mut(p: &mut Plane) -> Result<opencv::boxed_ref::BoxedRefMut<'_, Mat>> {
+    Ok(Mat::new_rows_cols_with_data_mut(p.height as i32, p.width as i32, &mut p.data)?)
+}
+
+fn mask_view(m: &Mask) -> Result<opencv::boxed_ref::BoxedRef<'_, Mat>> {
+    Ok(Mat::new_rows_cols_with_data(m.height as i32, m.width as i32, &m.data)?)
+}
+
+fn mask_view_mut(m: &mut Mask) -> Result<opencv::boxed_ref::BoxedRefMut<'_, Mat>> {
+    Ok(Mat::new_rows_cols_with_data_mut(m.height as i32, m.width as i32, &mut m.data)?)
+}
+
+/// OpenCV's own threads are switched off: pieces run in parallel, and one piece on one thread gives the same
+/// numbers whatever the machine.
+pub fn single_threaded() -> Result<()> {
+    core::set_num_threads(1)?;
+    Ok(())
+}
+
+/// OpenCV's version.
+pub fn opencv_version() -> String {
+    core::get_version_string().unwrap_or_else(|e| e.message)
+}
+
+/// Gaussian blur with a standard deviation in pixels, borders reflected.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn gaussian(p: &Plane, sigma: f64) -> Result<Plane> {
+    let mut out = Plane::filled(p.width, p.height, 0.0);
+    {
+        let mut dst = view_mut(&mut out)?;
+        imgproc::gaussian_blur(
+            &view(p)?,
+            &mut dst,
+            Size::new(0, 0),
+            sigma,
+            sigma,
+            BorderTypes::BORDER_REFLECT_101 as i32,
+        )?;
+    }
+    Ok(out)
+}
+
+/// Mean over a box of odd side, borders reflected.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn box_mean(p: &Plane, side: usize) -> Result<Plane> {
+    let side = (side | 1) as i32;
+    let mut out = Plane::filled(p.width, p.height, 0.0);
+    {
+        let mut dst = view_mut(&mut out)?;
+        imgproc::box_filter(
+            &view(p)?,
+            &mut dst,
+            CV_32F,
+            Size::new(side, side),
+            Point::new(-1, -1),
+            true,
+            BorderTypes::BORDER_REFLECT as i32,
+        )?;
+    }
+    Ok(out)
+}
+
+/// Area-averaged shrinking by a whole factor; the last partial row and column of blocks are averaged over what
+/// there is. Pixel (i, j) of the result covers the pixels `i*f..i*f+f` of the source.
+pub fn shrink(p: &Plane, f: usize) -> Plane {
+    if f <= 1 {
+        return p.clone();
+    }
+    let (w, h) = (p.width.div_ceil(f), p.height.div_ceil(f));
+    let mut out = Plane::filled(w, h, 0.0);
+    for oy in 0..h {
+        let rows = (oy * f)..((oy + 1) * f).min(p.height);
+        for ox in 0..w {
+            let (x0, x1) = (ox * f, ((ox + 1) * f).min(p.width));
+            let mut sum = 0.0f32;
+            for y in rows.clone() {
+                sum += p.data[y * p.width + x0..y * p.width + x1].iter().sum::<f32>();
+            }
+            out.data[oy * w + ox] = sum / (rows.len() * (x1 - x0)) as f32;
+        }
+    }
+    out
+}
+
+/// First derivatives (d/dx, d/dy) per pixel by the 3 x 3 Scharr kernel.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn gradient(p: &Plane) -> Result<(Plane, Plane)> {
+    let one = |dx: i32, dy: i32| -> Result<Plane> {
+        let mut out = Plane::filled(p.width, p.height, 0.0);
+        {
+            let mut dst = view_mut(&mut out)?;
+            imgproc::scharr(&view(p)?, &mut dst, CV_32F, dx, dy, 1.0 / 32.0, 0.0, BorderTypes::BORDER_REFLECT_101 as i32)?;
+        }
+        Ok(out)
+    };
+    Ok((one(1, 0)?, one(0, 1)?))
+}
+
+/// Second derivatives (xx, xy, yy) per pixel squared by 3 x 3 kernels; blur first to choose the scale.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn hessian(p: &Plane) -> Result<(Plane, Plane, Plane)> {
+    let one = |dx: i32, dy: i32, scale: f64| -> Result<Plane> {
+        let mut out = Plane::filled(p.width, p.height, 0.0);
+        {
+            let mut dst = view_mut(&mut out)?;
+            imgproc::sobel(&view(p)?, &mut dst, CV_32F, dx, dy, 3, scale, 0.0, BorderTypes::BORDER_REFLECT_101 as i32)?;
+        }
+        Ok(out)
+    };
+    Ok((one(2, 0, 0.25)?, one(1, 1, 0.25)?, one(0, 2, 0.25)?))
+}
+
+/// Fills polygons given in pixels into a mask; parts outside are cut off. Sub-pixel corners count to 1/16 pixel.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn fill_polygons(mask: &mut Mask, polygons: &[Vec<[f64; 2]>], value: u8) -> Result<()> {
+    const SHIFT: i32 = 4;
+    let mut all: Vector<Vector<Point>> = Vector::new();
+    for p in polygons {
+        let q = |v: f64| (v * f64::from(1 << SHIFT)).round().clamp(-1e8, 1e8) as i32;
+        all.push(p.iter().map(|c| Point::new(q(c[0]), q(c[1]))).collect());
+    }
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut dst = mask_view_mut(mask)?;
+    imgproc::fill_poly(&mut dst, &all, Scalar::all(f64::from(value)), imgproc::LINE_8, SHIFT, Point::new(0, 0))?;
+    Ok(())
+}
+
+/// Sets every pixel whose centre lies within a circle.
+pub fn fill_circle(mask: &mut Mask, x: f64, y: f64, radius: f64, value: u8) {
+    if !(x.is_finite() && y.is_finite() && radius > 0.0) {
+        return;
+    }
+    let y0 = (y - radius).ceil().max(0.0) as usize;
+    let y1 = (y + radius).floor().min(mask.height as f64 - 1.0);
+    if y1 < 0.0 {
+        return;
+    }
+    for row in y0..=(y1 as usize) {
+        let dy = row as f64 - y;
+        let half = (radius * radius - dy * dy).max(0.0).sqrt();
+        let x0 = (x - half).ceil().max(0.0);
+        let x1 = (x + half).floor().min(mask.width as f64 - 1.0);
+        if x1 >= x0 {
+            mask.data[row * mask.width + x0 as usize..=row * mask.width + x1 as usize].fill(value);
+        }
+    }
+}
+
+/// Distance of every pixel inside to the nearest pixel outside, in pixels (0 outside). The picture's border is
+/// no edge.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn distance_inside(mask: &Mask) -> Result<Plane> {
+    let mut out = Plane::filled(mask.width, mask.height, 0.0);
+    {
+        let mut dst = view_mut(&mut out)?;
+        imgproc::distance_transform(&mask_view(mask)?, &mut dst, imgproc::DIST_L2, imgproc::DIST_MASK_5, CV_32F)?;
+    }
+    Ok(out)
+}
+
+/// Pixels inside that lie at least `px` from anything outside.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn erode(mask: &Mask, px: f64) -> Result<Mask> {
+    let d = distance_inside(mask)?;
+    let data = d.data.iter().map(|v| if f64::from(*v) > px { 255 } else { 0 }).collect();
+    Ok(Mask { width: mask.width, height: mask.height, data })
+}
+
+/// Closing by an ellipse of this radius in pixels.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn close(mask: &Mask, radius: usize) -> Result<Mask> {
+    if radius == 0 {
+        return Ok(mask.clone());
+    }
+    let side = 2 * radius as i32 + 1;
+    let kernel = imgproc::get_structuring_element(imgproc::MORPH_ELLIPSE, Size::new(side, side), Point::new(-1, -1))?;
+    let mut out = Mask::empty(mask.width, mask.height);
+    {
+        let mut dst = mask_view_mut(&mut out)?;
+        imgproc::morphology_ex(
+            &mask_view(mask)?,
+            &mut dst,
+            imgproc::MORPH_CLOSE,
+            &kernel,
+            Point::new(-1, -1),
+            1,
+            BorderTypes::BORDER_REPLICATE as i32,
+            imgproc::morphology_default_border_value()?,
+        )?;
+    }
+    Ok(out)
+}
+
+/// One connected region of a mask.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Blob {
+    /// Its value in the label picture, from 1.
+    pub label: i32,
+    /// Its box.
+    pub bounds: Rect,
+    /// Pixels.
+    pub area: usize,
+    /// Centre of gravity.
+    pub x: f64,
+    /// Centre of gravity.
+    pub y: f64,
+}
+
+/// The 8-connected regions of a mask, in the order of their first pixel, and the label of every pixel (0 outside).
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn components(mask: &Mask) -> Result<(Vec<Blob>, Vec<i32>)> {
+    let mut labels = vec![0i32; mask.data.len()];
+    let mut stats = Mat::default();
+    let mut centroids = Mat::default();
+    let n = {
+        let mut dst = Mat::new_rows_cols_with_data_mut(mask.height as i32, mask.width as i32, &mut labels)?;
+        imgproc::connected_components_with_stats(&mask_view(mask)?, &mut dst, &mut stats, &mut centroids, 8, CV_32S)?
+    };
+    let mut blobs = Vec::with_capacity(n.max(1) as usize - 1);
+    for label in 1..n {
+        let s = |c: i32| -> Result<usize> { Ok((*stats.at_2d::<i32>(label, c)?).max(0) as usize) };
+        blobs.push(Blob {
+            label,
+            bounds: Rect {
+                x: s(imgproc::CC_STAT_LEFT)?,
+                y: s(imgproc::CC_STAT_TOP)?,
+                width: s(imgproc::CC_STAT_WIDTH)?,
+                height: s(imgproc::CC_STAT_HEIGHT)?,
+            },
+            area: s(imgproc::CC_STAT_AREA)?,
+            x: *centroids.at_2d::<f64>(label, 0)?,
+            y: *centroids.at_2d::<f64>(label, 1)?,
+        });
+    }
+    Ok((blobs, labels))
+}
+
+/// The outer outline of one labelled region, in pixels of the whole picture.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn blob_outline(labels: &[i32], width: usize, blob: &Blob) -> Result<Vec<[f64; 2]>> {
+    let b = blob.bounds;
+    let mut local = Mask::empty(b.width + 2, b.height + 2);
+    for y in 0..b.height {
+        for x in 0..b.width {
+            if labels[(b.y + y) * width + b.x + x] == blob.label {
+                local.data[(y + 1) * local.width + x + 1] = 255;
+            }
+        }
+    }
+    let mut contours: Vector<Vector<Point>> = Vector::new();
+    imgproc::find_contours(
+        &mask_view(&local)?,
+        &mut contours,
+        imgproc::RETR_EXTERNAL,
+        imgproc::CHAIN_APPROX_SIMPLE,
+        Point::new(b.x as i32 - 1, b.y as i32 - 1),
+    )?;
+    let mut best: Vec<[f64; 2]> = Vec::new();
+    for c in contours {
+        if c.len() > best.len() {
+            best = c.iter().map(|p| [f64::from(p.x), f64::from(p.y)]).collect();
+        }
+    }
+    Ok(best)
+}
+
+/// The picture turned by `angle_deg` counter-clockwise (as seen, y down) about its centre, bilinear, border reflected,
+/// on a canvas large enough for all of it. With it comes the map back: a point of the result to a point of the source.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn rotate(p: &Plane, angle_deg: f64, border: Option<f32>) -> Result<(Plane, [[f64; 3]; 2])> {
+    let (c, s) = (angle_deg.to_radians().cos(), angle_deg.to_radians().sin());
+    let (w, h) = (p.width as f64, p.height as f64);
+    let (nw, nh) = ((w * c.abs() + h * s.abs()).ceil() as usize, (w * s.abs() + h * c.abs()).ceil() as usize);
+    // source = R * (target - target centre) + source centre
+    let (cx, cy) = ((w - 1.0) / 2.0, (h - 1.0) / 2.0);
+    let (tx, ty) = ((nw as f64 - 1.0) / 2.0, (nh as f64 - 1.0) / 2.0);
+    let back = [[c, -s, cx - c * tx + s * ty], [s, c, cy - s * tx - c * ty]];
+    let m = Mat::from_slice_2d(&back)?;
+    let mut out = Plane::filled(nw, nh, 0.0);
+    {
+        let mut dst = view_mut(&mut out)?;
+        imgproc::warp_affine(
+            &view(p)?,
+            &mut dst,
+            &m,
+            Size::new(nw as i32, nh as i32),
+            imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
+            if border.is_some() { BorderTypes::BORDER_CONSTANT as i32 } else { BorderTypes::BORDER_REFLECT_101 as i32 },
+            Scalar::all(f64::from(border.unwrap_or(0.0))),
+        )?;
+    }
+    Ok((out, back))
+}
+
+/// Median of values (the lower of the two middle ones); NaN for none. Reorders the slice.
+pub fn median(values: &mut [f32]) -> f32 {
+    quantile(values, 0.5)
+}
+
+/// The value below which a share `q` of the values lies; NaN for none. Reorders the slice.
+pub fn quantile(values: &mut [f32], q: f64) -> f32 {
+    if values.is_empty() {
+        return f32::NAN;
+    }
+    let k = ((values.len() - 1) as f64 * q.clamp(0.0, 1.0)).floor() as usize;
+    *values.select_nth_unstable_by(k, f32::total_cmp).1
+}
+
+/// Robust standard deviation: 1.4826 times the median absolute deviation. Reorders the slice.
+pub fn robust_sigma(values: &mut [f32]) -> f32 {
+    let m = median(values);
+    for v in values.iter_mut() {
+        *v = (*v - m).abs();
+    }
+    1.4826 * median(values)
+}
+
+/// Median filter over a square of side 3 or 5.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn median_filter(p: &Plane, side: i32) -> Result<Plane> {
+    let mut out = Plane::filled(p.width, p.height, 0.0);
+    {
+        let mut dst = view_mut(&mut out)?;
+        imgproc::median_blur(&view(p)?, &mut dst, side)?;
+    }
+    Ok(out)
+}
+
+/// Any 2-D correlation kernel (odd sides), borders reflected.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn filter(p: &Plane, kernel: &Plane) -> Result<Plane> {
+    let mut out = Plane::filled(p.width, p.height, 0.0);
+    {
+        let mut dst = view_mut(&mut out)?;
+        imgproc::filter_2d(
+            &view(p)?,
+            &mut dst,
+            CV_32F,
+            &view(kernel)?,
+            Point::new(-1, -1),
+            0.0,
+            BorderTypes::BORDER_REFLECT_101 as i32,
+        )?;
+    }
+    Ok(out)
+}
+
+/// Area of a polygon in square pixels (shoelace formula).
+pub fn polygon_area(p: &[[f64; 2]]) -> f64 {
+    let n = p.len();
+    (0..n).map(|i| p[i][0] * p[(i + 1) % n][1] - p[(i + 1) % n][0] * p[i][1]).sum::<f64>().abs() / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blur_keeps_the_mean_and_the_buffer() {
+        let mut p = Plane::filled(32, 20, 0.0);
+        p.data[10 * 32 + 16] = 100.0;
+        let b = gaussian(&p, 2.0).unwrap();
+        assert!((b.data.iter().sum::<f32>() - 100.0).abs() < 0.1);
+        assert!(b.at(16, 10) > b.at(18, 10));
+    }
+
+    #[test]
+    fn hessian_of_a_parabola() {
+        let mut p = Plane::filled(21, 21, 0.0);
+        for y in 0..21 {
+            for x in 0..21 {
+                p.data[y * 21 + x] = 3.0 * (x as f32 - 10.0).powi(2) + 2.0 * (x as f32 - 10.0) * (y as f32 - 10.0);
+            }
+        }
+        let (xx, xy, yy) = hessian(&p).unwrap();
+        assert!((xx.at(10, 10) - 6.0).abs() < 1e-3, "{}", xx.at(10, 10));
+        assert!((xy.at(10, 10) - 2.0).abs() < 1e-3, "{}", xy.at(10, 10));
+        assert!(yy.at(10, 10).abs() < 1e-3);
+    }
+
+    #[test]
+    fn components_and_outline() {
+        let mut m = Mask::empty(40, 30);
+        fill_circle(&mut m, 10.0, 12.0, 5.0, 255);
+        fill_circle(&mut m, 30.0, 20.0, 3.0, 255);
+        let (blobs, labels) = components(&m).unwrap();
+        assert_eq!(blobs.len(), 2);
+        assert!((blobs[0].x - 10.0).abs() < 1e-9 && (blobs[0].y - 12.0).abs() < 1e-9);
+        let o = blob_outline(&labels, 40, &blobs[0]).unwrap();
+        assert!(o.iter().all(|p| ((p[0] - 10.0).hypot(p[1] - 12.0) - 5.0).abs() < 1.0), "{o:?}");
+    }
+
+    #[test]
+    fn rotation_maps_back() {
+        let mut p = Plane::filled(61, 41, 0.0);
+        p.data[10 * 61 + 50] = 1000.0;
+        let (r, back) = rotate(&p, 30.0, Some(0.0)).unwrap();
+        let k = (0..r.data.len()).max_by(|a, b| r.data[*a].total_cmp(&r.data[*b])).unwrap();
+        let (x, y) = ((k % r.width) as f64, (k / r.width) as f64);
+        let sx = back[0][0] * x + back[0][1] * y + back[0][2];
+        let sy = back[1][0] * x + back[1][1] * y + back[1][2];
+        assert!((sx - 50.0).abs() < 1.0 && (sy - 10.0).abs() < 1.0, "{sx} {sy}");
+    }
+}

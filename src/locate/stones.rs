@@ -1,0 +1,260 @@
+//! The direction that an outline leaves open, from the nominal stones: where the labels "stone", "prong" and "metal",
+//! laid over the frame, tell its pixels apart best. Nothing is assumed of how stones look, only that they look
+//! different from the metal in texture, colour or brightness.
+
+use super::{outline, Pose, MAX_SHIFT_MM, MAX_TURN_DEG};
+use crate::spec::{Outline, View};
+use crate::vision::{ops, Image, Plane, VisionError};
+
+/// A value with its standard uncertainty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// The value.
+    pub value: f64,
+    /// Standard uncertainty.
+    pub uncertainty: f64,
+}
+
+const CLASSES: usize = 3;
+
+/// A labelled place of the piece.
+struct Place {
+    x: f64,
+    y: f64,
+    class: usize,
+}
+
+/// The turn in radians of a piece whose centre is known.
+///
+/// # Errors
+/// Where OpenCV refuses. None where no turn tells stones from metal.
+pub fn find_turn(image: &Image, view: &View, shape: &Outline, pose: &Pose) -> Result<Option<Found>, VisionError> {
+    let reach = outline::reach(shape);
+    let places = places(view, shape, pose, reach);
+    let features = Features::new(image, pose)?;
+    let at = |turn: f64| Pose { rotation: turn, ..*pose };
+    let max = MAX_TURN_DEG.to_radians();
+    // A step moves the outermost stone by 30 um.
+    Ok(peak(max, 0.03 / reach, |t| features.score(&places, &at(t)), |t| girdles(image, view, &at(t)), 0.003 / reach))
+}
+
+/// The shift in mm along the piece's x axis of a band whose edges are known.
+///
+/// # Errors
+/// Where OpenCV refuses. None where no shift tells stones from metal.
+pub fn find_shift(image: &Image, view: &View, shape: &Outline, pose: &Pose) -> Result<Option<Found>, VisionError> {
+    let reach = view.stones.iter().map(|s| s.x_mm.abs() + s.diameter_mm).fold(0.0, f64::max);
+    let places = places(view, shape, pose, reach + MAX_SHIFT_MM);
+    let features = Features::new(image, pose)?;
+    let (s, c) = pose.rotation.sin_cos();
+    let at = |d: f64| Pose { dx_mm: pose.dx_mm + c * d, dy_mm: pose.dy_mm + s * d, ..*pose };
+    Ok(peak(MAX_SHIFT_MM, 0.03, |d| features.score(&places, &at(d)), |d| girdles(image, view, &at(d)), 0.003))
+}
+
+/// The place of the highest coarse score, refined by the fine one around it.
+fn peak(
+    max: f64,
+    step: f64,
+    coarse: impl Fn(f64) -> f64,
+    fine: impl Fn(f64) -> f64,
+    fine_step: f64,
+) -> Option<Found> {
+    let n = (max / step).ceil() as i32;
+    let best = (-n..=n).map(|i| f64::from(i) * step).map(|v| (coarse(v), v)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    // Labels that say nothing explain no variance at all.
+    if !(best.0 > 0.05) {
+        return None;
+    }
+    let half = (4.0 * step / fine_step).round() as i32;
+    let scores: Vec<(f64, f64)> =
+        (-half..=half).map(|i| best.1 + f64::from(i) * fine_step).map(|v| (fine(v), v)).collect();
+    let k = (0..scores.len()).max_by(|a, b| scores[*a].0.total_cmp(&scores[*b].0))?;
+    // The peak's centre of gravity over what stands above half of it: one girdle's noise does not move it.
+    let mut sorted: Vec<f32> = scores.iter().map(|s| s.0 as f32).collect();
+    let base = f64::from(ops::median(&mut sorted));
+    let level = base + 0.5 * (scores[k].0 - base);
+    let (mut lo, mut hi) = (k, k);
+    while lo > 0 && scores[lo - 1].0 > level {
+        lo -= 1;
+    }
+    while hi + 1 < scores.len() && scores[hi + 1].0 > level {
+        hi += 1;
+    }
+    let weight: f64 = scores[lo..=hi].iter().map(|s| s.0 - level).sum();
+    let value = if weight > 0.0 {
+        scores[lo..=hi].iter().map(|s| (s.0 - level) * s.1).sum::<f64>() / weight
+    } else {
+        scores[k].1
+    };
+    // Half the peak's half width: where it lies is known better, but the stones' own setting jitter moves it too.
+    let uncertainty = 0.25 * (scores[hi].1 - scores[lo].1).max(fine_step);
+    Some(Found { value, uncertainty })
+}
+
+/// Labelled places on a grid of about 60 um; the metal only as far as the stones' neighbourhood.
+fn places(view: &View, shape: &Outline, pose: &Pose, reach: f64) -> Vec<Place> {
+    let polygon = outline::polygon(shape, reach);
+    let grid = 0.06f64.max(pose.mm(1.0)).max(reach / 80.0);
+    let n = (reach / grid).ceil() as i32;
+    let mut out = Vec::new();
+    for j in -n..=n {
+        for i in -n..=n {
+            let (x, y) = (f64::from(i) * grid, f64::from(j) * grid);
+            if !contains(&polygon, x, y) {
+                continue;
+            }
+            let mut class = 0;
+            let mut doubtful = false;
+            for s in &view.stones {
+                let r = s.diameter_mm / 2.0;
+                let d = (x - s.x_mm).hypot(y - s.y_mm) - r;
+                if d < 0.0 {
+                    class = 1;
+                }
+                doubtful |= d.abs() < 0.03;
+                for p in &s.prongs {
+                    if (x - p.x_mm).hypot(y - p.y_mm) < p.radius_mm {
+                        class = 2;
+                    }
+                }
+                if class == 2 {
+                    break;
+                }
+            }
+            if class == 2 || !doubtful {
+                out.push(Place { x, y, class });
+            }
+        }
+    }
+    out
+}
+
+fn contains(polygon: &[[f64; 2]], x: f64, y: f64) -> bool {
+    let n = polygon.len();
+    let mut inside = false;
+    for i in 0..n {
+        let (a, b) = (polygon[i], polygon[(i + 1) % n]);
+        if (a[1] > y) != (b[1] > y) && x < a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]) {
+            inside = !inside;
+        }
+    }
+    inside
+}
+
+/// What a pixel looks like: texture, two colour ratios, brightness; shrunk to some 25 um a pixel.
+struct Features {
+    planes: Vec<Plane>,
+    f: usize,
+}
+
+impl Features {
+    fn new(image: &Image, pose: &Pose) -> Result<Self, VisionError> {
+        let f = ((25.0 / pose.um_per_px).round() as usize).clamp(1, 16);
+        let rgb: Vec<Plane> = (0..3).map(|c| ops::shrink(&image.channel(c), f)).collect();
+        let mut mean = rgb[0].clone();
+        for (i, v) in mean.data.iter_mut().enumerate() {
+            *v = (*v + rgb[1].data[i] + rgb[2].data[i]) / 3.0;
+        }
+        let (gx, gy) = ops::gradient(&mean)?;
+        let mut energy = gx;
+        for (a, b) in energy.data.iter_mut().zip(&gy.data) {
+            *a = *a * *a + b * b;
+        }
+        let mut texture = ops::gaussian(&energy, 1.5)?;
+        for v in &mut texture.data {
+            *v = (v.max(0.0) + 1.0).ln();
+        }
+        let ratio = |c: usize| {
+            let mut p = rgb[c].clone();
+            for (v, m) in p.data.iter_mut().zip(&mean.data) {
+                *v /= m.max(4.0);
+            }
+            p
+        };
+        Ok(Features { planes: vec![texture, ratio(0), ratio(2), mean], f })
+    }
+
+    /// Sum over the features of log(total variance / variance within the classes).
+    fn score(&self, places: &[Place], pose: &Pose) -> f64 {
+        let k = self.planes.len();
+        let mut n = [0.0f64; CLASSES];
+        let mut sum = vec![[0.0f64; CLASSES]; k];
+        let mut square = vec![0.0f64; k];
+        let (w, h) = (self.planes[0].width, self.planes[0].height);
+        for p in places {
+            let at = pose.to_px(p.x, p.y);
+            let (x, y) = ((at[0] + 0.5) / self.f as f64, (at[1] + 0.5) / self.f as f64);
+            if x < 0.0 || y < 0.0 || x as usize >= w || y as usize >= h {
+                continue;
+            }
+            let i = y as usize * w + x as usize;
+            n[p.class] += 1.0;
+            for (j, plane) in self.planes.iter().enumerate() {
+                let v = f64::from(plane.data[i]);
+                sum[j][p.class] += v;
+                square[j] += v * v;
+            }
+        }
+        let all: f64 = n.iter().sum();
+        if n[1] < 20.0 || n[0] < 20.0 {
+            return f64::MIN;
+        }
+        (0..k)
+            .map(|j| {
+                let mean = sum[j].iter().sum::<f64>() / all;
+                let total = square[j] - all * mean * mean;
+                let between: f64 =
+                    (0..CLASSES).filter(|c| n[*c] > 0.0).map(|c| sum[j][c] * sum[j][c] / n[c]).sum::<f64>()
+                        - all * mean * mean;
+                (total / (total - between).max(1e-9 * total + 1e-12)).ln()
+            })
+            .sum()
+    }
+}
+
+/// How sharp the picture's radial step is on the stones' nominal girdles: mean |difference| across one and a half
+/// pixels either side, over all stones and angles that no prong covers.
+fn girdles(image: &Image, view: &View, pose: &Pose) -> f64 {
+    let gap = (1.5f64).max(pose.px(0.012));
+    let (w, h) = (image.width as f64, image.height as f64);
+    let at = |x: f64, y: f64| -> Option<[f64; 3]> {
+        if x < 0.0 || y < 0.0 || x > w - 2.0 || y > h - 2.0 {
+            return None;
+        }
+        let (x0, y0) = (x as usize, y as usize);
+        let (fx, fy) = (x - x0 as f64, y - y0 as f64);
+        let v = |x: usize, y: usize, c: usize| f64::from(image.data[3 * (y * image.width + x) + c]);
+        let mut out = [0.0; 3];
+        for (c, o) in out.iter_mut().enumerate() {
+            *o = (v(x0, y0, c) * (1.0 - fx) + v(x0 + 1, y0, c) * fx) * (1.0 - fy)
+                + (v(x0, y0 + 1, c) * (1.0 - fx) + v(x0 + 1, y0 + 1, c) * fx) * fy;
+        }
+        Some(out)
+    };
+    let (mut sum, mut n) = (0.0, 0.0);
+    for s in &view.stones {
+        let r = s.diameter_mm / 2.0;
+        let arcs = (pose.px(r) * std::f64::consts::TAU / 2.0).clamp(48.0, 360.0) as usize;
+        for i in 0..arcs {
+            let a = std::f64::consts::TAU * i as f64 / arcs as f64;
+            let (x, y) = (s.x_mm + r * a.cos(), s.y_mm + r * a.sin());
+            if s.prongs.iter().any(|p| (x - p.x_mm).hypot(y - p.y_mm) < 1.2 * p.radius_mm) {
+                continue;
+            }
+            let g = pose.mm(gap);
+            let p = pose.to_px(x - g * a.cos(), y - g * a.sin());
+            let q = pose.to_px(x + g * a.cos(), y + g * a.sin());
+            if let (Some(p), Some(q)) = (at(p[0], p[1]), at(q[0], q[1])) {
+                // Large steps saturate, so that a few bright facets do not outvote the rest.
+                let d: f64 = (0..3).map(|c| (p[c] - q[c]).abs()).sum();
+                sum += d / (d + 60.0);
+                n += 1.0;
+            }
+        }
+    }
+    if n == 0.0 {
+        0.0
+    } else {
+        sum / n
+    }
+}
