@@ -94,11 +94,11 @@ impl ModelInfo {
             return r.bad("loupe.output_stride", format!("{output_stride} must be 1, 2, 4, 8, 16 or 32"));
         }
         let tile: usize = r.number("loupe.tile")?;
-        if !(64..=2048).contains(&tile) || tile % 32 != 0 {
+        if !(64..=2048).contains(&tile) || !tile.is_multiple_of(32) {
             return r.bad("loupe.tile", format!("{tile} must be a multiple of 32 from 64 to 2048"));
         }
         let overlap: usize = r.number("loupe.overlap")?;
-        if overlap > tile / 2 || overlap % (2 * output_stride) != 0 {
+        if overlap > tile / 2 || !overlap.is_multiple_of(2 * output_stride) {
             return r.bad(
                 "loupe.overlap",
                 format!("{overlap} must be at most half the tile and a multiple of {}", 2 * output_stride),

@@ -2,6 +2,7 @@
 //! both whole or not at all.
 
 pub mod overlay;
+pub mod text;
 
 use std::io::Write;
 use std::path::Path;
