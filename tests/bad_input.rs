@@ -124,10 +124,7 @@ fn a_scale_that_is_none() {
 #[test]
 fn a_view_the_spec_does_not_have() {
     let text = manifest("bad").replace("\"view\":\"top\"", "\"view\":\"topp\"");
-    bad_piece(
-        |b| b.write("in/bad/piece.json", text),
-        &["in/bad/piece.json", "frames[0].view", "did you mean `top`?"],
-    );
+    bad_frame(|b| b.write("in/bad/piece.json", text), &["in/bad/piece.json", "frames[0].view", "`topp`"]);
 }
 
 #[test]
