@@ -1,11 +1,159 @@
 //! `loupe eval`.
 
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
+use crate::dataset::{self, Kind, Protocol, Split};
+use crate::eval::{self, EvalReport};
+use crate::pipeline::{Inspector, Settings};
+use crate::report::write_whole;
+use crate::spec::Spec;
+
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "Exit codes: 0 measured, 1 worse than the --baseline, 2 something could not be read or run.")]
+pub struct Args {
+    /// The labelled set: a folder, or a COCO JSON
+    pub set: PathBuf,
+    /// Where the figures go, as JSON
+    #[arg(long, value_name = "FILE.json")]
+    pub out: PathBuf,
+    /// How the set is laid out
+    #[arg(long, default_value = "auto", value_parser = parse_kind, value_name = "KIND",
+          help = "How the set is laid out: auto, pieces, mvtec, coco, masks, folders")]
+    pub kind: KindArg,
+    /// Which part of it; a set that names no split is all test
+    #[arg(long, value_enum, default_value = "test")]
+    pub split: Split,
+    /// Which protocol of its splits.json [default: supervised]
+    #[arg(long, value_enum)]
+    pub protocol: Option<Protocol>,
+    /// Only classic vision
+    #[arg(long, conflicts_with = "model")]
+    pub no_model: bool,
+    /// The surface model's file [default: the one shipped]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// How many samples at once [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Where the contact sheet of the worst samples goes [default: beside --out, as *.sheet.png]
+    #[arg(long, value_name = "FILE.png")]
+    pub sheet: Option<PathBuf>,
+    /// The spec that bare pictures are judged by [default: all metal, nothing limited]
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
+    /// Folder in which a piece's `spec` is looked up as a SKU
+    #[arg(long, value_name = "DIR")]
+    pub specs: Option<PathBuf>,
+    /// Scale of bare pictures in um per pixel
+    #[arg(long, value_name = "X")]
+    pub um_per_px: Option<f64>,
+    /// Exit with 1 where there are more escapes or overkill than in these earlier figures
+    #[arg(long, value_name = "FILE.json")]
+    pub baseline: Option<PathBuf>,
+}
+
+/// The layout as asked for; none to find out.
+#[derive(Debug, Clone, Copy)]
+pub struct KindArg(Option<Kind>);
+
+fn parse_kind(text: &str) -> Result<KindArg, String> {
+    use clap::ValueEnum;
+    if text == "auto" {
+        return Ok(KindArg(None));
+    }
+    Kind::from_str(text, true)
+        .map(|k| KindArg(Some(k)))
+        .map_err(|_| "one of auto, pieces, mvtec, coco, masks, folders".to_owned())
+}
 
 /// Runs the subcommand and gives the exit code.
-pub fn run(_args: &Args) -> u8 {
-    eprintln!("loupe eval: not there yet");
-    super::EXIT_ERROR
+pub fn run(args: &Args) -> u8 {
+    match measure(args) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("loupe eval: {message}");
+            EXIT_ERROR
+        }
+    }
+}
+
+fn measure(args: &Args) -> Result<u8, String> {
+    if let Some(s) = args.um_per_px {
+        if !(s.is_finite() && s > 0.0) {
+            return Err(format!("--um-per-px {s} is no scale: it must be above 0"));
+        }
+    }
+    // Before the long run: a baseline that cannot be read must not be learnt of after it.
+    let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
+    let spec = args.spec.as_deref().map(Spec::read).transpose().map_err(|e| e.to_string())?;
+    let load = dataset::Options { kind: args.kind.0, split: args.split, protocol: args.protocol };
+    let set = dataset::load(&args.set, load).map_err(|e| e.to_string())?;
+    let settings = Settings { use_model: !args.no_model, model_path: args.model.clone() };
+    let inspector = Inspector::new(settings).map_err(|e| e.to_string())?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(args.jobs.map_or(0, std::num::NonZeroUsize::get))
+        .build()
+        .map_err(|e| format!("cannot start the threads: {e}"))?;
+
+    let options = eval::Options {
+        set_name: set_name(&args.set),
+        split: Some(args.split),
+        spec,
+        specs: args.specs.clone(),
+        um_per_px: args.um_per_px,
+    };
+    let bar = ProgressBar::new(set.samples.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    let root = if args.set.is_file() { args.set.parent().unwrap_or(Path::new("")) } else { &args.set };
+    let done = pool.install(|| {
+        let threshold = inspector.surface_threshold();
+        eval::evaluate(&set, root, &options, threshold, &|job| inspector.inspect(job), &|| bar.inc(1))
+    });
+    bar.finish_and_clear();
+
+    let json = done.report.to_json().map_err(|e| format!("the figures cannot be written: {e}"))?;
+    let write = |path: &Path, bytes: &[u8]| {
+        write_whole(path, bytes).map_err(|e| format!("{}: cannot write: {e}", path.display()))
+    };
+    write(&args.out, json.as_bytes())?;
+    let sheet = args.sheet.clone().unwrap_or_else(|| args.out.with_extension("sheet.png"));
+    match pool.install(|| done.sheet(&set)).map_err(|e| format!("{}: {e}", sheet.display()))? {
+        Some(png) => write(&sheet, &png)?,
+        None => eprintln!("loupe eval: no sample to look at, no contact sheet"),
+    }
+
+    print!("{}", done.report.to_table());
+    for e in &done.report.errors {
+        eprintln!("loupe eval: {}: {}", e.name, e.message);
+    }
+    let mut code = EXIT_OK;
+    if let Some(baseline) = baseline {
+        let worse = done.report.worse_than(&baseline)?;
+        for line in &worse {
+            eprintln!("loupe eval: worse than the baseline: {line}");
+        }
+        if !worse.is_empty() {
+            code = EXIT_NOT_PASSED;
+        }
+    }
+    Ok(if done.report.errors.is_empty() { code } else { EXIT_ERROR })
+}
+
+/// The last part of the set's path: figures must not tell where it lies.
+fn set_name(path: &Path) -> String {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+    let absolute = || std::fs::canonicalize(path).ok()?.file_name().map(|n| n.to_string_lossy().into_owned());
+    name.or_else(absolute).unwrap_or_else(|| "set".into())
+}
+
+fn read_baseline(path: &Path) -> Result<EvalReport, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: cannot read: {e}", path.display()))?;
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text))
+        .map_err(|e| format!("{}: key `{}`: {}", path.display(), e.path(), e.inner()))
 }

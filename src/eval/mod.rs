@@ -1,1 +1,436 @@
-//! eval
+//! Measures the inspection against labelled sets: who escaped, who was rejected for nothing, what was found and
+//! named, how exact the measures are, and how well the pixels agree; each share with its interval.
+
+mod figures;
+mod geometry;
+mod run;
+mod sheet;
+mod stats;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::{Kind, Protocol, Set, Split};
+use crate::pipeline::{Inspected, Job};
+use crate::report::{ModelRow, Verdict};
+use crate::spec::Spec;
+
+pub use run::bare_spec;
+pub use stats::{auroc, average_precision, bootstrap, wilson, Confusion, Estimate, Histogram, Rate};
+
+/// The `schema` value of an evaluation.
+pub const EVAL_SCHEMA: &str = "loupe.eval/1";
+
+/// How samples become jobs.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What the set is called in the figures.
+    pub set_name: String,
+    /// The part that was read.
+    pub split: Option<Split>,
+    /// The spec of bare pictures with its sha256; none for [`bare_spec`].
+    pub spec: Option<(Spec, String)>,
+    /// Folder in which a piece's `spec` is looked up as a SKU.
+    pub specs: Option<PathBuf>,
+    /// Scale of bare pictures in um per pixel.
+    pub um_per_px: Option<f64>,
+}
+
+/// The figures of one evaluation. The same set, models and program give the same figures, byte for byte, with
+/// any number of threads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvalReport {
+    /// Always `loupe.eval/1`.
+    pub schema: String,
+    /// Program and version.
+    pub program: String,
+    /// The models that were run.
+    pub models: Vec<ModelRow>,
+    /// Probability from which on a pixel counts as defect, as stored with the model; null without one.
+    pub threshold: Option<f64>,
+    /// What was measured on.
+    pub set: SetRow,
+    /// Pieces or pictures: passed, failed, reviewed.
+    pub verdicts: Verdicts,
+    /// The same per class of the set.
+    pub classes: BTreeMap<String, ClassRow>,
+    /// Per finding type (or the set's own word): found and named, and false findings.
+    pub types: BTreeMap<String, TypeRow>,
+    /// Every finding on good samples.
+    pub false_findings: FalseFindings,
+    /// Polygons or boxes of the truth; null where it has none.
+    pub polygons: Option<PolygonRow>,
+    /// Where pieces lie; null where the truth does not say.
+    pub pose: Option<PoseFigures>,
+    /// Where stones lie; null where the truth does not say.
+    pub stones: Option<ErrorFigures>,
+    /// Measured against true sizes, per characteristic.
+    pub sizes: BTreeMap<String, SizeFigures>,
+    /// Pictures ranked by their score; null for pieces.
+    pub images: Option<ImageFigures>,
+    /// Pixels of the model's map; null without masks or without a model.
+    pub pixels: Option<PixelFigures>,
+    /// Pixels of the findings' outlines; null without masks.
+    pub pixels_of_findings: Option<OverlapFigures>,
+    /// Defective samples that passed.
+    pub escapes: Vec<String>,
+    /// Defective samples left to a person.
+    pub defective_reviewed: Vec<String>,
+    /// Good samples that failed.
+    pub overkill: Vec<String>,
+    /// Good samples left to a person.
+    pub good_reviewed: Vec<String>,
+    /// Samples that could not be read; they are in no figure.
+    pub errors: Vec<ErrorRow>,
+    /// Every sample.
+    pub samples: Vec<SampleRow>,
+}
+
+/// What was measured on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetRow {
+    /// As given.
+    pub name: String,
+    /// Its layout.
+    pub kind: Kind,
+    /// Which part.
+    pub split: Option<Split>,
+    /// Which protocol, where the set names several.
+    pub protocol: Option<Protocol>,
+    /// Samples that were read.
+    pub samples: u64,
+    /// Of them defective.
+    pub defective: u64,
+    /// Of them good.
+    pub good: u64,
+    /// Of them to be reviewed even by the truth: in neither share.
+    pub undecided: u64,
+    /// Samples that could not be read.
+    pub errors: u64,
+}
+
+/// Pieces or pictures: passed, failed, reviewed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verdicts {
+    /// Defective and passed.
+    pub escapes: Rate,
+    /// Defective and left to a person: no escape.
+    pub defective_reviewed: Rate,
+    /// Good and failed.
+    pub overkill: Rate,
+    /// Good and left to a person.
+    pub good_reviewed: Rate,
+}
+
+/// One class of the set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClassRow {
+    /// Samples.
+    pub samples: u64,
+    /// Of them truly defective.
+    pub defective: u64,
+    /// Passed.
+    pub pass: u64,
+    /// Left to a person.
+    pub review: u64,
+    /// Failed.
+    pub fail: u64,
+    /// Mean IoU over its pictures with a defect mask, of the model's map (without one, of the findings).
+    pub mean_iou: Option<f64>,
+}
+
+/// One type of defect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TypeRow {
+    /// True defects of this type.
+    pub there: u64,
+    /// Of them with any finding on them.
+    pub found: Rate,
+    /// Of them with a finding on them that counts against the piece.
+    pub reported: Rate,
+    /// Of them with a finding of the right type on them; null where the set's word is no finding type.
+    pub named: Option<Rate>,
+    /// Findings of this type on good samples that count.
+    pub false_on_good: u64,
+    /// The same per good sample; null without good samples.
+    pub false_per_good: Option<f64>,
+    /// Findings of this type on good samples, whether they count or not.
+    pub all_on_good: u64,
+    /// Counting findings on defective samples that lie on no true defect; null where masks alone tell where.
+    pub false_on_defective: Option<u64>,
+}
+
+/// Findings on good samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FalseFindings {
+    /// That count against the piece.
+    pub counting: u64,
+    /// The same per good sample; null without good samples.
+    pub per_good: Option<f64>,
+    /// All.
+    pub all: u64,
+    /// The same per good sample.
+    pub all_per_good: Option<f64>,
+}
+
+/// Polygons or boxes of the truth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolygonRow {
+    /// Met by a counting finding of the right type (a pit and a pore are one), or of any where the set's word is
+    /// no finding type.
+    pub hit: Rate,
+    /// Met by a counting finding of any type.
+    pub hit_by_any: Rate,
+}
+
+/// Distances.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorFigures {
+    /// How many.
+    pub n: u64,
+    /// Root mean square in um.
+    pub rms_um: f64,
+    /// Largest in um.
+    pub max_um: f64,
+}
+
+/// Where pieces lie, per frame.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoseFigures {
+    /// Frames with a pose.
+    pub n: u64,
+    /// Frames in which the piece was not found.
+    pub lost: u64,
+    /// Root mean square of the rotation's error, where a rotation can be seen.
+    pub rotation_rms_deg: Option<f64>,
+    /// Largest.
+    pub rotation_max_deg: Option<f64>,
+    /// Root mean square of the shift's error (of a plain shank only across it).
+    pub shift_rms_um: Option<f64>,
+    /// Largest.
+    pub shift_max_um: Option<f64>,
+}
+
+/// Measured against true values of one characteristic, in its unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SizeFigures {
+    /// Pairs.
+    pub n: u64,
+    /// Mean of measured minus true.
+    pub bias: f64,
+    /// Root mean square of measured minus true.
+    pub rms: f64,
+    /// Largest distance.
+    pub max: f64,
+    /// Mean of the true values.
+    pub mean_true: f64,
+}
+
+/// Pictures ranked by their score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFigures {
+    /// What the score is.
+    pub score: String,
+    /// Area under the receiver operating characteristic; null where a side is empty.
+    pub auroc: Option<Estimate>,
+    /// Average precision.
+    pub average_precision: Option<f64>,
+}
+
+/// How well called pixels overlap true ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OverlapFigures {
+    /// Pictures with a mask (good ones have an empty one).
+    pub images: u64,
+    /// Pooled counts.
+    pub counts: Confusion,
+    /// Pooled intersection over union of defect.
+    pub iou: Option<Estimate>,
+    /// Pooled F1.
+    pub f1: Option<Estimate>,
+    /// Pooled precision.
+    pub precision: Option<f64>,
+    /// Pooled recall.
+    pub recall: Option<f64>,
+    /// Mean over the pictures with a defect of their own IoU.
+    pub mean_iou_defective: Option<f64>,
+    /// Mean of the pooled IoU of defect and of background.
+    pub mean_iou_classes: Option<f64>,
+}
+
+/// Pixels of the model's map.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PixelFigures {
+    /// At the stored threshold.
+    pub at_threshold: OverlapFigures,
+    /// Area under the receiver operating characteristic over all pixels (4096 steps of the logit).
+    pub auroc: Option<Estimate>,
+    /// Average precision over all pixels.
+    pub average_precision: Option<f64>,
+    /// For information: the best F1 any threshold gives on this very set.
+    pub best_f1: Option<f64>,
+    /// For information: that threshold.
+    pub best_f1_threshold: Option<f64>,
+}
+
+/// A sample that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorRow {
+    /// Its name in the set.
+    pub name: String,
+    /// Why, paths relative to the set.
+    pub message: String,
+}
+
+/// One sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SampleRow {
+    /// Its name in the set.
+    pub name: String,
+    /// Its class in the set.
+    pub class: String,
+    /// Whether it is truly defective; null where the truth leaves it to a person.
+    pub defective: Option<bool>,
+    /// What was said of it.
+    pub verdict: Verdict,
+    /// Findings that count.
+    pub findings: u64,
+    /// Its score, for pictures.
+    pub score: Option<f64>,
+    /// Its IoU, where its mask holds a defect.
+    pub iou: Option<f64>,
+}
+
+/// The figures, and what the sheet needs.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// The figures.
+    pub report: EvalReport,
+    outcomes: Vec<run::Outcome>,
+}
+
+/// Runs `inspect` over every sample of a set and measures. `threshold` is the model's stored probability from
+/// which on a pixel counts as defect, `progress` is called after each sample. Uses the rayon pool it is called in.
+pub fn evaluate(
+    set: &Set,
+    root: &Path,
+    options: &Options,
+    threshold: Option<f32>,
+    inspect: &(dyn Fn(&Job) -> Inspected + Sync),
+    progress: &(dyn Fn() + Sync),
+) -> Evaluation {
+    let results: Vec<Result<run::Outcome, String>> = set
+        .samples
+        .par_iter()
+        .enumerate()
+        // One at a time: a long piece must not hold a whole chunk back.
+        .with_max_len(1)
+        .map(|(i, sample)| {
+            let one = run::run(i, sample, options, threshold, inspect);
+            progress();
+            one
+        })
+        .collect();
+    let mut errors: Vec<ErrorRow> =
+        set.errors.iter().map(|e| ErrorRow { name: e.name.clone(), message: without(root, &e.message) }).collect();
+    let mut outcomes = Vec::new();
+    for (sample, result) in set.samples.iter().zip(results) {
+        match result {
+            Ok(o) => outcomes.push(o),
+            Err(message) => errors.push(ErrorRow { name: sample.name.clone(), message: without(root, &message) }),
+        }
+    }
+    errors.sort();
+    let report = figures::report(set, options, threshold, &outcomes, errors);
+    Evaluation { report, outcomes }
+}
+
+/// A message without the folder the set lies in: the figures are the same wherever it does.
+fn without(root: &Path, message: &str) -> String {
+    let own = root.display().to_string();
+    message.replace(&format!("{}/", own.trim_end_matches('/')), "")
+}
+
+impl EvalReport {
+    /// The JSON that is written: keys sorted, so that two evaluations can be compared line by line.
+    ///
+    /// # Errors
+    /// Where a figure is no number.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        let mut text = serde_json::to_string_pretty(&sorted(serde_json::to_value(self)?))?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// A table for people.
+    pub fn to_table(&self) -> String {
+        table::text(self)
+    }
+
+    /// What is worse than in an earlier evaluation of the same set: one line each, empty where nothing is.
+    ///
+    /// # Errors
+    /// Where the two are not of the same samples.
+    pub fn worse_than(&self, baseline: &EvalReport) -> Result<Vec<String>, String> {
+        let (a, b) = (&self.set, &baseline.set);
+        if (a.defective, a.good) != (b.defective, b.good) {
+            return Err(format!(
+                "the baseline is of {} defective and {} good samples, this set has {} and {}",
+                b.defective, b.good, a.defective, a.good
+            ));
+        }
+        let mut out = Vec::new();
+        for (what, now, then, names, before) in [
+            ("escapes", &self.verdicts.escapes, &baseline.verdicts.escapes, &self.escapes, &baseline.escapes),
+            ("overkill", &self.verdicts.overkill, &baseline.verdicts.overkill, &self.overkill, &baseline.overkill),
+        ] {
+            if now.count > then.count {
+                let new: Vec<&str> = names.iter().filter(|n| !before.contains(n)).map(String::as_str).collect();
+                out.push(format!("{what}: {} instead of {} (new: {})", now.count, then.count, new.join(", ")));
+            }
+        }
+        Ok(out)
+    }
+}
+
+impl Evaluation {
+    /// The contact sheet of the worst samples as a PNG, or none where every one is as it should be.
+    ///
+    /// # Errors
+    /// Where the PNG cannot be encoded.
+    pub fn sheet(&self, set: &Set) -> Result<Option<Vec<u8>>, image::ImageError> {
+        sheet::png(set, &self.outcomes)
+    }
+}
+
+fn sorted(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let rows: BTreeMap<String, Value> = map.into_iter().map(|(k, v)| (k, sorted(v))).collect();
+            Value::Object(rows.into_iter().collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}

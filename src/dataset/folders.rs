@@ -1,0 +1,311 @@
+//! Pictures in one folder per class, with or without a mask beside each.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{
+    dirs, file_name, is_good, is_picture, name_in, part_of, pictures, stem, unknown, DatasetError, Kind, MaskSource,
+    Part, Protocol, Sample, SampleError, Set, Source, Split, Truth,
+};
+
+/// Endings that mark a mask where picture and mask have the same suffix or lie under other names.
+const MASK_ENDINGS: [&str; 6] = ["_mask", "_label", "_GT", "_gt", "-mask", "_seg"];
+
+/// The folders of pictures: `root` itself and those up to two below.
+fn class_dirs(root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let mut out = vec![root.to_owned()];
+    for dir in dirs(root)? {
+        out.extend(dirs(&dir)?);
+        out.push(dir);
+    }
+    let mut with_pictures = Vec::new();
+    for dir in out {
+        if !pictures(&dir)?.is_empty() {
+            with_pictures.push(dir);
+        }
+    }
+    with_pictures.sort();
+    Ok(with_pictures)
+}
+
+/// A folder's pictures with the mask of each, where there is one.
+fn pairs(dir: &Path) -> Result<Vec<(PathBuf, Option<PathBuf>)>, DatasetError> {
+    let all = pictures(dir)?;
+    let set: BTreeSet<&PathBuf> = all.iter().collect();
+    let mut masks: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut out: Vec<(PathBuf, Option<PathBuf>)> = Vec::new();
+    for p in &all {
+        let own = stem(p);
+        let png = p.with_extension("png");
+        let beside = (png != *p && set.contains(&png)).then_some(png);
+        let ended = || {
+            all.iter()
+                .find(|q| *q != p && MASK_ENDINGS.iter().any(|e| stem(q).strip_suffix(e) == Some(own.as_str())))
+                .cloned()
+        };
+        let mask = beside.or_else(ended);
+        masks.extend(mask.clone());
+        out.push((p.clone(), mask));
+    }
+    out.retain(|(p, _)| !masks.contains(p));
+    Ok(out)
+}
+
+pub(super) fn has_masks(root: &Path) -> Result<bool, DatasetError> {
+    for dir in class_dirs(root)? {
+        if pairs(&dir)?.iter().any(|(_, mask)| mask.is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+pub(super) fn has_classes(root: &Path) -> Result<bool, DatasetError> {
+    let classes = class_dirs(root)?;
+    Ok(classes.len() > 1 && classes.iter().any(|d| is_good(&file_name(d))))
+}
+
+#[derive(Deserialize)]
+struct SplitsFile {
+    supervised: Option<Supervised>,
+    one_class: Option<OneClass>,
+}
+
+#[derive(Deserialize)]
+struct Supervised {
+    train: Vec<String>,
+    test: Vec<String>,
+    train_good: Vec<String>,
+    test_good: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct OneClass {
+    train_good: Vec<String>,
+    test_good: Vec<String>,
+    /// A sentence: every picture of the other folders.
+    #[serde(rename = "test_defect")]
+    _test_defect: Option<serde_json::Value>,
+}
+
+/// The names on each side of a protocol. In the one-class one every picture that is not named and not good is
+/// test; in both, one that stands nowhere is left out by the protocol itself.
+struct Sides {
+    train: BTreeSet<String>,
+    test: BTreeSet<String>,
+    defects_are_test: bool,
+}
+
+impl Sides {
+    fn read(path: &Path, protocol: Protocol) -> Result<Self, DatasetError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
+        let value = |key: String, message: String| DatasetError::Value { path: path.to_owned(), key, message };
+        let file: SplitsFile = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text))
+            .map_err(|e| value(e.path().to_string(), e.inner().to_string()))?;
+        let missing = || value(protocol.as_str().into(), "the protocol is not in the file".into());
+        Ok(match protocol {
+            Protocol::Supervised => {
+                let s = file.supervised.ok_or_else(missing)?;
+                Sides {
+                    train: s.train.into_iter().chain(s.train_good).collect(),
+                    test: s.test.into_iter().chain(s.test_good).collect(),
+                    defects_are_test: false,
+                }
+            }
+            Protocol::OneClass => {
+                let s = file.one_class.ok_or_else(missing)?;
+                Sides {
+                    train: s.train_good.into_iter().collect(),
+                    test: s.test_good.into_iter().collect(),
+                    defects_are_test: true,
+                }
+            }
+        })
+    }
+
+    fn part(&self, name: &str, good: bool) -> Option<Part> {
+        if self.train.contains(name) {
+            Some(Part::Train)
+        } else if self.test.contains(name) || (self.defects_are_test && !good) {
+            Some(Part::Test)
+        } else {
+            None
+        }
+    }
+}
+
+pub(super) fn load_masks(root: &Path, split: Split, protocol: Option<Protocol>) -> Result<Set, DatasetError> {
+    let splits = root.join("splits.json");
+    let protocol = splits.is_file().then(|| protocol.unwrap_or(Protocol::Supervised));
+    let sides = protocol.map(|p| Sides::read(&splits, p)).transpose()?;
+    let mut set = Set { kind: Kind::Masks, protocol, samples: vec![], errors: vec![] };
+    let mut seen = BTreeSet::new();
+    for dir in class_dirs(root)? {
+        let own = file_name(&dir);
+        let folder_good = is_good(&own);
+        let rows = pairs(&dir)?;
+        let some_masked = rows.iter().any(|(_, m)| m.is_some());
+        for (picture, mask) in rows {
+            let name = name_in(root, &picture);
+            let part = match &sides {
+                Some(sides) => {
+                    seen.insert(name.clone());
+                    match sides.part(&name, folder_good) {
+                        None if split != Split::All => continue,
+                        part => part,
+                    }
+                }
+                None => part_of_dir(root, &dir),
+            };
+            if !split.takes(part) {
+                continue;
+            }
+            let (defective, mask) = match mask {
+                // An empty mask is a good picture: only its pixels tell.
+                Some(m) => ((!folder_good && !own_part(&own)).then_some(true), Some(MaskSource::Files(vec![m]))),
+                None if folder_good => (Some(false), Some(MaskSource::Empty)),
+                None if some_masked => {
+                    set.errors.push(SampleError {
+                        name,
+                        message: format!("{}: no mask beside it, as its folder's others have", picture.display()),
+                    });
+                    continue;
+                }
+                None => (Some(true), None),
+            };
+            set.samples.push(Sample {
+                name,
+                class: own.clone(),
+                source: Source::Image(picture),
+                truth: Truth { defective, mask, ..Truth::default() },
+            });
+        }
+    }
+    if let Some(sides) = &sides {
+        let wanted = |part| split.takes(Some(part));
+        let named = sides.train.iter().filter(|_| wanted(Part::Train));
+        let named = named.chain(sides.test.iter().filter(|_| wanted(Part::Test)));
+        for name in named.filter(|n| !seen.contains(*n)) {
+            let message = format!("{}: `{name}` is in the split and not in the set", splits.display());
+            set.errors.push(SampleError { name: name.clone(), message });
+        }
+    }
+    Ok(set)
+}
+
+/// Whether a folder is named after a side of the split and so says nothing of a class.
+fn own_part(own: &str) -> bool {
+    part_of(own).is_some()
+}
+
+fn part_of_dir(root: &Path, dir: &Path) -> Option<Part> {
+    let inner = dir.strip_prefix(root).ok()?;
+    inner.components().find_map(|c| part_of(&c.as_os_str().to_string_lossy()))
+}
+
+pub(super) fn load_folders(root: &Path, split: Split) -> Result<Set, DatasetError> {
+    let mut set = Set { kind: Kind::Folders, protocol: None, samples: vec![], errors: vec![] };
+    let classes = class_dirs(root)?;
+    if !classes.iter().any(|d| is_good(&file_name(d))) {
+        return Err(unknown(root, "looked for class folders of pictures, one of them called good or ok"));
+    }
+    for dir in classes.iter().filter(|d| *d != root) {
+        if !split.takes(part_of_dir(root, dir)) {
+            continue;
+        }
+        let own = file_name(dir);
+        let good = is_good(&own);
+        for picture in pictures(dir)?.into_iter().filter(|p| is_picture(p)) {
+            set.samples.push(Sample {
+                name: name_in(root, &picture),
+                class: own.clone(),
+                source: Source::Image(picture),
+                truth: Truth { defective: Some(!good), ..Truth::default() },
+            });
+        }
+    }
+    Ok(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{load, Options};
+    use super::*;
+
+    fn touch(root: &Path, files: &[&str]) {
+        for f in files {
+            let path = root.join(f);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+    }
+
+    fn names(root: &Path, split: Split, protocol: Option<Protocol>) -> (Kind, Vec<String>, usize) {
+        let set = load(root, Options { kind: None, split, protocol }).unwrap();
+        (set.kind, set.samples.iter().map(|s| s.name.clone()).collect(), set.errors.len())
+    }
+
+    #[test]
+    fn masks_beside_pictures_and_their_protocols() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(
+            dir.path(),
+            &["pit/a.jpg", "pit/a.png", "pit/b.jpg", "pit/b.png", "free/c.jpg", "free/d.jpg", "pit/e.jpg"],
+        );
+        let splits = r#"{"supervised":{"train":["pit/a.jpg"],"test":["pit/b.jpg"],"train_good":["free/c.jpg"],
+            "test_good":["free/d.jpg","free/gone.jpg"]},"one_class":{"train_good":["free/c.jpg"],
+            "test_good":["free/d.jpg"],"test_defect":"every image of the other folders"}}"#;
+        std::fs::write(dir.path().join("splits.json"), splits).unwrap();
+        let (kind, got, errors) = names(dir.path(), Split::Test, None);
+        assert_eq!((kind, got, errors), (Kind::Masks, vec!["free/d.jpg".into(), "pit/b.jpg".into()], 1));
+        let (_, got, errors) = names(dir.path(), Split::Test, Some(Protocol::OneClass));
+        assert_eq!(got, ["free/d.jpg", "pit/a.jpg", "pit/b.jpg"]);
+        assert_eq!(errors, 1, "pit/e.jpg has no mask");
+    }
+
+    #[test]
+    fn masks_told_by_their_ending() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(
+            dir.path(),
+            &["test/1.png", "test/1_GT.png", "test/2.png", "test/2_GT.png", "train/3.png", "train/3_GT.png"],
+        );
+        let (kind, got, _) = names(dir.path(), Split::Test, None);
+        assert_eq!((kind, got), (Kind::Masks, vec!["test/1.png".to_owned(), "test/2.png".into()]));
+    }
+
+    #[test]
+    fn class_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["test_ok/a.jpg", "test_defect/b.jpg", "train_ok/c.jpg"]);
+        let (kind, got, _) = names(dir.path(), Split::Test, None);
+        assert_eq!(
+            (kind, got.as_slice()),
+            (Kind::Folders, &["test_defect/b.jpg".to_owned(), "test_ok/a.jpg".into()][..])
+        );
+        assert_eq!(names(dir.path(), Split::Train, None).1, ["train_ok/c.jpg"]);
+        assert_eq!(names(dir.path(), Split::All, None).1.len(), 3);
+    }
+
+    #[test]
+    fn mvtec_with_a_mask_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(
+            dir.path(),
+            &[
+                "train/good/0.png",
+                "test/good/1.png",
+                "test/pit/2.png",
+                "test/pit/3.png",
+                "ground_truth/pit/2_mask.png",
+            ],
+        );
+        let (kind, got, errors) = names(dir.path(), Split::Test, None);
+        assert_eq!((kind, errors), (Kind::Mvtec, 1));
+        assert_eq!(got, ["test/good/1.png", "test/pit/2.png"]);
+        assert_eq!(names(dir.path(), Split::Train, None).1, ["train/good/0.png"]);
+    }
+}
