@@ -160,6 +160,16 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
             ops::fill_polygons(&mut mask, &[notch], 0)?;
         }
     }
+    // At the frame's own border filters see mirrored pixels.
+    let border = 4.min(width / 4).min(height / 4);
+    for (y, row) in mask.data.chunks_exact_mut(width).enumerate() {
+        if y < border || y + border >= height {
+            row.fill(0);
+        } else {
+            row[..border].fill(0);
+            row[width - border..].fill(0);
+        }
+    }
     for s in &view.stones {
         let place = if located.has_direction { located.place_u2_mm(s.x_mm.hypot(s.y_mm)) } else { 0.0 };
         let margin = place + SETTING_TOLERANCE_MM;
