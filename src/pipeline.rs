@@ -237,7 +237,7 @@ impl Inspector {
     ) -> Result<(Answer, Located), String> {
         let image = &picture.image;
         let located = locate::locate(image, view, frame.um_per_px).map_err(|e| e.to_string())?;
-        let bare = locate::bare_metal(view, &located, image.width, image.height).map_err(|e| e.to_string())?;
+        let bare = locate::bare_metal(view, &located, image).map_err(|e| e.to_string())?;
         // Backlight shows a silhouette: its surface says nothing.
         let silhouette = frame.light == "backlight";
         let classes = match &self.model {

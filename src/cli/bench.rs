@@ -1,11 +1,415 @@
-//! `loupe bench`.
+//! `loupe bench`: what the steps of an inspection cost, as ratios taken in one run, so that figures of two
+//! machines can be compared.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::model::SurfaceModel;
+use crate::piece::{Frame, Piece, PIECE_SCHEMA};
+use crate::pipeline::{Inspector, Job, Settings};
+use crate::source;
+use crate::spec::{Limit, Outline, Spec, View, SPEC_SCHEMA};
+use crate::vision::{self, Image, Mask};
+
+/// The `schema` value of the figures that `loupe bench --json` prints.
+pub const BENCH_SCHEMA: &str = "loupe.bench/1";
+
+/// Pieces of the comparison of two cores with one.
+const PIECES: usize = 40;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Pieces to time instead of drawn ones: a piece's folder, a folder of pieces, or a manifest (*.jsonl)
+    #[arg(long, value_name = "PATH")]
+    pub frames: Option<PathBuf>,
+    /// The model to run instead of the one shipped
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Time the classic inspectors alone
+    #[arg(long, conflicts_with = "model")]
+    pub no_model: bool,
+    /// Runs of which the median is taken
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The figures of one run.
+#[derive(Debug, Serialize)]
+pub struct Figures {
+    /// Always `loupe.bench/1`.
+    pub schema: &'static str,
+    /// Program and version.
+    pub program: &'static str,
+    /// Runs of which each time is the median.
+    pub runs: u32,
+    /// Cores the system offers.
+    pub cores: usize,
+    /// The ratios.
+    pub rows: Vec<Row>,
+}
+
+/// One ratio and the two times it is made of.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Which figure.
+    pub name: &'static str,
+    /// `time_ms / base_ms`; for `two_cores` how many times faster two are.
+    pub ratio: f64,
+    /// The time in milliseconds.
+    pub time_ms: f64,
+    /// What it is compared with, in milliseconds.
+    pub base_ms: f64,
+    /// What was timed.
+    pub what: String,
+}
 
 /// Runs the subcommand and gives the exit code.
-pub fn run(_args: &Args) -> u8 {
-    eprintln!("loupe bench: not there yet");
-    super::EXIT_ERROR
+pub fn run(args: &Args) -> u8 {
+    match measure(args) {
+        Ok(figures) if args.json => match serde_json::to_string_pretty(&figures) {
+            Ok(text) => {
+                println!("{text}");
+                super::EXIT_OK
+            }
+            Err(e) => {
+                eprintln!("loupe bench: {e}");
+                super::EXIT_ERROR
+            }
+        },
+        Ok(figures) => {
+            println!("{:<20} {:>8} {:>12} {:>12}  what", "figure", "ratio", "time ms", "base ms");
+            for r in &figures.rows {
+                println!("{:<20} {:>8.2} {:>12.1} {:>12.1}  {}", r.name, r.ratio, r.time_ms, r.base_ms, r.what);
+            }
+            super::EXIT_OK
+        }
+        Err(message) => {
+            eprintln!("loupe bench: {message}");
+            super::EXIT_ERROR
+        }
+    }
+}
+
+fn measure(args: &Args) -> Result<Figures, String> {
+    let runs = args.runs as usize;
+    let dir = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+    let classic = inspector(&Settings { use_model: false, model_path: None })?;
+    let one = pool(1)?;
+    let mut rows = vec![classic_row(&classic, &one, dir.path(), runs)?];
+
+    let jobs = match &args.frames {
+        Some(path) => load(path)?,
+        None => (0..4)
+            .map(|i| draw_piece(dir.path(), &format!("drawn-{i}"), 960, 720, 12.0, i))
+            .collect::<Result<_, _>>()?,
+    };
+    let full = if args.no_model {
+        classic
+    } else {
+        let full = inspector(&Settings { use_model: true, model_path: args.model.clone() })?;
+        if let Some(model) = full.model() {
+            rows.push(model_row(model, &jobs[0], &one, runs)?);
+        }
+        full
+    };
+    rows.push(cores_row(&full, &jobs, &one, &pool(2)?, runs));
+    Ok(Figures {
+        schema: BENCH_SCHEMA,
+        program: concat!("loupe ", env!("CARGO_PKG_VERSION")),
+        runs: args.runs,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        rows,
+    })
+}
+
+fn inspector(settings: &Settings) -> Result<Inspector, String> {
+    Inspector::new(settings.clone()).map_err(|e| e.to_string())
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool, String> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| e.to_string())
+}
+
+fn load(path: &Path) -> Result<Vec<Job>, String> {
+    let entries = source::resolve(&[path.to_owned()], &source::Options::default());
+    let jobs: Vec<Job> = entries.iter().map(|e| e.load().map_err(|e| e.to_string())).collect::<Result<_, _>>()?;
+    if jobs.is_empty() {
+        return Err(format!("{}: no piece", path.display()));
+    }
+    Ok(jobs)
+}
+
+/// The classic inspection of a frame of 5 megapixels over decoding its PNG.
+fn classic_row(inspector: &Inspector, one: &rayon::ThreadPool, dir: &Path, runs: usize) -> Result<Row, String> {
+    let job = draw_piece(dir, "five-megapixels", 2448, 2048, 5.0, 0)?;
+    let path = job.base.join(&job.piece.frames[0].file);
+    let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let seen = inspector.inspect(&job);
+    if seen.report.frames.iter().any(|f| f.pose.is_none()) {
+        return Err("the drawn piece was not located, so its time would say nothing".into());
+    }
+    let (whole, decode) = one.install(|| {
+        medians(
+            runs,
+            || {
+                inspector.inspect(&job);
+            },
+            || {
+                let _ = vision::decode(&bytes, &path);
+            },
+        )
+    });
+    Ok(Row {
+        name: "classic_over_decode",
+        ratio: (whole - decode) / decode,
+        time_ms: whole - decode,
+        base_ms: decode,
+        what:
+            "a 2448 x 2048 frame, one thread: inspection without model, its decoding taken off, over decoding the PNG"
+                .into(),
+    })
+}
+
+/// The model's whole path over the runtime's own calls for the same tiles.
+fn model_row(model: &SurfaceModel, job: &Job, one: &rayon::ThreadPool, runs: usize) -> Result<Row, String> {
+    let path = job.base.join(&job.piece.frames[0].file);
+    let (_, image) = vision::read_image(&path).map_err(|e| e.to_string())?;
+    let prepared = model.prepare(&image, None).map_err(|e| e.to_string())?;
+    model.bare_run(&prepared).map_err(|e| e.to_string())?;
+    let (path_ms, bare_ms) = one.install(|| {
+        medians(
+            runs,
+            || {
+                if let Ok(map) = model.segment(&image, None) {
+                    std::hint::black_box(map.defect_plane());
+                }
+            },
+            || {
+                let _ = model.bare_run(&prepared);
+            },
+        )
+    });
+    let (w, h) = prepared.tile_size();
+    Ok(Row {
+        name: "model_over_bare",
+        ratio: path_ms / bare_ms,
+        time_ms: path_ms,
+        base_ms: bare_ms,
+        what: format!(
+            "{} on a {} x {} frame, one thread: cutting, running, joining and enlarging {} tiles of {w} x {h} over \
+             running them alone",
+            model.info().name,
+            image.width,
+            image.height,
+            prepared.tiles()
+        ),
+    })
+}
+
+/// Forty pieces on one core over forty on two.
+fn cores_row(
+    inspector: &Inspector,
+    jobs: &[Job],
+    one: &rayon::ThreadPool,
+    two: &rayon::ThreadPool,
+    runs: usize,
+) -> Row {
+    let all: Vec<&Job> = jobs.iter().cycle().take(PIECES).collect();
+    let work = || {
+        all.par_iter().for_each(|job| {
+            std::hint::black_box(inspector.inspect(job));
+        });
+    };
+    let (single, double) = medians(runs.min(3), || one.install(work), || two.install(work));
+    Row {
+        name: "two_cores",
+        ratio: single / double,
+        time_ms: double,
+        base_ms: single,
+        what: format!(
+            "{PIECES} pieces ({} different) {} model on two threads; the ratio is how many times faster than on one",
+            jobs.len(),
+            if inspector.model().is_some() { "with the" } else { "without" }
+        ),
+    }
+}
+
+/// Median times in milliseconds of two pieces of work, run in turn so that a machine that slows down slows both.
+fn medians(runs: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64) {
+    let time = |f: &mut dyn FnMut()| {
+        let start = Instant::now();
+        f();
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    a();
+    b();
+    let (mut first, mut second) = (Vec::with_capacity(runs), Vec::with_capacity(runs));
+    for _ in 0..runs {
+        first.push(time(&mut a));
+        second.push(time(&mut b));
+    }
+    (median(&mut first), median(&mut second))
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    (values[(n - 1) / 2] + values[n / 2]) / 2.0
+}
+
+/// Draws a signet of matte gold with a few pits, as a piece with its spec, into a folder of this name.
+///
+/// # Errors
+/// A message that names the file that could not be written.
+pub fn draw_piece(
+    dir: &Path,
+    name: &str,
+    width: usize,
+    height: usize,
+    um_per_px: f64,
+    seed: u32,
+) -> Result<Job, String> {
+    let base = dir.join(name);
+    std::fs::create_dir_all(&base).map_err(|e| format!("{}: {e}", base.display()))?;
+    let (image, _) = draw_signet(width, height, seed);
+    let file = base.join("top.png");
+    let mut png = Vec::new();
+    PngEncoder::new_with_quality(&mut png, CompressionType::Default, FilterType::Adaptive)
+        .write_image(&image.data, width as u32, height as u32, ExtendedColorType::Rgb8)
+        .map_err(|e| format!("{}: {e}", file.display()))?;
+    std::fs::write(&file, png).map_err(|e| format!("{}: {e}", file.display()))?;
+    let (rx, ry) = axes(width, height);
+    let limit = |characteristic: &str, upper: f64| Limit {
+        characteristic: characteristic.into(),
+        lower: None,
+        upper: Some(upper),
+        nominal: None,
+        view: None,
+        zone: None,
+        severity: None,
+    };
+    Ok(Job {
+        origin: base.join("piece.json"),
+        base,
+        piece: Piece {
+            schema: PIECE_SCHEMA.into(),
+            piece_id: name.into(),
+            spec: "spec.toml".into(),
+            frames: vec![Frame {
+                file: "top.png".into(),
+                view: "top".into(),
+                light: "dome".into(),
+                um_per_px: Some(um_per_px),
+                um_per_px_u: Some(um_per_px / 1000.0),
+                seq: 0,
+                calibration: None,
+                exposure_us: None,
+                gain: None,
+                z_um: None,
+                captured_at: None,
+                camera_serial: None,
+                sha256: None,
+                burst: None,
+                extra: Default::default(),
+            }],
+            readings: vec![],
+            extra: Default::default(),
+        },
+        spec: Spec {
+            schema: SPEC_SCHEMA.into(),
+            sku: "signet-drawn".into(),
+            metal: "yellow_gold".into(),
+            finish: "matte".into(),
+            views: vec![View {
+                name: "top".into(),
+                outline: Some(Outline::Ellipse { rx_mm: rx * um_per_px / 1e3, ry_mm: ry * um_per_px / 1e3 }),
+                stones: vec![],
+                stones_csv: None,
+            }],
+            limits: vec![
+                limit("pit.diameter_mm", 0.05),
+                limit("porosity.pore_count", 3.0),
+                limit("scratch.length_mm", 0.3),
+                limit("outline.deviation_mm", 0.1),
+            ],
+        },
+        spec_sha256: String::new(),
+    })
+}
+
+/// Half axes in pixels of the signet on a frame of this size.
+fn axes(width: usize, height: usize) -> (f64, f64) {
+    (0.41 * width as f64, 0.39 * height as f64)
+}
+
+/// Draws a signet on a dark ground, and gives its metal as a mask. The same arguments give the same pixels.
+pub fn draw_signet(width: usize, height: usize, seed: u32) -> (Image, Mask) {
+    let (rx, ry) = axes(width, height);
+    let (cx, cy) = ((width as f64 - 1.0) / 2.0, (height as f64 - 1.0) / 2.0);
+    let pits: Vec<(f64, f64, f64)> = (0..5)
+        .map(|i| {
+            let (a, b) = (hash(i, 1, seed), hash(i, 2, seed));
+            let (angle, far) = (a * std::f64::consts::TAU, 0.8 * b.sqrt());
+            (cx + rx * far * angle.cos(), cy + ry * far * angle.sin(), 4.0 + 3.0 * hash(i, 3, seed))
+        })
+        .collect();
+    let mut image = Image { width, height, data: Vec::with_capacity(3 * width * height), grey: false };
+    let mut mask = Mask::empty(width, height);
+    for y in 0..height {
+        for x in 0..width {
+            let (dx, dy) = (x as f64 - cx, y as f64 - cy);
+            // About the distance from the edge in pixels, for a border of one pixel.
+            let metal = ((1.0 - (dx / rx).hypot(dy / ry)) * ry + 0.5).clamp(0.0, 1.0);
+            let mut light = 1.0 + 0.03 * dx / rx - 0.02 * dy / ry;
+            for (px, py, r) in &pits {
+                let d = (x as f64 - px).hypot(y as f64 - py);
+                light -= 0.35 * (-(d / r).powi(4)).exp();
+            }
+            let grain = hash(x as u32, y as u32, seed) + hash(x as u32, y as u32, seed + 99) - 1.0;
+            for (gold, ground) in [(205.0, 40.0), (170.0, 40.0), (120.0, 42.0)] {
+                let v = metal * gold * (light + 0.03 * grain) + (1.0 - metal) * (ground + 1.5 * grain);
+                image.data.push(v.round().clamp(0.0, 255.0) as u8);
+            }
+            if metal >= 0.5 {
+                mask.data[y * width + x] = 255;
+            }
+        }
+    }
+    (image, mask)
+}
+
+/// A number from 0 to 1 that looks random.
+fn hash(a: u32, b: u32, c: u32) -> f64 {
+    let mut h = a.wrapping_mul(0x9E37_79B1) ^ b.wrapping_mul(0x85EB_CA77) ^ c.wrapping_mul(0xC2B2_AE3D);
+    h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
+    h = (h ^ (h >> 12)).wrapping_mul(0x297A_2D39);
+    f64::from(h ^ (h >> 15)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_the_middle() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn a_drawn_piece_is_the_same_every_time() {
+        let (a, mask) = draw_signet(96, 72, 3);
+        assert_eq!(a, draw_signet(96, 72, 3).0);
+        assert!(a != draw_signet(96, 72, 4).0);
+        assert!(mask.at(48, 36) && !mask.at(2, 2));
+    }
 }

@@ -1,11 +1,145 @@
-//! `loupe doctor`.
+//! `loupe doctor`: what the program needs, what it found, and what to do about the rest.
 
-/// Arguments.
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{EXIT_ERROR, EXIT_OK};
+use crate::model::{find_default, runtime_info, ModelError, SurfaceModel};
+use crate::vision::Image;
+
+/// Arguments of `loupe doctor`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "Exit codes: 0 everything is there, 2 something is missing or does not work.")]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Look at this surface model instead of the one shipped
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    schema: &'static str,
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    /// What was found, or why it cannot be used.
+    found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
+}
 
 /// Runs the subcommand and gives the exit code.
-pub fn run(_args: &Args) -> u8 {
-    eprintln!("loupe doctor: not there yet");
-    super::EXIT_ERROR
+pub fn run(args: &Args) -> u8 {
+    let checks = checks(args.model.as_deref());
+    let diagnosis = Diagnosis { schema: "loupe.doctor/1", ok: checks.iter().all(|c| c.ok), checks };
+    if args.json {
+        match serde_json::to_string_pretty(&diagnosis) {
+            Ok(text) => println!("{text}"),
+            Err(e) => eprintln!("loupe: {e}"),
+        }
+    } else {
+        for c in &diagnosis.checks {
+            println!("{:8}  {:14}  {}", if c.ok { "ok" } else { "MISSING" }, c.name, c.found);
+            if let Some(hint) = c.hint {
+                println!("{:8}  {:14}  -> {hint}", "", "");
+            }
+        }
+    }
+    if diagnosis.ok {
+        EXIT_OK
+    } else {
+        EXIT_ERROR
+    }
+}
+
+fn checks(model: Option<&Path>) -> Vec<Check> {
+    let fine = |name, found: String| Check { name, ok: true, found, hint: None };
+    let cores = match std::thread::available_parallelism() {
+        Ok(n) => format!("{n} to be used"),
+        Err(e) => format!("unknown ({e}); --jobs says how many to use"),
+    };
+    let library = loaded_library("libopencv_core").map_or_else(String::new, |p| format!(", {}", p.display()));
+    let mut checks = vec![
+        fine("loupe", format!("{} ({})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)),
+        fine("processors", cores),
+        fine("OpenCV", format!("{}{library}", crate::vision::about::opencv_version())),
+    ];
+    let runtime = runtime_info();
+    let runs = runtime.is_ok();
+    checks.push(match runtime {
+        Ok(info) => fine("ONNX Runtime", format!("{}, {}", info.version, info.library.display())),
+        Err(e) => Check {
+            name: "ONNX Runtime",
+            ok: false,
+            found: e.to_string(),
+            hint: Some(
+                "run script/setup, or set ORT_DYLIB_PATH to a libonnxruntime.so; `inspect --no-model` goes without",
+            ),
+        },
+    });
+    if runs {
+        surface_model(model, &mut checks);
+    } else {
+        let file = model.map(Path::to_owned).or_else(find_default);
+        let found = file.map_or_else(
+            || ModelError::NotFound.to_string(),
+            |p| format!("{} was not tried: it needs ONNX Runtime", p.display()),
+        );
+        checks.push(Check { name: "surface model", ok: false, found, hint: None });
+    }
+    checks
+}
+
+fn surface_model(file: Option<&Path>, checks: &mut Vec<Check>) {
+    let missing = |name, e: ModelError| Check {
+        name,
+        ok: false,
+        found: e.to_string(),
+        hint: Some("models/surface.onnx comes with the program; `inspect --no-model` goes without"),
+    };
+    let loaded = match file {
+        Some(file) => SurfaceModel::load(file),
+        None => SurfaceModel::load_default(),
+    };
+    let model = match loaded {
+        Ok(model) => model,
+        Err(e) => return checks.push(missing("surface model", e)),
+    };
+    let info = model.info();
+    let found = format!(
+        "{} {}, {}, sha256 {}, classes {}",
+        info.name,
+        info.version,
+        model.path().display(),
+        info.sha256,
+        info.classes.join(" ")
+    );
+    checks.push(Check { name: "surface model", ok: true, found, hint: None });
+    // An even grey: what it says of it does not matter, that it says anything does.
+    let image = Image { width: 64, height: 64, data: vec![128; 3 * 64 * 64], grey: true };
+    checks.push(match model.segment(&image, None) {
+        Ok(_) => Check { name: "inference", ok: true, found: "64 x 64 pixels went through it".into(), hint: None },
+        Err(e) => missing("inference", e),
+    });
+}
+
+/// The file a library of this process was loaded from, where the system tells.
+fn loaded_library(name: &str) -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines()
+        .filter_map(|l| l.find('/').map(|at| Path::new(&l[at..])))
+        .find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(name)))
+        .map(Path::to_owned)
 }

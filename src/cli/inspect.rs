@@ -1,11 +1,423 @@
-//! `loupe inspect`.
+//! `loupe inspect`: pieces in, reports and pictures out.
 
-/// Arguments.
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+use std::panic::AssertUnwindSafe;
+use std::path::{Component, Path, PathBuf};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
+use crate::pipeline::{Inspected, Inspector, Settings};
+use crate::report::{overlay, write_whole, Verdict};
+use crate::source::{self, Bare, Entry};
+
+/// The `schema` value of a line of a run's summary.
+pub const SUMMARY_SCHEMA: &str = "loupe.summary/1";
+
+/// Arguments of `loupe inspect`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Writes OUT/<piece_id>/report.json with one picture per frame beside it, and OUT/summary.jsonl with one line per piece.
+
+Exit codes: 0 every piece passed, 1 some did not, 2 something could not be read or run.")]
+pub struct Args {
+    /// Pieces: folders with a piece.json, folders of such folders, *.jsonl manifests, or pictures (with --spec)
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Folder for the reports
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Pieces inspected at the same time; the reports do not depend on it [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Folder in which a piece's spec is looked up by its SKU
+    #[arg(long, value_name = "DIR")]
+    pub specs: Option<PathBuf>,
+    /// Go without the surface model
+    #[arg(long, conflicts_with = "model")]
+    pub no_model: bool,
+    /// Use this surface model (an ONNX file) instead of the one shipped
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Write no pictures
+    #[arg(long)]
+    pub no_overlay: bool,
+    /// Print neither progress nor table; errors still go to stderr
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The spec of pictures that have no piece.json
+    #[arg(long, value_name = "FILE", help_heading = "Pictures without a piece.json")]
+    pub spec: Option<PathBuf>,
+    /// Their scale in um per pixel; without it nothing is claimed in mm
+    #[arg(long, value_name = "X", requires = "spec", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(help_heading = "Pictures without a piece.json")]
+    pub um_per_px: Option<f64>,
+    /// Standard uncertainty of the scale in um per pixel
+    #[arg(long, value_name = "U", requires = "um_per_px", value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(help_heading = "Pictures without a piece.json")]
+    pub um_per_px_u: Option<f64>,
+    /// The spec's view that they show [default: the first]
+    #[arg(long, value_name = "NAME", requires = "spec", help_heading = "Pictures without a piece.json")]
+    pub view: Option<String>,
+    /// The light they were taken in
+    #[arg(long, value_name = "LIGHT", default_value = "dome", help_heading = "Pictures without a piece.json")]
+    pub light: String,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
+        _ => Err("a scale must be a number above 0".into()),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if v.is_finite() && v >= 0.0 => Ok(v),
+        _ => Err("an uncertainty must be a number of 0 or more".into()),
+    }
+}
+
+/// One line of `summary.jsonl`: what became of one piece.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SummaryRow {
+    /// Always `loupe.summary/1`.
+    pub schema: String,
+    /// The piece, or the name of its folder, file or line where its id cannot be read.
+    pub piece_id: String,
+    /// The verdict; null where there is no report.
+    pub verdict: Option<Verdict>,
+    /// The reasons of the report.
+    pub reasons: Vec<String>,
+    /// Path of the report from the summary's folder; null where there is none.
+    pub report: Option<String>,
+    /// What could not be read, run or written.
+    pub errors: Vec<String>,
+}
 
 /// Runs the subcommand and gives the exit code.
-pub fn run(_args: &Args) -> u8 {
-    eprintln!("loupe inspect: not there yet");
-    super::EXIT_ERROR
+pub fn run(args: &Args) -> u8 {
+    match inspect_all(args) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("loupe: {message}");
+            EXIT_ERROR
+        }
+    }
+}
+
+/// Errors here end the run before any piece: nothing could come of it.
+fn inspect_all(args: &Args) -> Result<u8, String> {
+    if let Some(specs) = args.specs.as_ref().filter(|s| !s.is_dir()) {
+        return Err(format!("{}: --specs is no folder that can be read", specs.display()));
+    }
+    let settings = Settings { use_model: !args.no_model, model_path: args.model.clone() };
+    let inspector = Inspector::new(settings).map_err(|e| {
+        let message = e.to_string();
+        let hint = if message.contains("--no-model") {
+            ""
+        } else {
+            "\n  hint: run script/setup, name another file with --model, or go without it: --no-model"
+        };
+        format!("the surface model cannot be used: {message}{hint}")
+    })?;
+    let out = &args.out;
+    std::fs::create_dir_all(out).map_err(|e| format!("{}: --out: cannot make the folder: {e}", out.display()))?;
+    let summary = out.join("summary.jsonl");
+    // A run that is cut short must not leave the list of an older one beside its own reports.
+    match std::fs::remove_file(&summary) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(format!("{}: cannot be replaced: {e}", summary.display()));
+        }
+        _ => {}
+    }
+    let bare = args.spec.as_ref().map(|spec| Bare {
+        spec: spec.clone(),
+        um_per_px: args.um_per_px,
+        um_per_px_u: args.um_per_px_u,
+        view: args.view.clone(),
+        light: args.light.clone(),
+    });
+    let entries = source::resolve(&args.paths, &source::Options { specs: args.specs.clone(), bare });
+
+    let jobs =
+        args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get), usize::from);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs)
+        .build()
+        .map_err(|e| format!("cannot start {jobs} threads: {e}"))?;
+    let bar = progress(entries.len(), args.quiet);
+    let start = Instant::now();
+    let rows: Vec<SummaryRow> = pool.install(|| {
+        entries
+            .par_iter()
+            .with_max_len(1)
+            .map(|entry| {
+                let row = inspect_one(entry, &inspector, args);
+                bar.inc(1);
+                row
+            })
+            .collect()
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+
+    let mut failed = rows.iter().any(|r| !r.errors.is_empty());
+    for row in &rows {
+        for error in &row.errors {
+            eprintln!("loupe: {}: {}", row.piece_id, error.replace('\n', "\n  "));
+        }
+    }
+    if let Err(message) = write_summary(&summary, &rows) {
+        eprintln!("loupe: {}: {message}", summary.display());
+        failed = true;
+    }
+    if !args.quiet {
+        let width = terminal_width();
+        let table = table(&rows, width);
+        // A reader that went away has seen enough; the reports are on disk all the same.
+        let _ = std::io::stdout().lock().write_all(table.as_bytes());
+        eprintln!(
+            "{} in {seconds:.2} s, {:.1} a second, {jobs} at a time",
+            count(rows.len(), "piece"),
+            rows.len() as f64 / seconds.max(1e-9),
+        );
+    }
+    Ok(if failed {
+        EXIT_ERROR
+    } else if rows.iter().any(|r| r.verdict != Some(Verdict::Pass)) {
+        EXIT_NOT_PASSED
+    } else {
+        EXIT_OK
+    })
+}
+
+fn progress(pieces: usize, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(pieces as u64), ProgressDrawTarget::stderr());
+    let template = "{bar:30} {pos}/{len} pieces, {per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Inspects one piece and writes what came of it. Whatever goes wrong, even a bug, is the row of this piece
+/// alone.
+fn inspect_one(entry: &Entry, inspector: &Inspector, args: &Args) -> SummaryRow {
+    let mut row = SummaryRow {
+        schema: SUMMARY_SCHEMA.into(),
+        piece_id: entry.name.clone(),
+        verdict: None,
+        reasons: vec![],
+        report: None,
+        errors: vec![],
+    };
+    let inspected = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let job = entry.load().map_err(|e| e.to_string())?;
+        Ok(inspector.inspect(&job))
+    }));
+    let inspected: Result<Inspected, String> = inspected.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().map(String::as_str);
+        let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+        Err(format!("{}: the program failed on this piece: {what}", entry.origin.display()))
+    });
+    let inspected = match inspected {
+        Ok(inspected) => inspected,
+        Err(message) => {
+            row.errors.push(message);
+            drop_old_report(entry, &args.out, &mut row);
+            return row;
+        }
+    };
+    let folder = args.out.join(&inspected.report.piece_id);
+    let path = folder.join("report.json");
+    let text = serde_json::to_vec_pretty(&inspected.report).map_err(std::io::Error::from);
+    let written = text.and_then(|mut text| {
+        text.push(b'\n');
+        write_whole(&path, &text)
+    });
+    if let Err(e) = written {
+        row.errors.push(format!("{}: cannot write the report: {e}", path.display()));
+        return row;
+    }
+    row.verdict = Some(inspected.report.verdict);
+    row.reasons.clone_from(&inspected.report.reasons);
+    row.report = Some(format!("{}/report.json", inspected.report.piece_id));
+    row.errors.extend(inspected.frame_errors.iter().cloned());
+    if !args.no_overlay {
+        row.errors.extend(write_overlays(&inspected, &folder, &entry.origin));
+    }
+    row
+}
+
+/// A report of an earlier run must not pass for one of this run.
+fn drop_old_report(entry: &Entry, out: &Path, row: &mut SummaryRow) {
+    if !entry.owns_name() {
+        return;
+    }
+    let path = out.join(&entry.name).join("report.json");
+    match std::fs::remove_file(&path) {
+        Err(e) if !matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            row.errors.push(format!("{}: an older report cannot be removed: {e}", path.display()));
+        }
+        _ => {}
+    }
+}
+
+fn write_overlays(inspected: &Inspected, folder: &Path, origin: &Path) -> Vec<String> {
+    let mut errors = vec![];
+    let mut used = BTreeSet::new();
+    for view in &inspected.views {
+        let mut name = flat_name(&view.file);
+        while !used.insert(name.clone()) {
+            name.push('_');
+        }
+        let path = folder.join(format!("{name}.overlay.png"));
+        let drawn = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            overlay::encode_png(&overlay::draw(view, &inspected.report)).map_err(|e| e.to_string())
+        }));
+        let written = match drawn {
+            Ok(Ok(png)) => write_whole(&path, &png).map_err(|e| e.to_string()),
+            Ok(Err(message)) => Err(message),
+            Err(_) => Err(format!("the program failed on {} of {}", view.file, origin.display())),
+        };
+        if let Err(message) = written {
+            errors.push(format!("{}: cannot write the picture: {message}", path.display()));
+        }
+    }
+    errors
+}
+
+/// The name of a frame in one component: `a/b.png` as `a_b.png`, and nothing that leads out of the folder.
+fn flat_name(file: &str) -> String {
+    let parts: Vec<String> = Path::new(file)
+        .components()
+        .filter_map(|c| match c {
+            Component::Normal(part) => Some(part.to_string_lossy().replace('\\', "_")),
+            Component::ParentDir => Some("up".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect();
+    let name = parts.join("_");
+    // The last part tells frames apart best, where the whole is longer than a file system takes.
+    let from = name.char_indices().rev().map(|(i, _)| i).take_while(|i| name.len() - i <= 200).last();
+    name[from.unwrap_or(0)..].to_owned()
+}
+
+fn write_summary(path: &Path, rows: &[SummaryRow]) -> Result<(), String> {
+    let mut text = Vec::new();
+    for row in rows {
+        serde_json::to_writer(&mut text, row).map_err(|e| e.to_string())?;
+        text.push(b'\n');
+    }
+    write_whole(path, &text).map_err(|e| format!("cannot write the summary: {e}"))
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The table at the end of a run; rows are shortened to `width` columns where there is one.
+fn table(rows: &[SummaryRow], width: Option<usize>) -> String {
+    let longest = rows.iter().map(|r| r.piece_id.chars().count()).max().unwrap_or(0).clamp(5, 40);
+    let mut out = String::new();
+    let mut line = |piece: &str, verdict: &str, reason: &str| {
+        let line = format!("{:longest$}  {verdict:7}  {reason}", shortened(piece, longest));
+        let line = line.trim_end();
+        out.push_str(&width.map_or_else(|| line.to_owned(), |w| shortened(line, w)));
+        out.push('\n');
+    };
+    line("PIECE", "VERDICT", "REASON");
+    for row in rows {
+        let verdict = row.verdict.map_or("error", Verdict::as_str);
+        let reasons = row.reasons.iter().chain(&row.errors);
+        let first = reasons.clone().next().map_or("", |r| r.lines().next().unwrap_or(""));
+        let more = reasons.count().saturating_sub(1);
+        let reason = if more == 0 { first.to_owned() } else { format!("{first} (+{more} more)") };
+        line(&row.piece_id, verdict, &reason);
+    }
+    let of = |v: Verdict| rows.iter().filter(|r| r.verdict == Some(v)).count();
+    out.push_str(&format!(
+        "{}: {} passed, {} failed, {} for review, {} without a report\n",
+        count(rows.len(), "piece"),
+        of(Verdict::Pass),
+        of(Verdict::Fail),
+        of(Verdict::Review),
+        rows.iter().filter(|r| r.verdict.is_none()).count()
+    ));
+    out
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// Columns of the terminal on stdout; none where it is no terminal, and nothing is to be shortened.
+fn terminal_width() -> Option<usize> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    // SAFETY: TIOCGWINSZ writes one winsize, which outlives the call.
+    let columns = unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        let rc = libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size);
+        (rc == 0).then_some(usize::from(size.ws_col))
+    };
+    Some(columns.filter(|c| *c >= 20).unwrap_or(100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(piece_id: &str, verdict: Option<Verdict>, reasons: &[&str], errors: &[&str]) -> SummaryRow {
+        SummaryRow {
+            schema: SUMMARY_SCHEMA.into(),
+            piece_id: piece_id.into(),
+            verdict,
+            reasons: reasons.iter().map(|s| (*s).to_string()).collect(),
+            report: None,
+            errors: errors.iter().map(|s| (*s).to_string()).collect(),
+        }
+    }
+
+    #[test]
+    fn the_table_shows_the_first_reason_and_counts_the_others() {
+        let rows = [
+            row("a", Some(Verdict::Pass), &[], &[]),
+            row("pave-002", Some(Verdict::Fail), &["missing_stone S7 in view top", "pit"], &[]),
+            row("c", None, &[], &["c/spec.toml:3: one\nc/spec.toml:4: two"]),
+        ];
+        let expected = "PIECE     VERDICT  REASON\n\
+                        a         pass\n\
+                        pave-002  fail     missing_stone S7 in view top (+1 more)\n\
+                        c         error    c/spec.toml:3: one\n\
+                        3 pieces: 1 passed, 1 failed, 0 for review, 1 without a report\n";
+        assert_eq!(table(&rows, None), expected);
+        assert!(table(&rows, Some(30)).lines().take(4).all(|l| l.chars().count() <= 30));
+    }
+
+    #[test]
+    fn the_name_of_a_picture_stays_in_its_folder() {
+        assert_eq!(flat_name("top.png"), "top.png");
+        assert_eq!(flat_name("a/b c.png"), "a_b c.png");
+        assert_eq!(flat_name("../../etc/x.png"), "up_up_etc_x.png");
+        assert_eq!(flat_name("/abs/x.png"), "abs_x.png");
+        let long = format!("{}é/x.png", "d".repeat(300));
+        assert!(flat_name(&long).len() <= 200 && flat_name(&long).ends_with("é_x.png"));
+    }
 }

@@ -1,11 +1,137 @@
-//! tmp
-use super::{Answer, Inspect, Scene};
-use crate::vision::VisionError;
-/// The contour.
+//! Is all the metal there: the largest lack of metal against the nominal outline (incomplete fill).
+
+use super::{Answer, Feature, Inspect, Scene, Value};
+use crate::locate::edges::EdgeSample;
+use crate::report::FindingType;
+use crate::vision::{ops, VisionError};
+
+/// The inspector of the outline.
 #[derive(Debug)]
 pub struct Contour;
+
+const CHARACTERISTIC: &str = "outline.deviation_mm";
+/// A lack of metal is wider than this along the outline; what is narrower is a speck or an edge's ragged step.
+const WIDTH_MM: f64 = 0.08;
+
 impl Inspect for Contour {
-    fn name(&self) -> &'static str { "outline" }
-    fn characteristics(&self) -> &'static [&'static str] { &["outline.deviation_mm"] }
-    fn inspect(&self, _: &Scene) -> Result<Answer, VisionError> { Ok(Answer::default()) }
+    fn name(&self) -> &'static str {
+        "outline"
+    }
+
+    fn characteristics(&self) -> &'static [&'static str] {
+        &[CHARACTERISTIC]
+    }
+
+    fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
+        let mut answer = Answer::default();
+        if scene.mm_per_px().is_none() {
+            answer.not_assessed.push((CHARACTERISTIC, "the frame has no um_per_px".into()));
+            return Ok(answer);
+        }
+        if scene.view.outline.is_none() {
+            answer.not_assessed.push((CHARACTERISTIC, "the view has no outline".into()));
+            return Ok(answer);
+        }
+        let pose = &scene.located.pose;
+        let edges: Vec<&EdgeSample> = scene.located.edges.iter().filter(|e| e.in_frame).collect();
+        if edges.len() < 16 {
+            answer.not_assessed.push((CHARACTERISTIC, "too little of the outline is in the frame".into()));
+            return Ok(answer);
+        }
+        // Where no edge is seen within reach the metal is lacking by as much as was searched: the edge lies deeper.
+        let unseen = -0.5;
+        let offset: Vec<f64> = edges.iter().map(|e| e.offset_mm.unwrap_or(unseen)).collect();
+        // A running median along the outline. The points are in order, in one ring or, for a band, the two edges in turn.
+        let ring = !matches!(scene.view.outline, Some(crate::spec::Outline::Band { .. }));
+        let stride = if ring { 1 } else { 2 };
+        let spacing_mm = pose.mm(2.0);
+        let half = ((WIDTH_MM / spacing_mm / 2.0).ceil() as usize).max(1);
+        let n = offset.len();
+        let mut smooth = vec![0.0; n];
+        for (i, out) in smooth.iter_mut().enumerate() {
+            let mut near: Vec<f32> = Vec::with_capacity(2 * half + 1);
+            for k in 0..=2 * half {
+                let j = i as i64 + (k as i64 - half as i64) * stride as i64;
+                if ring {
+                    near.push(offset[j.rem_euclid(n as i64) as usize] as f32);
+                } else if j >= 0 && (j as usize) < n {
+                    near.push(offset[j as usize] as f32);
+                }
+            }
+            *out = f64::from(ops::median(&mut near));
+        }
+        // How far a good edge strays: the scatter of the smoothed places about their own median. The median itself is
+        // the piece's uniform growth or shrinking and the edge detector's bias; it is no lack at one place.
+        let mut all: Vec<f32> = smooth.iter().map(|v| *v as f32).collect();
+        let median = f64::from(ops::median(&mut all));
+        let scatter = f64::from(ops::robust_sigma(&mut all));
+        let (worst, least) = smooth
+            .iter()
+            .enumerate()
+            .min_by(|a, b| a.1.total_cmp(b.1))
+            .map(|(i, v)| (i, *v))
+            .unwrap_or((0, 0.0));
+        let deviation = (-least).max(0.0);
+        let u = scatter.hypot(scene.located.shift_u_mm).hypot(median).max(pose.mm(0.1));
+        let value = Value {
+            characteristic: CHARACTERISTIC,
+            value: deviation,
+            uncertainty: u.hypot(scene.scale_u() * crate::locate::outline::reach_of(scene.view)),
+        };
+        // The notch: from the deepest place both ways until half of its depth.
+        let in_notch = |i: usize| smooth[i] < median.min(0.0) + 0.5 * (least - median.min(0.0));
+        let mut members = vec![worst];
+        for direction in [-1i64, 1] {
+            for k in 1..(n as i64 / 2) {
+                let j = worst as i64 + direction * k * stride as i64;
+                let j = if ring {
+                    j.rem_euclid(n as i64) as usize
+                } else if j >= 0 && j < n as i64 {
+                    j as usize
+                } else {
+                    break;
+                };
+                if !in_notch(j) {
+                    break;
+                }
+                members.push(j);
+            }
+        }
+        let width_mm = members.len() as f64 * spacing_mm;
+        // A lack that stands clear of the edge's own scatter is a finding; anything else is only the measurement.
+        let seen = deviation - (-median).max(0.0) > (6.0 * scatter).max(pose.mm(2.0));
+        let centre = edges[worst];
+        let depth_px = pose.px(deviation);
+        let [x, y] = {
+            let p = &centre.point;
+            pose.to_px(p.x - p.nx * deviation / 2.0, p.y - p.ny * deviation / 2.0)
+        };
+        let mut outline_px: Vec<[f64; 2]> = Vec::new();
+        if seen {
+            let mut order = members.clone();
+            order.sort_unstable();
+            // A notch across the ring's seam is drawn as its circle alone.
+            if order.windows(2).all(|w| w[1] - w[0] <= stride) {
+                outline_px = order.iter().map(|i| edges[*i].px).collect();
+                for i in order.iter().rev() {
+                    let p = &edges[*i].point;
+                    let d = -smooth[*i];
+                    outline_px.push(pose.to_px(p.x - p.nx * d, p.y - p.ny * d));
+                }
+            }
+        }
+        answer.features.push(Feature {
+            kind: seen.then_some(FindingType::IncompleteFill),
+            name: if seen { "fill-1".into() } else { scene.view.name.clone() },
+            x_px: x,
+            y_px: y,
+            radius_px: (pose.px(width_mm) / 2.0).max(depth_px / 2.0).max(2.0),
+            outline_px,
+            confidence: 1.0 - (-(deviation / (6.0 * scatter).max(1e-6))).exp(),
+            found_by: vec![self.name().to_owned()],
+            values: vec![value],
+        });
+        answer.assessed.push(CHARACTERISTIC);
+        Ok(answer)
+    }
 }

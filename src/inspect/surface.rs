@@ -24,9 +24,9 @@ const CHARACTERISTICS: &[&str] = &[
     "worn_plating.area_mm2",
 ];
 
-/// Seeds: six and a half standard deviations. Of a million independent normal values one lies beyond 4.9; texture has
+/// Seeds: eight standard deviations. Of a million independent normal values one lies beyond 4.9; texture has
 /// heavier tails, hence the distance.
-const SEED_Z: f32 = 6.5;
+const SEED_Z: f32 = 8.0;
 /// Regions grow from a seed down to here.
 const GROW_Z: f32 = 3.2;
 
@@ -54,7 +54,8 @@ impl Inspect for Surface {
         let metal = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px);
         let spots = metal.spots()?;
         let scratches = metal.scratches(&spots)?;
-        let patches = metal.patches(&spots, &scratches)?;
+        let patches = metal.patches()?;
+        let (spots, scratches, patches) = settle(spots, scratches, patches);
         let scale_u = scene.scale_u();
         features(&metal, spots, scratches, patches, scale_u, self.name(), &mut answer);
         answer.assessed = CHARACTERISTICS.to_vec();
@@ -166,27 +167,29 @@ impl Metal {
         // Two rounds: the second leaves out what stood out in the first, so that a defect does not hide itself.
         let mut clipped = response.clone();
         let mut scatter = Plane::filled(w, h, 1.0);
+        let mut difference = Plane::filled(w, h, 0.0);
         for round in 0..2 {
-            let mean = self.local_mean(&clipped, wide)?;
-            let mut square = Plane::filled(w, h, 0.0);
+            let mean = self.local_mean(&clipped, wide, true)?;
             let mut sample: Vec<f32> = Vec::new();
             for i in 0..response.data.len() {
                 if self.mask.data[i] != 0 {
                     let d = response.data[i] - mean.data[i];
-                    square.data[i] = d;
+                    difference.data[i] = d;
                     if i % 7 == 0 {
                         sample.push(d.abs());
                     }
                 }
             }
             let global = (1.4826 * ops::median(&mut sample)).max(1e-4);
-            let limit = if round == 0 { 6.0 * global } else { 4.0 * global };
-            let mut bounded = square.clone();
-            for v in &mut bounded.data {
+            let mut square = difference.clone();
+            for (v, s) in square.data.iter_mut().zip(&scatter.data) {
+                // Noise may differ much from place to place (bright glints, dark flanks), so the bound is local as soon
+                // as the scatter is known.
+                let limit = if round == 0 { 10.0 * global } else { 3.5 * *s };
                 *v = v.clamp(-limit, limit);
                 *v *= *v;
             }
-            let variance = self.local_mean(&bounded, far)?;
+            let variance = self.local_mean(&square, far, false)?;
             for i in 0..scatter.data.len() {
                 // Nowhere quieter than half the frame's own median scatter: there the few pixels say too little.
                 scatter.data[i] = variance.data[i].max(0.25 * global * global).sqrt();
@@ -195,15 +198,14 @@ impl Metal {
                 for i in 0..clipped.data.len() {
                     if self.mask.data[i] != 0 {
                         let b = 3.0 * scatter.data[i];
-                        clipped.data[i] = mean.data[i] + square.data[i].clamp(-b, b);
+                        clipped.data[i] = mean.data[i] + difference.data[i].clamp(-b, b);
                     }
                 }
-            } else {
-                for i in 0..response.data.len() {
-                    response.data[i] =
-                        if self.mask.data[i] != 0 { square.data[i] / scatter.data[i] } else { 0.0 };
-                }
             }
+        }
+        for i in 0..response.data.len() {
+            response.data[i] =
+                if self.mask.data[i] != 0 { difference.data[i] / scatter.data[i] } else { 0.0 };
         }
         // Tails heavier than normal (grain, brushing) raise the bar: scale by the 99.5 % point where it lies further out
         // than a normal one's 2.81.
@@ -221,21 +223,48 @@ impl Metal {
         Ok(response)
     }
 
-    /// Mean over the metal with a Gaussian weight of `sigma` pixels, computed on a shrunk picture.
-    fn local_mean(&self, plane: &Plane, sigma: f64) -> Result<Plane, VisionError> {
+    /// Mean over the metal with a Gaussian weight of `sigma` pixels, computed on a shrunk picture. Beside a stone or the
+    /// rim the weight sees one side only; the slope times the shift of its centre of gravity makes up for that.
+    fn local_mean(&self, plane: &Plane, sigma: f64, slope: bool) -> Result<Plane, VisionError> {
         let f = ((sigma / 3.0).floor() as usize).clamp(1, 16);
         let mut masked = plane.clone();
         for (v, k) in masked.data.iter_mut().zip(&self.weight.data) {
             *v *= k;
         }
         let s = sigma / f as f64;
-        let n = ops::gaussian(&ops::shrink(&masked, f), s)?;
-        let d = ops::gaussian(&ops::shrink(&self.weight, f), s)?;
-        let mut small = n;
-        for (v, k) in small.data.iter_mut().zip(&d.data) {
+        let weight = ops::shrink(&self.weight, f);
+        let d = ops::gaussian(&weight, s)?;
+        let mut mean = ops::gaussian(&ops::shrink(&masked, f), s)?;
+        for (v, k) in mean.data.iter_mut().zip(&d.data) {
             *v /= k.max(1e-3);
         }
-        Ok(grow(&small, f, plane.width, plane.height))
+        if slope {
+            let (w, h) = (mean.width, mean.height);
+            let coordinate = |along_x: bool| -> Result<Plane, VisionError> {
+                let mut p = weight.clone();
+                for y in 0..h {
+                    for x in 0..w {
+                        p.data[y * w + x] *= if along_x { x as f32 } else { y as f32 };
+                    }
+                }
+                ops::gaussian(&p, s)
+            };
+            let (cx, cy) = (coordinate(true)?, coordinate(false)?);
+            let (gx, gy) = ops::gradient(&mean)?;
+            for y in 0..h {
+                for x in 0..w {
+                    let i = y * w + x;
+                    if d.data[i] > 0.05 {
+                        let k = 1.0 / d.data[i];
+                        let bound = s as f32;
+                        let dx = (cx.data[i] * k - x as f32).clamp(-bound, bound);
+                        let dy = (cy.data[i] * k - y as f32).clamp(-bound, bound);
+                        mean.data[i] -= gx.data[i] * dx + gy.data[i] * dy;
+                    }
+                }
+            }
+        }
+        Ok(grow(&mean, f, plane.width, plane.height))
     }
 
     /// Spots of any sign in any plane at three scales; grown to their outline on the finest scale that shows them.
@@ -243,8 +272,9 @@ impl Metal {
         let (w, h) = (self.mask.width, self.mask.height);
         // From the finest the camera resolves to a pit of 0.25 mm.
         let wide = self.px(0.15).max(6.0);
-        let far = self.px(0.6).max(20.0);
+        let far = self.px(0.4).max(20.0);
         let mut best = Plane::filled(w, h, 0.0);
+        let mut fine = Plane::filled(w, h, 0.0);
         for sigma in [1.0, 2.0] {
             for plane in &self.planes {
                 let z = self.standout(plane, sigma, wide, far)?;
@@ -252,63 +282,479 @@ impl Metal {
                     *b = b.max(v.abs());
                 }
             }
+            if sigma == 1.0 {
+                fine = best.clone();
+            }
         }
         let mut mask = Mask::empty(w, h);
         for (m, v) in mask.data.iter_mut().zip(&best.data) {
             *m = if *v > GROW_Z { 255 } else { 0 };
         }
-        // A pit's rim and its floor are one pit.
-        let mask = ops::close(&mask, 1)?;
+        let (blobs, labels) = ops::components(&mask)?;
+        let mut out: Vec<Spot> = Vec::new();
+        for b in &blobs {
+            let r = b.bounds;
+            let inside = |x: usize, y: usize| labels[y * w + x] == b.label;
+            let mut peak = 0.0f32;
+            for y in r.y..r.y + r.height {
+                for x in r.x..r.x + r.width {
+                    if inside(x, y) {
+                        peak = peak.max(best.at(x, y));
+                    }
+                }
+            }
+            if b.area < 4 || peak < SEED_Z {
+                continue;
+            }
+            // The finest scale has the sharpest outline: what stands above half of the peak there is the pit's rim, and
+            // the hull of the rim is the pit. Parts that do not touch are pores of their own.
+            let fine_peak = (r.y..r.y + r.height)
+                .flat_map(|y| (r.x..r.x + r.width).map(move |x| (x, y)))
+                .filter(|(x, y)| inside(*x, *y))
+                .map(|(x, y)| fine.at(x, y))
+                .fold(0.0, f32::max);
+            let level = (0.5 * fine_peak).max(GROW_Z.min(0.7 * fine_peak));
+            let mut part = Mask::empty(r.width, r.height);
+            for y in 0..r.height {
+                for x in 0..r.width {
+                    if inside(x + r.x, y + r.y) && fine.at(x + r.x, y + r.y) >= level {
+                        part.data[y * r.width + x] = 255;
+                    }
+                }
+            }
+            let (pieces, piece_labels) = ops::components(&part)?;
+            let mut rims: Vec<Rim> = Vec::new();
+            for q in &pieces {
+                let mut points = Vec::new();
+                let mut top = 0.0f32;
+                for y in q.bounds.y..q.bounds.y + q.bounds.height {
+                    for x in q.bounds.x..q.bounds.x + q.bounds.width {
+                        if piece_labels[y * r.width + x] == q.label {
+                            points.push([(x + r.x) as f64, (y + r.y) as f64]);
+                            top = top.max(best.at(x + r.x, y + r.y));
+                        }
+                    }
+                }
+                rims.push(Rim::new(points, top));
+            }
+            // Two arcs of one rim: their circles overlap by far more than those of neighbouring pores.
+            loop {
+                let n = rims.len();
+                let pair = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).find(|(i, j)| {
+                    let (a, b) = (&rims[*i], &rims[*j]);
+                    (a.x - b.x).hypot(a.y - b.y) < 0.6 * (a.radius + b.radius)
+                });
+                let Some((i, j)) = pair else { break };
+                let other = rims.swap_remove(j);
+                let first = std::mem::replace(&mut rims[i], Rim::new(vec![], 0.0));
+                let mut points = first.points;
+                points.extend(other.points);
+                rims[i] = Rim::new(points, first.z.max(other.z));
+            }
+            rims.sort_by(|a, b| (a.y, a.x).partial_cmp(&(b.y, b.x)).unwrap_or(std::cmp::Ordering::Equal));
+            for rim in rims {
+                // Specks of one or two pixels beside a pit are its ragged rim.
+                if rim.points.len() < 3 && pieces.len() > 1 {
+                    continue;
+                }
+                if rim.z < SEED_Z && pieces.len() > 1 {
+                    continue;
+                }
+                let hull = hull(&rim.points);
+                // Through pixel centres plus half a pixel all around.
+                let area = ops::polygon_area(&hull) + 0.5 * perimeter(&hull) + std::f64::consts::FRAC_PI_4;
+                let raw = (4.0 * area / std::f64::consts::PI).sqrt();
+                let filled = area / (std::f64::consts::PI * (rim.radius + 0.5).powi(2));
+                if filled < 0.35 || raw > self.px(0.6) {
+                    continue;
+                }
+                out.push(Spot {
+                    x: rim.x + self.offset[0] as f64,
+                    y: rim.y + self.offset[1] as f64,
+                    diameter_px: raw,
+                    diameter_u_px: 0.5,
+                    z: rim.z,
+                    outline: hull
+                        .iter()
+                        .map(|p| [p[0] + self.offset[0] as f64, p[1] + self.offset[1] as f64])
+                        .collect(),
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Lines: the standout plane at about 20 um a pixel, averaged along straight pieces in sixteen directions against the
+    /// strips on both sides. Each direction is measured by its own scatter, so a brushing raises the bar only for lines
+    /// along itself.
+    fn scratches(&self, spots: &[Spot]) -> Result<Vec<Line>, VisionError> {
+        let f = ((0.02 / self.mm_per_px).round() as usize).clamp(1, 8);
+        let small = self.shrunk(f);
+        let (w, h) = (small.mask.width, small.mask.height);
+        if w < 8 || h < 8 {
+            return Ok(vec![]);
+        }
+        let length = small.px(LINE_MM).max(9.0);
+        let mut best = Plane::filled(w, h, 0.0);
+        for plane in small.planes.iter().take(2) {
+            let mut z = small.standout(plane, 0.7, small.px(0.15).max(5.0), small.px(0.4).max(15.0))?;
+            for v in &mut z.data {
+                *v = v.clamp(-5.0, 5.0);
+            }
+            // What is a spot already is no part of a line.
+            for s in spots {
+                let (x, y) = ((s.x - self.offset[0] as f64 + 0.5) / f as f64 - 0.5, (s.y - self.offset[1] as f64 + 0.5) / f as f64 - 0.5);
+                clear(&mut z, x, y, 0.5 * s.diameter_px / f as f64 + 2.0);
+            }
+            for k in 0..DIRECTIONS {
+                let angle = 180.0 * k as f64 / DIRECTIONS as f64;
+                let (turned, back) = ops::rotate(&z, angle, Some(0.0))?;
+                for half_width in [0usize, 1] {
+                    let r = line_response(&turned, length.round() as usize, half_width)?;
+                    // The response at every pixel of the unturned picture.
+                    let (c, s) = (back[0][0], back[1][0]);
+                    let (ox, oy) = (back[0][2], back[1][2]);
+                    let mut values = Vec::with_capacity(w * h / 2);
+                    let mut picked = Plane::filled(w, h, 0.0);
+                    for y in 0..h {
+                        for x in 0..w {
+                            if small.mask.data[y * w + x] == 0 {
+                                continue;
+                            }
+                            let (dx, dy) = (x as f64 - ox, y as f64 - oy);
+                            let (tx, ty) = (c * dx + s * dy, -s * dx + c * dy);
+                            let (tx, ty) = (tx.round() as usize, ty.round() as usize);
+                            if tx < r.width && ty < r.height {
+                                let v = r.at(tx, ty);
+                                picked.data[y * w + x] = v;
+                                values.push(v.abs());
+                            }
+                        }
+                    }
+                    let mut sample = values.clone();
+                    let sigma = (1.4826 * ops::median(&mut sample)).max(1e-6);
+                    // Heavy tails raise the bar here too.
+                    let tail = (ops::quantile(&mut values, 0.99) / (2.576 * sigma)).clamp(1.0, 2.5);
+                    for (b, v) in best.data.iter_mut().zip(&picked.data) {
+                        *b = b.max(v.abs() / (sigma * tail));
+                    }
+                }
+            }
+        }
+        let mut mask = Mask::empty(w, h);
+        for (m, v) in mask.data.iter_mut().zip(&best.data) {
+            *m = if *v > LINE_GROW_Z { 255 } else { 0 };
+        }
         let (blobs, labels) = ops::components(&mask)?;
         let mut out = Vec::new();
         for b in &blobs {
-            if b.area < 4 {
-                continue;
-            }
+            let mut points: Vec<([f64; 2], f32)> = Vec::new();
             let mut peak = 0.0f32;
             for y in b.bounds.y..b.bounds.y + b.bounds.height {
                 for x in b.bounds.x..b.bounds.x + b.bounds.width {
                     if labels[y * w + x] == b.label {
                         peak = peak.max(best.at(x, y));
+                        points.push(([x as f64, y as f64], best.at(x, y)));
+                    }
+                }
+            }
+            if peak < LINE_SEED_Z {
+                continue;
+            }
+            // Where the averaging window half leaves the line its response has halved: that is the line's end.
+            let level = LINE_GROW_Z.max(0.4 * peak);
+            points.retain(|p| p.1 >= level);
+            let Some(path) = spine(&points) else { continue };
+            let length_px: f64 = path.windows(2).map(|p| (p[1][0] - p[0][0]).hypot(p[1][1] - p[0][1])).sum();
+            let width = points.len() as f64 / length_px.max(1.0);
+            if length_px < 0.6 * length || length_px < 2.5 * width {
+                continue;
+            }
+            let full = |p: &[f64; 2]| {
+                [(p[0] + 0.5) * f as f64 - 0.5 + self.offset[0] as f64, (p[1] + 0.5) * f as f64 - 0.5 + self.offset[1] as f64]
+            };
+            out.push(Line {
+                points: path.iter().map(full).collect(),
+                length_px: length_px * f as f64,
+                width_px: width * f as f64,
+                width_u_px: f as f64,
+                z: peak,
+            });
+        }
+        Ok(out)
+    }
+
+    /// Patches of other colour or brightness, on a picture of about 50 um a pixel.
+    fn patches(&self) -> Result<Vec<Patch>, VisionError> {
+        let f = ((0.05 / self.mm_per_px).round() as usize).clamp(1, 16);
+        let small = self.shrunk(f);
+        let (w, h) = (small.mask.width, small.mask.height);
+        if w < 8 || h < 8 {
+            return Ok(vec![]);
+        }
+        let mut best = Plane::filled(w, h, 0.0);
+        let mut signed: Vec<Plane> = Vec::new();
+        for plane in &small.planes {
+            let z = small.standout(plane, 1.0, small.px(0.7).max(10.0), small.px(1.5).max(20.0))?;
+            for (b, v) in best.data.iter_mut().zip(&z.data) {
+                *b = b.max(v.abs());
+            }
+            signed.push(z);
+        }
+        let mut mask = Mask::empty(w, h);
+        for (m, v) in mask.data.iter_mut().zip(&best.data) {
+            *m = if *v > GROW_Z { 255 } else { 0 };
+        }
+        let (blobs, labels) = ops::components(&mask)?;
+        let mut out = Vec::new();
+        for b in &blobs {
+            let area_mm2 = b.area as f64 * (small.mm_per_px).powi(2);
+            if area_mm2 < 0.01 {
+                continue;
+            }
+            let mut peak = 0.0f32;
+            let mut sums = [0.0f64; 3];
+            for y in b.bounds.y..b.bounds.y + b.bounds.height {
+                for x in b.bounds.x..b.bounds.x + b.bounds.width {
+                    if labels[y * w + x] == b.label {
+                        peak = peak.max(best.at(x, y));
+                        for (s, z) in sums.iter_mut().zip(&signed) {
+                            *s += f64::from(z.at(x, y));
+                        }
                     }
                 }
             }
             if peak < SEED_Z {
                 continue;
             }
-            let outline = ops::blob_outline(&labels, w, b)?;
-            // Area of the outline's polygon through pixel centres plus half a pixel all around: holes count as pit.
-            let area = ops::polygon_area(&outline) + 0.5 * perimeter(&outline) + 1.0;
-            let diameter = (4.0 * area / std::f64::consts::PI).sqrt();
-            let long = b.bounds.width.max(b.bounds.height) as f64;
-            // Lines are not spots: a round region fills most of the circle about it.
-            let filled = area / (std::f64::consts::PI * long * long / 4.0);
-            let at = [b.x + self.offset[0] as f64, b.y + self.offset[1] as f64];
-            if filled < 0.3 || diameter > self.px(0.6) {
-                continue;
+            // The patch reaches to where half of its typical contrast is left.
+            let mut inside: Vec<f32> = Vec::new();
+            for y in b.bounds.y..b.bounds.y + b.bounds.height {
+                for x in b.bounds.x..b.bounds.x + b.bounds.width {
+                    if labels[y * w + x] == b.label {
+                        inside.push(best.at(x, y));
+                    }
+                }
             }
-            out.push(Spot {
+            let level = GROW_Z.max(0.5 * ops::quantile(&mut inside, 0.8));
+            let mut part = Mask::empty(w, h);
+            for y in b.bounds.y..b.bounds.y + b.bounds.height {
+                for x in b.bounds.x..b.bounds.x + b.bounds.width {
+                    if labels[y * w + x] == b.label && best.at(x, y) >= level {
+                        part.data[y * w + x] = 255;
+                    }
+                }
+            }
+            let (cores, core_labels) = ops::components(&part)?;
+            let Some(core) = cores.iter().max_by_key(|c| c.area) else { continue };
+            let outline = ops::blob_outline(&core_labels, w, core)?;
+            let n = b.area as f64;
+            let colour = sums[1].hypot(sums[2]) / n;
+            let worn = colour > 1.5 * (sums[0] / n).abs();
+            let k = f as f64;
+            let full = |p: [f64; 2]| {
+                [(p[0] + 0.5) * k - 0.5 + self.offset[0] as f64, (p[1] + 0.5) * k - 0.5 + self.offset[1] as f64]
+            };
+            let at = full([core.x, core.y]);
+            let area_px = core.area as f64 * k * k;
+            out.push(Patch {
                 x: at[0],
                 y: at[1],
-                diameter_px: diameter,
-                diameter_u_px: 0.5,
+                area_px,
+                // Half a coarse pixel all along the border would be the bound; errors along it average out by half.
+                area_u_px: 0.25 * k * k * perimeter(&outline).max(4.0),
+                radius_px: (area_px / std::f64::consts::PI).sqrt(),
                 z: peak,
-                outline: outline
-                    .iter()
-                    .map(|p| [p[0] + self.offset[0] as f64, p[1] + self.offset[1] as f64])
-                    .collect(),
+                worn,
+                outline: outline.into_iter().map(full).collect(),
             });
         }
         Ok(out)
     }
 
-    fn scratches(&self, _spots: &[Spot]) -> Result<Vec<Line>, VisionError> {
-        Ok(vec![])
+    /// The same metal at a coarser scale: planes averaged over the metal only.
+    fn shrunk(&self, f: usize) -> Metal {
+        let weight = ops::shrink(&self.weight, f);
+        let planes = self
+            .planes
+            .iter()
+            .map(|p| {
+                let mut masked = p.clone();
+                for (v, k) in masked.data.iter_mut().zip(&self.weight.data) {
+                    *v *= k;
+                }
+                let mut s = ops::shrink(&masked, f);
+                for (v, k) in s.data.iter_mut().zip(&weight.data) {
+                    *v = if *k > 0.0 { *v / k } else { 0.0 };
+                }
+                s
+            })
+            .collect();
+        // Half a block of metal is metal.
+        let mask = Mask {
+            width: weight.width,
+            height: weight.height,
+            data: weight.data.iter().map(|v| if *v >= 0.5 { 255 } else { 0 }).collect(),
+        };
+        let weight = Plane {
+            width: mask.width,
+            height: mask.height,
+            data: mask.data.iter().map(|v| if *v != 0 { 1.0 } else { 0.0 }).collect(),
+        };
+        Metal { mask, weight, planes, offset: [0, 0], mm_per_px: self.mm_per_px * f as f64 }
     }
+}
 
-    fn patches(&self, _spots: &[Spot], _lines: &[Line]) -> Result<Vec<Patch>, VisionError> {
-        Ok(vec![])
+/// Length of the straight piece a line is averaged over: the shortest scratch that matters to the eye at arm's length.
+const LINE_MM: f64 = 0.3;
+const DIRECTIONS: usize = 16;
+const LINE_SEED_Z: f32 = 7.0;
+const LINE_GROW_Z: f32 = 4.0;
+
+/// Mean over a horizontal piece of `length` pixels and `2 half_width + 1` rows, less the mean of the strips above and
+/// below at a gap of one row.
+fn line_response(p: &Plane, length: usize, half_width: usize) -> Result<Plane, VisionError> {
+    let rows = 2 * half_width + 1;
+    let side = 2usize;
+    let height = rows + 2 + 2 * side;
+    let mut kernel = Plane::filled(1, height, 0.0);
+    for (i, k) in kernel.data.iter_mut().enumerate() {
+        if i < side || i >= height - side {
+            *k = -0.5 / side as f32;
+        } else if i > side && i < height - side - 1 {
+            *k = 1.0 / rows as f32;
+        }
     }
+    let across = ops::filter(p, &kernel)?;
+    // The running mean along the row.
+    let mut out = Plane::filled(p.width, p.height, 0.0);
+    let half = length / 2;
+    for y in 0..p.height {
+        let row = &across.data[y * p.width..(y + 1) * p.width];
+        let mut sum = 0.0f64;
+        for x in 0..p.width + half {
+            if x < p.width {
+                sum += f64::from(row[x]);
+            }
+            if x > 2 * half && x - 2 * half - 1 < p.width {
+                sum -= f64::from(row[x - 2 * half - 1]);
+            }
+            if x >= half {
+                out.data[y * p.width + x - half] = (sum / (2 * half + 1) as f64) as f32;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The middle line of an elongated cloud of weighted points: a cubic over its main axis. None for a cloud too small.
+fn spine(points: &[([f64; 2], f32)]) -> Option<Vec<[f64; 2]>> {
+    if points.len() < 5 {
+        return None;
+    }
+    let n: f64 = points.iter().map(|p| f64::from(p.1)).sum();
+    let mean = |k: usize| points.iter().map(|p| p.0[k] * f64::from(p.1)).sum::<f64>() / n;
+    let (mx, my) = (mean(0), mean(1));
+    let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
+    for (p, k) in points {
+        let (dx, dy) = (p[0] - mx, p[1] - my);
+        xx += f64::from(*k) * dx * dx;
+        xy += f64::from(*k) * dx * dy;
+        yy += f64::from(*k) * dy * dy;
+    }
+    let angle = 0.5 * (2.0 * xy).atan2(xx - yy);
+    let (s, c) = angle.sin_cos();
+    let local: Vec<(f64, f64)> = points
+        .iter()
+        .map(|(p, _)| {
+            let (dx, dy) = (p[0] - mx, p[1] - my);
+            (c * dx + s * dy, -s * dx + c * dy)
+        })
+        .collect();
+    let (lo, hi) = local.iter().fold((f64::MAX, f64::MIN), |a, p| (a.0.min(p.0), a.1.max(p.0)));
+    let reach = (hi - lo).max(1.0);
+    let rows: Vec<([f64; 4], f64)> = local
+        .iter()
+        .map(|(u, v)| {
+            let t = 2.0 * (u - lo) / reach - 1.0;
+            ([1.0, t, t * t, t * t * t], *v)
+        })
+        .collect();
+    let (k, _, _) = crate::locate::edges::robust_fit(&rows, &[1e-6, 1e-4, 1e-4, 1e-3]);
+    let steps = (reach / 2.0).ceil().clamp(2.0, 400.0) as usize;
+    Some(
+        (0..=steps)
+            .map(|i| {
+                let t = 2.0 * i as f64 / steps as f64 - 1.0;
+                let u = lo + reach * i as f64 / steps as f64;
+                let v = k[0] + k[1] * t + k[2] * t * t + k[3] * t * t * t;
+                [mx + c * u - s * v, my + s * u + c * v]
+            })
+            .collect(),
+    )
+}
+
+fn clear(p: &mut Plane, x: f64, y: f64, radius: f64) {
+    let mut m = Mask { width: p.width, height: p.height, data: vec![] };
+    let y0 = (y - radius).floor().max(0.0) as usize;
+    let y1 = ((y + radius).ceil().max(0.0) as usize).min(p.height.saturating_sub(1));
+    m.data.clear();
+    for row in y0..=y1 {
+        let x0 = (x - radius).floor().max(0.0) as usize;
+        let x1 = ((x + radius).ceil().max(0.0) as usize).min(p.width.saturating_sub(1));
+        for col in x0..=x1 {
+            if (col as f64 - x).hypot(row as f64 - y) <= radius {
+                p.data[row * p.width + col] = 0.0;
+            }
+        }
+    }
+}
+
+/// Pixels of one rim, with the circle about their box's centre.
+#[derive(Debug, Clone)]
+struct Rim {
+    points: Vec<[f64; 2]>,
+    x: f64,
+    y: f64,
+    radius: f64,
+    z: f32,
+}
+
+impl Rim {
+    fn new(points: Vec<[f64; 2]>, z: f32) -> Self {
+        let fold = |k: usize| {
+            points.iter().fold((f64::MAX, f64::MIN), |a, p| (a.0.min(p[k]), a.1.max(p[k])))
+        };
+        let ((x0, x1), (y0, y1)) = (fold(0), fold(1));
+        let (x, y) = ((x0 + x1) / 2.0, (y0 + y1) / 2.0);
+        let radius = points.iter().map(|p| (p[0] - x).hypot(p[1] - y)).fold(0.0, f64::max) + 0.5;
+        Rim { points, x, y, radius, z }
+    }
+}
+
+/// Convex hull (Andrew's monotone chain), counter-clockwise.
+fn hull(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
+    let mut p = points.to_vec();
+    p.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
+    p.dedup();
+    if p.len() < 3 {
+        return p;
+    }
+    let cross = |o: [f64; 2], a: [f64; 2], b: [f64; 2]| (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0]);
+    let half = |p: &mut dyn Iterator<Item = &[f64; 2]>| {
+        let mut out: Vec<[f64; 2]> = Vec::new();
+        for q in p {
+            while out.len() >= 2 && cross(out[out.len() - 2], out[out.len() - 1], *q) <= 0.0 {
+                out.pop();
+            }
+            out.push(*q);
+        }
+        out.pop();
+        out
+    };
+    let mut lower = half(&mut p.iter());
+    lower.extend(half(&mut p.iter().rev()));
+    lower
 }
 
 fn perimeter(p: &[[f64; 2]]) -> f64 {
@@ -346,6 +792,61 @@ fn grow(small: &Plane, f: usize, w: usize, h: usize) -> Plane {
     out
 }
 
+/// One defect is one finding: a patch that is only the blur of spots or lines goes, and so do spots and lines that are only
+/// the grain of a patch much larger than they are.
+fn settle(spots: Vec<Spot>, lines: Vec<Line>, patches: Vec<Patch>) -> (Vec<Spot>, Vec<Line>, Vec<Patch>) {
+    let spot_area = |s: &Spot| std::f64::consts::FRAC_PI_4 * s.diameter_px * s.diameter_px;
+    let in_patch = |p: &Patch, q: [f64; 2], slack: f64| {
+        contains(&p.outline, q) || (q[0] - p.x).hypot(q[1] - p.y) < 0.8 * p.radius_px + slack
+    };
+    let mut kept = Vec::new();
+    for p in patches {
+        let inside: f64 = spots.iter().filter(|s| in_patch(&p, [s.x, s.y], s.diameter_px / 2.0)).map(spot_area).sum();
+        let along: f64 = lines
+            .iter()
+            .map(|l| {
+                let share =
+                    l.points.iter().filter(|q| in_patch(&p, **q, 2.0)).count() as f64 / l.points.len().max(1) as f64;
+                share * l.length_px * l.width_px
+            })
+            .sum();
+        // Blur on the coarse grid makes a small thing some three times as large.
+        let made_of_spots = 4.0 * inside > p.area_px && inside < 0.6 * p.area_px && spots.iter().any(|s| in_patch(&p, [s.x, s.y], 0.0) && s.z > p.z);
+        let made_of_lines = 3.0 * along > p.area_px && lines.iter().any(|l| l.length_px > 3.0 * p.radius_px);
+        let tiny = inside > 0.25 * p.area_px && spots.iter().filter(|s| in_patch(&p, [s.x, s.y], 0.0)).all(|s| s.z > 1.5 * p.z);
+        if !(made_of_spots || made_of_lines || (inside > 0.0 && tiny)) {
+            kept.push(p);
+        }
+    }
+    let spots = spots
+        .into_iter()
+        .filter(|s| !kept.iter().any(|p| in_patch(p, [s.x, s.y], s.diameter_px / 4.0) && s.z < 2.0 * p.z))
+        .collect();
+    let lines = lines
+        .into_iter()
+        .filter(|l| {
+            !kept.iter().any(|p| {
+                let n = l.points.iter().filter(|q| in_patch(p, **q, 4.0)).count();
+                2 * n > l.points.len()
+            })
+        })
+        .collect();
+    (spots, lines, kept)
+}
+
+/// Whether a point lies in a polygon (even-odd rule).
+fn contains(polygon: &[[f64; 2]], q: [f64; 2]) -> bool {
+    let n = polygon.len();
+    (0..n)
+        .filter(|i| {
+            let (a, b) = (polygon[*i], polygon[(*i + 1) % n]);
+            (a[1] > q[1]) != (b[1] > q[1]) && q[0] < a[0] + (q[1] - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
+        })
+        .count()
+        % 2
+        == 1
+}
+
 fn features(
     metal: &Metal,
     spots: Vec<Spot>,
@@ -356,22 +857,142 @@ fn features(
     answer: &mut Answer,
 ) {
     let mm = metal.mm_per_px;
-    let _ = (lines, patches, scale_u);
-    for (i, s) in spots.into_iter().enumerate() {
+    let sure = |z: f32| f64::from(1.0 - (-z / 6.0).exp());
+    let found_by = vec![by.to_owned()];
+    let value = |characteristic, value: f64, uncertainty: f64, power: f64| Value {
+        characteristic,
+        value,
+        uncertainty: uncertainty.hypot(power * scale_u * value),
+    };
+    let mut clusters = 0;
+    let mut pits = 0;
+    for group in group_pores(&spots) {
+        if group.len() < MIN_PORES {
+            for i in group {
+                let s = &spots[i];
+                pits += 1;
+                answer.features.push(Feature {
+                    kind: Some(FindingType::Pit),
+                    name: format!("pit-{pits}"),
+                    x_px: s.x,
+                    y_px: s.y,
+                    radius_px: s.diameter_px / 2.0,
+                    outline_px: s.outline.clone(),
+                    confidence: sure(s.z),
+                    found_by: found_by.clone(),
+                    values: vec![value("pit.diameter_mm", s.diameter_px * mm, s.diameter_u_px * mm, 1.0)],
+                });
+            }
+            continue;
+        }
+        clusters += 1;
+        let members: Vec<&Spot> = group.iter().map(|i| &spots[*i]).collect();
+        let all: Vec<[f64; 2]> = members.iter().flat_map(|s| s.outline.iter().copied()).collect();
+        let outline = hull(&all);
+        let rim = Rim::new(all, 0.0);
+        let Some(largest) = members.iter().max_by(|a, b| a.diameter_px.total_cmp(&b.diameter_px)) else { continue };
+        let pore_area: f64 = members.iter().map(|s| std::f64::consts::FRAC_PI_4 * s.diameter_px.powi(2)).sum();
+        // Each pore's area errs by its diameter's error; they err together, because blur is common to them.
+        let pore_area_u: f64 =
+            members.iter().map(|s| std::f64::consts::FRAC_PI_2 * s.diameter_px * s.diameter_u_px).sum();
+        // VDG P 202 relates the pores to a circle about the cluster.
+        let reference = std::f64::consts::PI * rim.radius.powi(2);
+        let z = members.iter().map(|s| s.z).fold(0.0, f32::max);
         answer.features.push(Feature {
-            kind: Some(FindingType::Pit),
-            name: format!("pit-{}", i + 1),
-            x_px: s.x,
-            y_px: s.y,
-            radius_px: s.diameter_px / 2.0,
-            outline_px: s.outline,
-            confidence: f64::from(1.0 - (-s.z / 6.0).exp()),
-            found_by: vec![by.to_owned()],
-            values: vec![Value {
-                characteristic: "pit.diameter_mm",
-                value: s.diameter_px * mm,
-                uncertainty: s.diameter_u_px * mm,
-            }],
+            kind: Some(FindingType::Porosity),
+            name: format!("porosity-{clusters}"),
+            x_px: rim.x,
+            y_px: rim.y,
+            radius_px: rim.radius,
+            outline_px: outline,
+            confidence: sure(z),
+            found_by: found_by.clone(),
+            values: vec![
+                value("porosity.pore_count", members.len() as f64, 0.0, 0.0),
+                value("porosity.area_pct", 100.0 * pore_area / reference, 100.0 * pore_area_u / reference, 0.0),
+                value("porosity.max_pore_mm", largest.diameter_px * mm, largest.diameter_u_px * mm, 1.0),
+                // A pore open to the surface is a pit too: a limit on pits holds for each of them.
+                value("pit.diameter_mm", largest.diameter_px * mm, largest.diameter_u_px * mm, 1.0),
+            ],
         });
     }
+    for (i, l) in lines.into_iter().enumerate() {
+        let rim = Rim::new(l.points.clone(), 0.0);
+        // Both ends are known to about a third of the averaging length.
+        let length_u = (LINE_MM / 6.0) * std::f64::consts::SQRT_2;
+        answer.features.push(Feature {
+            kind: Some(FindingType::Scratch),
+            name: format!("scratch-{}", i + 1),
+            x_px: rim.x,
+            y_px: rim.y,
+            radius_px: rim.radius,
+            outline_px: ribbon(&l.points, l.width_px / 2.0 + 1.0),
+            confidence: sure(l.z),
+            found_by: found_by.clone(),
+            values: vec![
+                value("scratch.length_mm", l.length_px * mm, length_u, 1.0),
+                value("scratch.width_mm", l.width_px * mm, l.width_u_px * mm, 1.0),
+            ],
+        });
+    }
+    let mut count = [0usize; 2];
+    for p in patches {
+        let (kind, stem, characteristic) = if p.worn {
+            (FindingType::WornPlating, "worn", "worn_plating.area_mm2")
+        } else {
+            (FindingType::Stain, "stain", "stain.area_mm2")
+        };
+        count[usize::from(p.worn)] += 1;
+        answer.features.push(Feature {
+            kind: Some(kind),
+            name: format!("{stem}-{}", count[usize::from(p.worn)]),
+            x_px: p.x,
+            y_px: p.y,
+            radius_px: p.radius_px,
+            outline_px: p.outline,
+            confidence: sure(p.z),
+            found_by: found_by.clone(),
+            values: vec![value(characteristic, p.area_px * mm * mm, p.area_u_px * mm * mm, 2.0)],
+        });
+    }
+}
+
+/// Fewer pores than this are pits that happen to be near each other.
+const MIN_PORES: usize = 3;
+
+/// Groups of pores: two belong together where the gap between them is at most twice the larger one's diameter (their
+/// reference distance).
+fn group_pores(spots: &[Spot]) -> Vec<Vec<usize>> {
+    let n = spots.len();
+    let mut group: Vec<usize> = (0..n).collect();
+    for i in 0..n {
+        for j in 0..i {
+            let (a, b) = (&spots[i], &spots[j]);
+            let gap = (a.x - b.x).hypot(a.y - b.y) - (a.diameter_px + b.diameter_px) / 2.0;
+            if gap <= 2.0 * a.diameter_px.max(b.diameter_px) {
+                let (from, to) = (group[i].max(group[j]), group[i].min(group[j]));
+                for g in &mut group {
+                    if *g == from {
+                        *g = to;
+                    }
+                }
+            }
+        }
+    }
+    (0..n)
+        .filter(|g| group.contains(g))
+        .map(|g| (0..n).filter(|i| group[*i] == g).collect())
+        .collect()
+}
+
+/// The outline of a band of this half width about a path.
+fn ribbon(path: &[[f64; 2]], half: f64) -> Vec<[f64; 2]> {
+    let n = path.len();
+    let side = |i: usize, sign: f64| {
+        let (a, b) = (path[i.saturating_sub(1)], path[(i + 1).min(n - 1)]);
+        let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+        let len = dx.hypot(dy).max(1e-9);
+        [path[i][0] - sign * half * dy / len, path[i][1] + sign * half * dx / len]
+    };
+    (0..n).map(|i| side(i, 1.0)).chain((0..n).rev().map(|i| side(i, -1.0))).collect()
 }

@@ -129,12 +129,16 @@ pub fn locate(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<Loca
 /// half the tolerance of calibrated melee (0.1 mm, `domain-facts`).
 pub const SETTING_TOLERANCE_MM: f64 = 0.05;
 
+/// A prong's tip darkens and tints the metal about it by reflection: its halo reaches this many radii.
+const PRONG_HALO: f64 = 1.35;
+
 /// Metal that nothing nominal covers: the outline's inside less its rim, the stones and the prongs. The margins follow
 /// from the pose's uncertainty (k = 2), the setting's tolerance and two pixels of blur.
 ///
 /// # Errors
 /// Where OpenCV refuses.
-pub fn bare_metal(view: &View, located: &Located, width: usize, height: usize) -> Result<Mask, VisionError> {
+pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask, VisionError> {
+    let (width, height) = (image.width, image.height);
     if view.outline.is_none() && view.stones.is_empty() {
         return Ok(located.metal.clone());
     }
@@ -142,8 +146,11 @@ pub fn bare_metal(view: &View, located: &Located, width: usize, height: usize) -
     let blur_px = 2.0;
     let mut mask = if view.outline.is_some() {
         let reach = view.outline.as_ref().map_or(0.0, outline::reach);
-        let rim_px = pose.px(2.0 * located.shift_u_mm.hypot(located.rotation_u * reach)) + blur_px + 1.0;
-        ops::erode(&located.metal, rim_px)?
+        let place_px = pose.px(2.0 * located.shift_u_mm.hypot(located.rotation_u * reach));
+        let depth = ops::distance_inside(&located.metal)?;
+        let rim_px = place_px + rim_depth(image, &depth, pose)?.max(blur_px) + 1.0;
+        let data = depth.data.iter().map(|d| if f64::from(*d) > rim_px { 255 } else { 0 }).collect();
+        Mask { width, height, data }
     } else {
         Mask::full(width, height)
     };
@@ -154,8 +161,30 @@ pub fn bare_metal(view: &View, located: &Located, width: usize, height: usize) -
         ops::fill_circle(&mut mask, p[0], p[1], pose.px(s.diameter_mm / 2.0 + margin) + blur_px, 0);
         for q in &s.prongs {
             let p = pose.to_px(q.x_mm, q.y_mm);
-            ops::fill_circle(&mut mask, p[0], p[1], pose.px(1.1 * q.radius_mm + margin) + blur_px, 0);
+            ops::fill_circle(&mut mask, p[0], p[1], pose.px(PRONG_HALO * q.radius_mm + margin) + blur_px, 0);
         }
     }
     Ok(mask)
+}
+
+/// How far the rim's own look (a bevel's highlight, the blur of the edge) reaches inward, in pixels: the last depth at
+/// which the median slope of the brightness is more than twice what it is behind the rim. At most 0.2 mm.
+fn rim_depth(image: &Image, depth: &crate::vision::Plane, pose: &Pose) -> Result<f64, VisionError> {
+    let last = pose.px(0.2).clamp(4.0, 60.0) as usize;
+    let behind = last + (pose.px(0.1).max(4.0) as usize);
+    let (gx, gy) = ops::gradient(&ops::gaussian(&image.mean(), 1.0)?)?;
+    let mut slopes: Vec<Vec<f32>> = vec![Vec::new(); behind + 1];
+    for (i, d) in depth.data.iter().enumerate() {
+        if *d > 0.0 && (*d as usize) <= behind {
+            slopes[*d as usize].push(gx.data[i].hypot(gy.data[i]));
+        }
+    }
+    let mut medians: Vec<f32> = slopes.iter_mut().map(|s| ops::median(s)).collect();
+    let mut rest: Vec<f32> = medians.split_off(last);
+    rest.retain(|v| v.is_finite());
+    if rest.is_empty() {
+        return Ok(0.0);
+    }
+    let level = 2.0 * ops::median(&mut rest);
+    Ok(medians.iter().rposition(|m| *m > level).map_or(0.0, |k| k as f64 + 1.0))
 }

@@ -100,6 +100,11 @@ pub fn reach(outline: &Outline) -> f64 {
     }
 }
 
+/// How far a view's outline reaches from the origin; 0 without one.
+pub fn reach_of(view: &crate::spec::View) -> f64 {
+    view.outline.as_ref().map_or(0.0, reach)
+}
+
 /// Whether a turn of the outline about its centre looks like no turn.
 pub fn has_no_direction(outline: &Outline) -> bool {
     match outline {

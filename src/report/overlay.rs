@@ -83,9 +83,9 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
         })
         .collect();
     // All leaders before all labels: a line must not cross a word.
-    for (label, ring) in labels.iter().zip(&rings) {
+    for (label, shape) in labels.iter().zip(&shapes) {
         if let Some(label) = label {
-            label.draw_leader(&mut img, ring, &style);
+            label.draw_leader(&mut img, shape, &style);
         }
     }
     for label in labels.iter().flatten() {
@@ -434,12 +434,22 @@ impl Label {
         best.map(|(_, area)| Label { text, scale, rgb: colour(f.status), area })
     }
 
-    fn draw_leader(&self, img: &mut Image, ring: &Circle, style: &Style) {
-        let (x, y) = self.area.nearest(ring.x, ring.y);
-        let (dx, dy) = (x - ring.x, y - ring.y);
+    fn draw_leader(&self, img: &mut Image, shape: &Shape, style: &Style) {
+        let c = shape.circle;
+        let (x, y) = self.area.nearest(c.x, c.y);
+        // From the line around the finding: the ring's point, or the polygon's corner, that is nearest to the label.
+        let (middle, off) = match &shape.line {
+            Line::Ring(_) => ([c.x, c.y], c.r),
+            Line::Outside { polygon, gap } => {
+                let far = |p: &[f64; 2]| (p[0] - x).hypot(p[1] - y);
+                let near = polygon.iter().copied().min_by(|a, b| far(a).total_cmp(&far(b)));
+                (near.unwrap_or([c.x, c.y]), *gap)
+            }
+        };
+        let (dx, dy) = (x - middle[0], y - middle[1]);
         let d = dx.hypot(dy);
-        if d > ring.r {
-            let from = [ring.x + dx / d * ring.r, ring.y + dy / d * ring.r];
+        if d > off {
+            let from = [middle[0] + dx / d * off, middle[1] + dy / d * off];
             let pen = Pen { rgb: self.rgb, width: style.line, alpha: 1.0, rim: style.rim };
             pen.polyline(img, &[from, [x, y]], false);
         }

@@ -1,6 +1,7 @@
 //! Pixel work. Planes and masks are plain vectors; OpenCV does the heavy lifting inside and no OpenCV type
 //! leaves this module. Pixel coordinates: x right, y down, the centre of the first pixel at (0, 0).
 
+pub mod about;
 pub mod decode;
 pub mod ops;
 

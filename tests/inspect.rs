@@ -1,0 +1,49 @@
+//! A whole run: the same output whatever the number of threads, and nothing partial left behind.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{tree, Bench};
+
+#[test]
+fn the_output_does_not_depend_on_the_number_of_threads() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/demo");
+    let bench = Bench::new();
+    for folder in ["x1", "x2"] {
+        bench.piece(folder);
+    }
+    bench.write("in/broken/piece.json", "{");
+    let demo = demo.to_str().unwrap();
+    let run = |jobs: &str| {
+        let out = format!("out-{jobs}");
+        let ran = bench.loupe(&["inspect", demo, "in", "--out", &out, "--no-model", "--jobs", jobs]);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        (tree(&bench.path(&out)), ran.stdout)
+    };
+    let (one, table) = run("1");
+    assert!(one.contains_key(Path::new("summary.jsonl")) && one.contains_key(Path::new("band-001/report.json")));
+    assert!(one.contains_key(Path::new("band-001/top.png.overlay.png")));
+    let left = one.keys().find(|p| p.to_string_lossy().contains(".part"));
+    assert_eq!(left, None, "an unfinished file was left");
+    for jobs in ["2", "4"] {
+        let (other, other_table) = run(jobs);
+        assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+        for (path, bytes) in &one {
+            assert!(*bytes == other[path], "{} differs between 1 and {jobs} threads", path.display());
+        }
+        assert_eq!(table, other_table);
+    }
+}
+
+#[test]
+fn a_quiet_run_prints_nothing_and_draws_nothing() {
+    let bench = Bench::new();
+    bench.piece("p");
+    let ran = bench.loupe(&["inspect", "in", "--out", "out", "--no-model", "--quiet", "--no-overlay"]);
+    assert_ne!(ran.code, 2);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
+    let names: Vec<_> = tree(&bench.path("out")).into_keys().collect();
+    assert_eq!(names, [Path::new("p/report.json"), Path::new("summary.jsonl")]);
+}
