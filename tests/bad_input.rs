@@ -203,14 +203,20 @@ fn a_report_that_cannot_be_written() {
 
 #[test]
 fn an_older_report_of_a_piece_that_cannot_be_read_any_more_goes() {
-    bad_piece(
-        |b| {
-            assert_ne!(b.inspect().code, 2);
-            assert!(b.path("out/bad/report.json").exists());
-            b.write("in/bad/spec.toml", "");
-        },
-        &["in/bad/spec.toml:1"],
-    );
+    for (file, text, place) in [
+        ("in/bad/spec.toml", String::new(), "in/bad/spec.toml:1"),
+        ("in/bad/piece.json", "{".into(), "in/bad/piece.json"),
+        ("in/bad/piece.json", manifest("bad").replace("40.0", "0"), "frames[0].um_per_px"),
+    ] {
+        bad_piece(
+            |b| {
+                assert_ne!(b.inspect().code, 2);
+                assert!(b.path("out/bad/report.json").exists());
+                b.write(file, text);
+            },
+            &[place],
+        );
+    }
 }
 
 #[test]

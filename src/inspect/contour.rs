@@ -40,7 +40,7 @@ impl Inspect for Contour {
         }
         // Where no edge is seen within reach the metal is lacking by as much as was searched: the edge lies deeper.
         let unseen = -0.5;
-        let offset: Vec<f64> = edges.iter().map(|e| e.offset_mm.unwrap_or(unseen)).collect();
+        let offset: Vec<Option<f64>> = edges.iter().map(|e| e.offset_mm).collect();
         // A running median along the outline. The points are in order, in one ring or, for a band, the two edges in turn.
         let ring = !matches!(scene.view.outline, Some(crate::spec::Outline::Band { .. }));
         let stride = if ring { 1 } else { 2 };
@@ -50,15 +50,21 @@ impl Inspect for Contour {
         let mut smooth = vec![0.0; n];
         for (i, out) in smooth.iter_mut().enumerate() {
             let mut near: Vec<f32> = Vec::with_capacity(2 * half + 1);
+            let mut blind = 0;
+            let mut take = |o: Option<f64>| match o {
+                Some(o) => near.push(o as f32),
+                None => blind += 1,
+            };
             for k in 0..=2 * half {
                 let j = i as i64 + (k as i64 - half as i64) * stride as i64;
                 if ring {
-                    near.push(offset[j.rem_euclid(n as i64) as usize] as f32);
+                    take(offset[j.rem_euclid(n as i64) as usize]);
                 } else if j >= 0 && (j as usize) < n {
-                    near.push(offset[j as usize] as f32);
+                    take(offset[j as usize]);
                 }
             }
-            *out = f64::from(ops::median(&mut near));
+            // A single place without an edge is noise; a stretch of them is a lack deeper than was searched.
+            *out = if blind > near.len() { unseen } else { f64::from(ops::median(&mut near)) };
         }
         // How far a good edge strays: the scatter of the smoothed places about their own median. The median itself is
         // the piece's uniform growth or shrinking and the edge detector's bias; it is no lack at one place.

@@ -51,11 +51,11 @@ impl Inspect for Surface {
                 CHARACTERISTICS.iter().map(|c| (*c, "no bare metal is visible in the view".to_owned())).collect();
             return Ok(answer);
         };
-        let metal = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px);
+        let metal = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px)?;
         let spots = metal.spots()?;
         let scratches = metal.scratches(&spots)?;
         let patches = metal.patches()?;
-        let (spots, scratches, patches) = settle(spots, scratches, patches);
+        let (spots, scratches, patches) = settle(spots, scratches, patches, 2.6 * metal.px(0.05).round().clamp(1.0, 16.0));
         let scale_u = scene.scale_u();
         features(&metal, spots, scratches, patches, scale_u, self.name(), &mut answer);
         answer.assessed = CHARACTERISTICS.to_vec();
@@ -69,6 +69,8 @@ struct Metal {
     /// 1 on bare metal, else 0.
     weight: Plane,
     planes: Vec<Plane>,
+    /// The mask and weight of the colour planes: a channel at its end says nothing of colour.
+    unclipped: Option<(Mask, Plane)>,
     offset: [usize; 2],
     mm_per_px: f64,
 }
@@ -108,7 +110,7 @@ struct Patch {
 }
 
 impl Metal {
-    fn new(image: &Image, mask: &Mask, bounds: Rect, mm_per_px: f64) -> Self {
+    fn new(image: &Image, mask: &Mask, bounds: Rect, mm_per_px: f64) -> Result<Self, VisionError> {
         // A few pixels of margin, so that filters meet the picture and not its border.
         let pad = 8;
         let x0 = bounds.x.saturating_sub(pad);
@@ -120,6 +122,8 @@ impl Metal {
         let mut weight = Plane::filled(w, h, 0.0);
         let channels = if image.grey { 1 } else { 3 };
         let mut planes: Vec<Plane> = (0..channels).map(|_| Plane::filled(w, h, 0.0)).collect();
+        let mut clipped = false;
+        let mut lit = Mask::empty(w, h);
         for y in 0..h {
             let row = (y + y0) * image.width + x0;
             for x in 0..w {
@@ -131,6 +135,9 @@ impl Metal {
                 let (r, g, b) = (f32::from(p[0]), f32::from(p[1]), f32::from(p[2]));
                 let sum = r + g + b;
                 planes[0].data[i] = sum / 3.0;
+                let full = p.iter().any(|v| *v >= 252);
+                clipped |= full && m != 0;
+                lit.data[i] = if full { 0 } else { m };
                 if channels == 3 {
                     // Ratios, because a metal's colour keeps its ratios where its light falls off; the constant keeps
                     // the noise of dark pixels finite.
@@ -140,7 +147,19 @@ impl Metal {
                 }
             }
         }
-        Metal { mask: cut, weight, planes, offset: [x0, y0], mm_per_px }
+        // Blur spreads what is clipped by a pixel or two.
+        let unclipped = if clipped && channels == 3 {
+            let lit = ops::erode(&lit, 2.0)?;
+            let weight = Plane {
+                width: w,
+                height: h,
+                data: lit.data.iter().map(|v| if *v != 0 { 1.0 } else { 0.0 }).collect(),
+            };
+            Some((lit, weight))
+        } else {
+            None
+        };
+        Ok(Metal { mask: cut, weight, planes, unclipped, offset: [x0, y0], mm_per_px })
     }
 
     fn px(&self, mm: f64) -> f64 {
@@ -149,18 +168,23 @@ impl Metal {
 
     /// Response of a plane at a scale, divided by its local scatter: smoothed by `sigma` minus the masked mean at
     /// `wide`, over the scatter at `far` (all in pixels). 0 outside the metal.
-    fn standout(&self, plane: &Plane, sigma: f64, wide: f64, far: f64) -> Result<Plane, VisionError> {
+    fn standout(&self, index: usize, sigma: f64, wide: f64, far: f64) -> Result<Plane, VisionError> {
+        let plane = &self.planes[index];
+        let (mask, weight) = match &self.unclipped {
+            Some((m, w)) if index > 0 => (m, w),
+            _ => (&self.mask, &self.weight),
+        };
         let (w, h) = (plane.width, plane.height);
         let mut masked = plane.clone();
-        for (v, k) in masked.data.iter_mut().zip(&self.weight.data) {
+        for (v, k) in masked.data.iter_mut().zip(&weight.data) {
             *v *= k;
         }
         // Smoothing, normalised by how much metal the filter sees, so that neither stones nor background leak in.
         let fine_n = ops::gaussian(&masked, sigma)?;
-        let fine_d = ops::gaussian(&self.weight, sigma)?;
+        let fine_d = ops::gaussian(weight, sigma)?;
         let mut response = Plane::filled(w, h, 0.0);
         for i in 0..response.data.len() {
-            if self.mask.data[i] != 0 {
+            if mask.data[i] != 0 {
                 response.data[i] = fine_n.data[i] / fine_d.data[i].max(1e-3);
             }
         }
@@ -169,10 +193,10 @@ impl Metal {
         let mut scatter = Plane::filled(w, h, 1.0);
         let mut difference = Plane::filled(w, h, 0.0);
         for round in 0..2 {
-            let mean = self.local_mean(&clipped, wide, true)?;
+            let mean = local_mean(&clipped, weight, wide, true)?;
             let mut sample: Vec<f32> = Vec::new();
             for i in 0..response.data.len() {
-                if self.mask.data[i] != 0 {
+                if mask.data[i] != 0 {
                     let d = response.data[i] - mean.data[i];
                     difference.data[i] = d;
                     if i % 7 == 0 {
@@ -189,14 +213,14 @@ impl Metal {
                 *v = v.clamp(-limit, limit);
                 *v *= *v;
             }
-            let variance = self.local_mean(&square, far, false)?;
+            let variance = local_mean(&square, weight, far, false)?;
             for i in 0..scatter.data.len() {
                 // Nowhere quieter than half the frame's own median scatter: there the few pixels say too little.
                 scatter.data[i] = variance.data[i].max(0.25 * global * global).sqrt();
             }
             if round == 0 {
                 for i in 0..clipped.data.len() {
-                    if self.mask.data[i] != 0 {
+                    if mask.data[i] != 0 {
                         let b = 3.0 * scatter.data[i];
                         clipped.data[i] = mean.data[i] + difference.data[i].clamp(-b, b);
                     }
@@ -205,12 +229,12 @@ impl Metal {
         }
         for i in 0..response.data.len() {
             response.data[i] =
-                if self.mask.data[i] != 0 { difference.data[i] / scatter.data[i] } else { 0.0 };
+                if mask.data[i] != 0 { difference.data[i] / scatter.data[i] } else { 0.0 };
         }
         // Tails heavier than normal (grain, brushing) raise the bar: scale by the 99.5 % point where it lies further out
         // than a normal one's 2.81.
         let mut sample: Vec<f32> = (0..response.data.len())
-            .filter(|i| i % 5 == 0 && self.mask.data[*i] != 0)
+            .filter(|i| i % 5 == 0 && mask.data[*i] != 0)
             .map(|i| response.data[i].abs())
             .collect();
         let q = ops::quantile(&mut sample, 0.995);
@@ -223,50 +247,6 @@ impl Metal {
         Ok(response)
     }
 
-    /// Mean over the metal with a Gaussian weight of `sigma` pixels, computed on a shrunk picture. Beside a stone or the
-    /// rim the weight sees one side only; the slope times the shift of its centre of gravity makes up for that.
-    fn local_mean(&self, plane: &Plane, sigma: f64, slope: bool) -> Result<Plane, VisionError> {
-        let f = ((sigma / 3.0).floor() as usize).clamp(1, 16);
-        let mut masked = plane.clone();
-        for (v, k) in masked.data.iter_mut().zip(&self.weight.data) {
-            *v *= k;
-        }
-        let s = sigma / f as f64;
-        let weight = ops::shrink(&self.weight, f);
-        let d = ops::gaussian(&weight, s)?;
-        let mut mean = ops::gaussian(&ops::shrink(&masked, f), s)?;
-        for (v, k) in mean.data.iter_mut().zip(&d.data) {
-            *v /= k.max(1e-3);
-        }
-        if slope {
-            let (w, h) = (mean.width, mean.height);
-            let coordinate = |along_x: bool| -> Result<Plane, VisionError> {
-                let mut p = weight.clone();
-                for y in 0..h {
-                    for x in 0..w {
-                        p.data[y * w + x] *= if along_x { x as f32 } else { y as f32 };
-                    }
-                }
-                ops::gaussian(&p, s)
-            };
-            let (cx, cy) = (coordinate(true)?, coordinate(false)?);
-            let (gx, gy) = ops::gradient(&mean)?;
-            for y in 0..h {
-                for x in 0..w {
-                    let i = y * w + x;
-                    if d.data[i] > 0.05 {
-                        let k = 1.0 / d.data[i];
-                        let bound = s as f32;
-                        let dx = (cx.data[i] * k - x as f32).clamp(-bound, bound);
-                        let dy = (cy.data[i] * k - y as f32).clamp(-bound, bound);
-                        mean.data[i] -= gx.data[i] * dx + gy.data[i] * dy;
-                    }
-                }
-            }
-        }
-        Ok(grow(&mean, f, plane.width, plane.height))
-    }
-
     /// Spots of any sign in any plane at three scales; grown to their outline on the finest scale that shows them.
     fn spots(&self) -> Result<Vec<Spot>, VisionError> {
         let (w, h) = (self.mask.width, self.mask.height);
@@ -276,8 +256,8 @@ impl Metal {
         let mut best = Plane::filled(w, h, 0.0);
         let mut fine = Plane::filled(w, h, 0.0);
         for sigma in [1.0, 2.0] {
-            for plane in &self.planes {
-                let z = self.standout(plane, sigma, wide, far)?;
+            for k in 0..self.planes.len() {
+                let z = self.standout(k, sigma, wide, far)?;
                 for (b, v) in best.data.iter_mut().zip(&z.data) {
                     *b = b.max(v.abs());
                 }
@@ -384,7 +364,7 @@ impl Metal {
         Ok(out)
     }
 
-    /// Lines: the standout plane at about 20 um a pixel, averaged along straight pieces in sixteen directions against the
+    /// Lines: the standout plane at about 20 um a pixel, averaged along straight pieces in twenty-four directions against the
     /// strips on both sides. Each direction is measured by its own scatter, so a brushing raises the bar only for lines
     /// along itself.
     fn scratches(&self, spots: &[Spot]) -> Result<Vec<Line>, VisionError> {
@@ -396,8 +376,8 @@ impl Metal {
         }
         let length = small.px(LINE_MM).max(9.0);
         let mut best = Plane::filled(w, h, 0.0);
-        for plane in small.planes.iter().take(2) {
-            let mut z = small.standout(plane, 0.7, small.px(0.15).max(5.0), small.px(0.4).max(15.0))?;
+        for index in 0..small.planes.len().min(2) {
+            let mut z = small.standout(index, 0.7, small.px(0.15).max(5.0), small.px(0.4).max(15.0))?;
             for v in &mut z.data {
                 *v = v.clamp(-5.0, 5.0);
             }
@@ -494,8 +474,8 @@ impl Metal {
         }
         let mut best = Plane::filled(w, h, 0.0);
         let mut signed: Vec<Plane> = Vec::new();
-        for plane in &small.planes {
-            let z = small.standout(plane, 1.0, small.px(0.7).max(10.0), small.px(1.5).max(20.0))?;
+        for index in 0..small.planes.len() {
+            let z = small.standout(index, 1.0, small.px(0.7).max(10.0), small.px(1.5).max(20.0))?;
             for (b, v) in best.data.iter_mut().zip(&z.data) {
                 *b = b.max(v.abs());
             }
@@ -574,40 +554,57 @@ impl Metal {
 
     /// The same metal at a coarser scale: planes averaged over the metal only.
     fn shrunk(&self, f: usize) -> Metal {
-        let weight = ops::shrink(&self.weight, f);
+        let whole = |weight: &Plane| -> (Plane, Mask, Plane) {
+            let share = ops::shrink(weight, f);
+            // Half a block of metal is metal.
+            let mask = Mask {
+                width: share.width,
+                height: share.height,
+                data: share.data.iter().map(|v| if *v >= 0.5 { 255 } else { 0 }).collect(),
+            };
+            let full = Plane {
+                width: mask.width,
+                height: mask.height,
+                data: mask.data.iter().map(|v| if *v != 0 { 1.0 } else { 0.0 }).collect(),
+            };
+            (share, mask, full)
+        };
+        let (share, mask, weight) = whole(&self.weight);
+        let unclipped = self.unclipped.as_ref().map(|(_, w)| whole(w));
         let planes = self
             .planes
             .iter()
-            .map(|p| {
+            .enumerate()
+            .map(|(index, p)| {
+                let (fine, coarse) = match (&self.unclipped, &unclipped) {
+                    (Some((_, w)), Some((s, _, _))) if index > 0 => (w, s),
+                    _ => (&self.weight, &share),
+                };
                 let mut masked = p.clone();
-                for (v, k) in masked.data.iter_mut().zip(&self.weight.data) {
+                for (v, k) in masked.data.iter_mut().zip(&fine.data) {
                     *v *= k;
                 }
                 let mut s = ops::shrink(&masked, f);
-                for (v, k) in s.data.iter_mut().zip(&weight.data) {
+                for (v, k) in s.data.iter_mut().zip(&coarse.data) {
                     *v = if *k > 0.0 { *v / k } else { 0.0 };
                 }
                 s
             })
             .collect();
-        // Half a block of metal is metal.
-        let mask = Mask {
-            width: weight.width,
-            height: weight.height,
-            data: weight.data.iter().map(|v| if *v >= 0.5 { 255 } else { 0 }).collect(),
-        };
-        let weight = Plane {
-            width: mask.width,
-            height: mask.height,
-            data: mask.data.iter().map(|v| if *v != 0 { 1.0 } else { 0.0 }).collect(),
-        };
-        Metal { mask, weight, planes, offset: [0, 0], mm_per_px: self.mm_per_px * f as f64 }
+        Metal {
+            mask,
+            weight,
+            planes,
+            unclipped: unclipped.map(|(_, m, w)| (m, w)),
+            offset: [0, 0],
+            mm_per_px: self.mm_per_px * f as f64,
+        }
     }
 }
 
 /// Length of the straight piece a line is averaged over: the shortest scratch that matters to the eye at arm's length.
 const LINE_MM: f64 = 0.3;
-const DIRECTIONS: usize = 16;
+const DIRECTIONS: usize = 24;
 const LINE_SEED_Z: f32 = 7.0;
 const LINE_GROW_Z: f32 = 4.0;
 
@@ -757,6 +754,50 @@ fn hull(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     lower
 }
 
+/// Mean over the metal with a Gaussian weight of `sigma` pixels, computed on a shrunk picture. Beside a stone or the
+/// rim the weight sees one side only; the slope times the shift of its centre of gravity makes up for that.
+fn local_mean(plane: &Plane, mask_weight: &Plane, sigma: f64, slope: bool) -> Result<Plane, VisionError> {
+    let f = ((sigma / 3.0).floor() as usize).clamp(1, 16);
+    let mut masked = plane.clone();
+    for (v, k) in masked.data.iter_mut().zip(&mask_weight.data) {
+        *v *= k;
+    }
+    let s = sigma / f as f64;
+    let weight = ops::shrink(mask_weight, f);
+    let d = ops::gaussian(&weight, s)?;
+    let mut mean = ops::gaussian(&ops::shrink(&masked, f), s)?;
+    for (v, k) in mean.data.iter_mut().zip(&d.data) {
+        *v /= k.max(1e-3);
+    }
+    if slope {
+        let (w, h) = (mean.width, mean.height);
+        let coordinate = |along_x: bool| -> Result<Plane, VisionError> {
+            let mut p = weight.clone();
+            for y in 0..h {
+                for x in 0..w {
+                    p.data[y * w + x] *= if along_x { x as f32 } else { y as f32 };
+                }
+            }
+            ops::gaussian(&p, s)
+        };
+        let (cx, cy) = (coordinate(true)?, coordinate(false)?);
+        let (gx, gy) = ops::gradient(&mean)?;
+        for y in 0..h {
+            for x in 0..w {
+                let i = y * w + x;
+                if d.data[i] > 0.05 {
+                    let k = 1.0 / d.data[i];
+                    let bound = s as f32;
+                    let dx = (cx.data[i] * k - x as f32).clamp(-bound, bound);
+                    let dy = (cy.data[i] * k - y as f32).clamp(-bound, bound);
+                    mean.data[i] -= gx.data[i] * dx + gy.data[i] * dy;
+                }
+            }
+        }
+    }
+    Ok(grow(&mean, f, plane.width, plane.height))
+}
+
 fn perimeter(p: &[[f64; 2]]) -> f64 {
     let n = p.len();
     (0..n).map(|i| (p[(i + 1) % n][0] - p[i][0]).hypot(p[(i + 1) % n][1] - p[i][1])).sum()
@@ -792,41 +833,43 @@ fn grow(small: &Plane, f: usize, w: usize, h: usize) -> Plane {
     out
 }
 
-/// One defect is one finding: a patch that is only the blur of spots or lines goes, and so do spots and lines that are only
-/// the grain of a patch much larger than they are.
-fn settle(spots: Vec<Spot>, lines: Vec<Line>, patches: Vec<Patch>) -> (Vec<Spot>, Vec<Line>, Vec<Patch>) {
-    let spot_area = |s: &Spot| std::f64::consts::FRAC_PI_4 * s.diameter_px * s.diameter_px;
+/// One defect is one finding: a patch that is only the blur of spots or lines goes, and so do spots and lines that are
+/// only the grain of a patch much larger than they are. `blur_px` is the width a point takes on the patches' coarse
+/// grid.
+fn settle(
+    spots: Vec<Spot>,
+    lines: Vec<Line>,
+    patches: Vec<Patch>,
+    blur_px: f64,
+) -> (Vec<Spot>, Vec<Line>, Vec<Patch>) {
     let in_patch = |p: &Patch, q: [f64; 2], slack: f64| {
-        contains(&p.outline, q) || (q[0] - p.x).hypot(q[1] - p.y) < 0.8 * p.radius_px + slack
+        contains(&p.outline, q) || (q[0] - p.x).hypot(q[1] - p.y) < 0.9 * p.radius_px + slack
     };
-    let mut kept = Vec::new();
-    for p in patches {
-        let inside: f64 = spots.iter().filter(|s| in_patch(&p, [s.x, s.y], s.diameter_px / 2.0)).map(spot_area).sum();
-        let along: f64 = lines
-            .iter()
-            .map(|l| {
-                let share =
-                    l.points.iter().filter(|q| in_patch(&p, **q, 2.0)).count() as f64 / l.points.len().max(1) as f64;
-                share * l.length_px * l.width_px
-            })
-            .sum();
-        // Blur on the coarse grid makes a small thing some three times as large.
-        let made_of_spots = 4.0 * inside > p.area_px && inside < 0.6 * p.area_px && spots.iter().any(|s| in_patch(&p, [s.x, s.y], 0.0) && s.z > p.z);
-        let made_of_lines = 3.0 * along > p.area_px && lines.iter().any(|l| l.length_px > 3.0 * p.radius_px);
-        let tiny = inside > 0.25 * p.area_px && spots.iter().filter(|s| in_patch(&p, [s.x, s.y], 0.0)).all(|s| s.z > 1.5 * p.z);
-        if !(made_of_spots || made_of_lines || (inside > 0.0 && tiny)) {
-            kept.push(p);
-        }
-    }
-    let spots = spots
+    let kept: Vec<Patch> = patches
         .into_iter()
-        .filter(|s| !kept.iter().any(|p| in_patch(p, [s.x, s.y], s.diameter_px / 4.0) && s.z < 2.0 * p.z))
+        .filter(|p| {
+            // What the spots and lines in it would look like on the coarse grid.
+            let spots: f64 = spots
+                .iter()
+                .filter(|s| in_patch(p, [s.x, s.y], s.diameter_px / 2.0))
+                .map(|s| std::f64::consts::FRAC_PI_4 * (s.diameter_px + blur_px).powi(2))
+                .sum();
+            let lines: f64 = lines
+                .iter()
+                .map(|l| {
+                    let inside = l.points.iter().filter(|q| in_patch(p, **q, blur_px)).count() as f64;
+                    inside / l.points.len().max(1) as f64 * l.length_px * (l.width_px + blur_px)
+                })
+                .sum();
+            spots + lines < 0.6 * p.area_px
+        })
         .collect();
+    let spots = spots.into_iter().filter(|s| !kept.iter().any(|p| in_patch(p, [s.x, s.y], 0.0))).collect();
     let lines = lines
         .into_iter()
         .filter(|l| {
             !kept.iter().any(|p| {
-                let n = l.points.iter().filter(|q| in_patch(p, **q, 4.0)).count();
+                let n = l.points.iter().filter(|q| in_patch(p, **q, blur_px)).count();
                 2 * n > l.points.len()
             })
         })

@@ -358,28 +358,58 @@ fn edge_at(
     let floor = (1.4 * background.sigma).min(*profile.first()?);
     let threshold = floor + 3.0 * background.sigma.max(1.0);
     let hold = (2.0 / STEP) as usize;
-    let first = (0..n.saturating_sub(hold)).find(|i| profile[*i..*i + hold].iter().all(|v| *v > threshold));
-    let Some(first) = first else { return Some(None) };
-    if first == 0 {
-        return Some(None);
-    }
-    let from = first + (1.5 / STEP) as usize;
-    let to = (from + (plateau_px / STEP) as usize).min(n);
-    if from >= to {
-        return Some(None);
-    }
-    let plateau = profile[from..to].iter().sum::<f64>() / (to - from) as f64;
-    let half = floor + (plateau - floor) / 2.0;
-    // The crossing nearest to the first rise.
-    let start = first.saturating_sub(4);
-    for i in start.max(1)..to {
-        if profile[i - 1] < half && profile[i] >= half {
-            let t = (half - profile[i - 1]) / (profile[i] - profile[i - 1]);
-            let offset = window_px - (i as f64 - 1.0 + t) * STEP;
-            return Some((offset.abs() <= window_px).then_some(offset));
+    let span = (plateau_px / STEP) as usize;
+    let lag = (1.5 / STEP) as usize;
+    let mut i = 0;
+    while i + hold < n {
+        if !profile[i..i + hold].iter().all(|v| *v > threshold) {
+            i += 1;
+            continue;
         }
+        let from = i + lag;
+        let to = (from + span).min(n);
+        if from >= to {
+            return Some(None);
+        }
+        let plateau = profile[from..to].iter().sum::<f64>() / (to - from) as f64;
+        // A speck of noise or dust rises too, but nothing lasts behind it.
+        if i == 0 || plateau < 1.5 * threshold {
+            i += 1;
+            continue;
+        }
+        let half = floor + (plateau - floor) / 2.0;
+        // The crossing nearest to the first rise.
+        for k in i.saturating_sub(4).max(1)..to {
+            if profile[k - 1] < half && profile[k] >= half {
+                let t = (half - profile[k - 1]) / (profile[k] - profile[k - 1]);
+                let offset = window_px - (k as f64 - 1.0 + t) * STEP;
+                return Some((offset.abs() <= window_px).then_some(offset));
+            }
+        }
+        i += 1;
     }
     Some(None)
+}
+
+/// The metal's real outline where metal is lacking: the nominal outline moved inward to the edges seen, as polygons in
+/// pixels of what is missing. Lacks of less than `least_mm` are left to the rim's margin.
+pub fn notches(edges: &[EdgeSample], shape: &Outline, pose: &Pose, least_mm: f64) -> Vec<Vec<[f64; 2]>> {
+    let stride = if matches!(shape, Outline::Band { .. }) { 2 } else { 1 };
+    let mut out = Vec::new();
+    for i in 0..edges.len().saturating_sub(stride) {
+        let (a, b) = (&edges[i], &edges[i + stride]);
+        let depth = |e: &EdgeSample| if e.in_frame { e.offset_mm.map_or(0.0, |o| (-o).max(0.0)) } else { 0.0 };
+        let (da, db) = (depth(a), depth(b));
+        if da.max(db) < least_mm {
+            continue;
+        }
+        let inner = |e: &EdgeSample, d: f64| {
+            let d = d + 0.06;
+            pose.to_px(e.point.x - e.point.nx * d, e.point.y - e.point.ny * d)
+        };
+        out.push(vec![a.px, b.px, inner(b, db.max(da)), inner(a, da.max(db))]);
+    }
+    out
 }
 
 /// Robust linear least squares: Tukey's biweight at 4.7 robust standard deviations of the residuals, some ten rounds.

@@ -154,6 +154,12 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
     } else {
         Mask::full(width, height)
     };
+    if let Some(shape) = &view.outline {
+        // Where metal is lacking there is no surface to look at.
+        for notch in edges::notches(&located.edges, shape, pose, 0.04) {
+            ops::fill_polygons(&mut mask, &[notch], 0)?;
+        }
+    }
     for s in &view.stones {
         let place = if located.has_direction { located.place_u2_mm(s.x_mm.hypot(s.y_mm)) } else { 0.0 };
         let margin = place + SETTING_TOLERANCE_MM;

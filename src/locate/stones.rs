@@ -60,10 +60,26 @@ fn peak(
     fine_step: f64,
 ) -> Option<Found> {
     let n = (max / step).ceil() as i32;
-    let best = (-n..=n).map(|i| f64::from(i) * step).map(|v| (coarse(v), v)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let scores: Vec<(f64, f64)> = (-n..=n).map(|i| f64::from(i) * step).map(|v| (coarse(v), v)).collect();
+    let top = scores.iter().map(|s| s.0).max_by(f64::total_cmp)?;
     // Labels that say nothing explain no variance at all.
-    if !(best.0 > 0.05) {
+    if !(top > 0.05) {
         return None;
+    }
+    // A missing stone can make the row fit one place further along nearly as well: among the coarse score's good peaks
+    // the girdles and prongs decide, because an empty seat still has its rim and its prongs.
+    let m = scores.len();
+    let mut best = (f64::MIN, 0.0);
+    for i in 0..m {
+        let (s, v) = scores[i];
+        let is_peak = (i == 0 || scores[i - 1].0 <= s) && (i + 1 == m || scores[i + 1].0 < s);
+        if is_peak && s > 0.4 * top {
+            let sharp = (-3..=3).map(|k| fine(v + f64::from(k) * step / 4.0)).fold(f64::MIN, f64::max);
+            let both = sharp * (s / top).powf(0.25);
+            if both > best.0 {
+                best = (both, v);
+            }
+        }
     }
     let half = (4.0 * step / fine_step).round() as i32;
     let scores: Vec<(f64, f64)> =
@@ -247,6 +263,20 @@ fn girdles(image: &Image, view: &View, pose: &Pose) -> f64 {
             if let (Some(p), Some(q)) = (at(p[0], p[1]), at(q[0], q[1])) {
                 // Large steps saturate, so that a few bright facets do not outvote the rest.
                 let d: f64 = (0..3).map(|c| (p[c] - q[c]).abs()).sum();
+                sum += d / (d + 60.0);
+                n += 1.0;
+            }
+        }
+    }
+    // The prongs' rims count as well: they are there even where a stone is lost.
+    for q in view.stones.iter().flat_map(|s| &s.prongs) {
+        for i in 0..24 {
+            let a = std::f64::consts::TAU * f64::from(i) / 24.0;
+            let g = pose.mm(gap);
+            let p = pose.to_px(q.x_mm + (q.radius_mm - g) * a.cos(), q.y_mm + (q.radius_mm - g) * a.sin());
+            let o = pose.to_px(q.x_mm + (q.radius_mm + g) * a.cos(), q.y_mm + (q.radius_mm + g) * a.sin());
+            if let (Some(p), Some(o)) = (at(p[0], p[1]), at(o[0], o[1])) {
+                let d: f64 = (0..3).map(|c| (p[c] - o[c]).abs()).sum();
                 sum += d / (d + 60.0);
                 n += 1.0;
             }

@@ -546,7 +546,7 @@ impl Banner {
             Verdict::Fail => (RED, "FAIL"),
         };
         let (fw, fh, pad) = (img.width as i32, img.height as i32, style.pad);
-        let inner = (fw * 7 / 10 - 2 * pad).max(0) as u32;
+        let inner = (fw * 9 / 10 - 2 * pad).max(0) as u32;
         let word_scale = (1..=2 * style.text).rev().find(|s| text_width(word, *s) <= inner).unwrap_or(1);
         // On a small frame the words would hide the piece: there the verdict stands alone.
         let roomy = img.width.min(img.height) >= 240;
@@ -556,10 +556,10 @@ impl Banner {
         if roomy && letters >= 12 {
             lines.extend(report.reasons.iter().take(MAX_REASONS).map(|r| shorten(r, letters)));
             if report.reasons.len() > MAX_REASONS {
-                lines.push(format!("+{} more reasons", report.reasons.len() - MAX_REASONS));
+                lines.push(more(report.reasons.len() - MAX_REASONS, "reason"));
             }
             if named > MAX_LABELS {
-                lines.push(format!("+{} more findings", named - MAX_LABELS));
+                lines.push(more(named - MAX_LABELS, "finding"));
             }
         }
         let text_w = lines.iter().map(|l| text_width(l, scale)).max().unwrap_or(0);
@@ -582,17 +582,21 @@ impl Banner {
 
     fn draw(&self, img: &mut Image, x: i32, y: i32, style: &Style) {
         let pad = style.pad;
-        fill(img, &Rect { x, y, w: self.w, h: self.h }, DARK, 0.8);
+        fill(img, &Rect { x, y, w: self.w, h: self.h }, DARK, 0.65);
         let head = Rect { x, y, w: self.w, h: 7 * self.word_scale as i32 + 2 * pad };
         fill(img, &head, self.rgb, 1.0);
         let ink = if self.rgb == AMBER { DARK } else { [255; 3] };
         draw_text(img, x + pad, y + pad, self.word_scale, ink, self.word);
         let mut line_y = y + head.h + pad / 2;
         for line in &self.lines {
-            draw_text(img, x + pad, line_y, self.scale, [240; 3], line);
+            draw_text(img, x + pad, line_y, self.scale, [255; 3], line);
             line_y += line_height(self.scale);
         }
     }
+}
+
+fn more(n: usize, what: &str) -> String {
+    format!("+{n} more {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn line_height(scale: u32) -> i32 {
@@ -759,7 +763,7 @@ mod tests {
         let view = frame(960, 720);
         let style = Style::of(&view.image);
         let b = Banner::of(&report(Verdict::Fail, &["a", "b", "c", "d"], findings), 40, &view.image, &style);
-        assert_eq!(b.lines, ["a", "b", "c", "+1 more reasons", "+28 more findings"]);
+        assert_eq!(b.lines, ["a", "b", "c", "+1 more reason", "+28 more findings"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! and folders, not what is on a frame.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::piece::{Frame, Piece, PieceError, PIECE_SCHEMA};
@@ -145,7 +145,13 @@ pub fn resolve(paths: &[PathBuf], options: &Options) -> Vec<Entry> {
     }
     let mut taken: BTreeMap<String, PathBuf> = BTreeMap::new();
     for entry in &mut run.entries {
-        let Some(id) = entry.peek() else { continue };
+        let Some(id) = entry.peek() else {
+            // A manifest with a mistake elsewhere may still say whose it is.
+            if let Some(id) = entry.claimed_id() {
+                entry.name = id;
+            }
+            continue;
+        };
         // The run's own list lies where the folder of such a piece would.
         if id == "summary.jsonl" {
             entry.what = What::Failed(format!("key `piece_id`: `{id}` is the name of the run's summary"));
@@ -160,13 +166,34 @@ pub fn resolve(paths: &[PathBuf], options: &Options) -> Vec<Entry> {
             }
         }
     }
+    for entry in &mut run.entries {
+        let unclaimed = is_one_component(&entry.name) && !taken.contains_key(&entry.name);
+        entry.owns_name |= unclaimed && !matches!(entry.what, What::Taken { .. });
+    }
     run.entries
 }
 
+/// Whether a name, joined to a folder, stays directly in it.
+fn is_one_component(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !name.chars().any(char::is_control)
+}
+
 impl Entry {
-    /// Whether the piece's id could be read and is its own in this run: the folder of that name is its own too.
+    /// Whether no other piece of this run has the name: the folder of that name is this piece's own.
     pub fn owns_name(&self) -> bool {
         self.owns_name
+    }
+
+    /// The id that a manifest with mistakes gives, where it can be told.
+    fn claimed_id(&self) -> Option<String> {
+        let text = match &self.what {
+            What::Manifest => std::fs::read_to_string(&self.origin).ok()?,
+            What::Line { text, .. } => text.clone(),
+            What::Picture(_) | What::Failed(_) | What::Taken { .. } => return None,
+        };
+        let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+        value.get("piece_id")?.as_str().filter(|id| is_one_component(id)).map(str::to_owned)
     }
 
     /// The id, where the manifest can be read.
@@ -494,6 +521,22 @@ mod tests {
         let e = entries[1].load().unwrap_err().to_string();
         assert!(e.contains("b/piece.json: key `piece_id`") && e.contains("a/piece.json"), "{e}");
         assert!(entries[2].load().is_err());
+    }
+
+    #[test]
+    fn a_manifest_with_mistakes_is_still_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let zero = |id: &str| manifest(id, "spec.toml", "top").replace("12.0", "0");
+        piece(dir.path(), "a", "ring-1");
+        write(dir.path().join("b/piece.json"), &zero("ring-1"));
+        write(dir.path().join("c/piece.json"), &zero("ring-2"));
+        write(dir.path().join("d/piece.json"), &zero(".."));
+        write(dir.path().join("e/piece.json"), "{");
+        let entries = resolve(&[dir.path().to_owned(), dir.path().join("a/..").join("gone/..")], &Options::default());
+        assert_eq!(names(&entries)[..5], ["ring-1", "ring-1", "ring-2", "d", "e"]);
+        let owns: Vec<bool> = entries.iter().take(5).map(Entry::owns_name).collect();
+        assert_eq!(owns, [true, false, true, true, true]);
+        assert!(entries.iter().filter(|e| e.name.contains("..")).all(|e| !e.owns_name()));
     }
 
     #[test]
