@@ -20,9 +20,8 @@ pub struct Args {
     /// Where the figures go, as JSON
     #[arg(long, value_name = "FILE.json")]
     pub out: PathBuf,
-    /// How the set is laid out
-    #[arg(long, default_value = "auto", value_parser = parse_kind, value_name = "KIND",
-          help = "How the set is laid out: auto, pieces, mvtec, coco, masks, folders")]
+    /// How the set is laid out: auto, pieces, mvtec, coco, masks, folders
+    #[arg(long, default_value = "auto", value_parser = parse_kind, value_name = "KIND")]
     pub kind: KindArg,
     /// Which part of it; a set that names no split is all test
     #[arg(long, value_enum, default_value = "test")]

@@ -276,7 +276,7 @@ fn polygon_list(list: &[serde_json::Value]) -> Result<Vec<Vec<[f64; 2]>>, String
     let flat = |values: &[serde_json::Value]| -> Result<Vec<[f64; 2]>, String> {
         let numbers: Option<Vec<f64>> = values.iter().map(serde_json::Value::as_f64).collect();
         let numbers = numbers.ok_or("a polygon holds something that is no number")?;
-        if numbers.len() < 6 || numbers.len() % 2 != 0 {
+        if numbers.len() < 6 || !numbers.len().is_multiple_of(2) {
             return Err(format!("a polygon of {} numbers: at least three x, y pairs are needed", numbers.len()));
         }
         Ok(numbers.chunks_exact(2).map(|p| [p[0], p[1]]).collect())

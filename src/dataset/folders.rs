@@ -1,6 +1,6 @@
 //! Pictures in one folder per class, with or without a mask beside each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -34,17 +34,14 @@ fn class_dirs(root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 fn pairs(dir: &Path) -> Result<Vec<(PathBuf, Option<PathBuf>)>, DatasetError> {
     let all = pictures(dir)?;
     let set: BTreeSet<&PathBuf> = all.iter().collect();
+    let by_stem: BTreeMap<String, &PathBuf> = all.iter().map(|p| (stem(p), p)).collect();
     let mut masks: BTreeSet<PathBuf> = BTreeSet::new();
     let mut out: Vec<(PathBuf, Option<PathBuf>)> = Vec::new();
     for p in &all {
-        let own = stem(p);
         let png = p.with_extension("png");
         let beside = (png != *p && set.contains(&png)).then_some(png);
-        let ended = || {
-            all.iter()
-                .find(|q| *q != p && MASK_ENDINGS.iter().any(|e| stem(q).strip_suffix(e) == Some(own.as_str())))
-                .cloned()
-        };
+        let own = stem(p);
+        let ended = || MASK_ENDINGS.iter().find_map(|e| by_stem.get(&format!("{own}{e}"))).map(|q| (*q).clone());
         let mask = beside.or_else(ended);
         masks.extend(mask.clone());
         out.push((p.clone(), mask));

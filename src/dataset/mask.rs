@@ -97,7 +97,7 @@ fn add_file(mask: &mut Mask, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Fills a closed polygon: every pixel whose centre is inside (even-odd), and the pixels its corners lie in, so
+/// Fills a closed polygon: every pixel whose centre is inside or on an edge (even-odd), and the pixels its corners lie in, so
 /// that a pit smaller than a pixel is not lost.
 pub fn fill_polygon(mask: &mut Mask, polygon: &[[f64; 2]]) {
     let (w, h) = (mask.width as f64, mask.height as f64);
@@ -118,18 +118,21 @@ pub fn fill_polygon(mask: &mut Mask, polygon: &[[f64; 2]]) {
     let mut crossings = Vec::new();
     for row in top as usize..=low as usize {
         let y = row as f64;
-        crossings.clear();
-        for (i, a) in polygon.iter().enumerate() {
-            let b = polygon[(i + 1) % polygon.len()];
-            if (a[1] <= y) != (b[1] <= y) {
-                crossings.push(a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]));
+        // Rows that an edge lies on belong to the polygon above it as to the one below: both rules, united.
+        for above in [|v: f64, y: f64| v <= y, |v: f64, y: f64| v < y] {
+            crossings.clear();
+            for (i, a) in polygon.iter().enumerate() {
+                let b = polygon[(i + 1) % polygon.len()];
+                if above(a[1], y) != above(b[1], y) {
+                    crossings.push(a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]));
+                }
             }
-        }
-        crossings.sort_by(f64::total_cmp);
-        for pair in crossings.chunks_exact(2) {
-            let (x0, x1) = (pair[0].ceil().max(0.0), pair[1].floor().min(w - 1.0));
-            if x0 <= x1 {
-                mask.data[row * mask.width + x0 as usize..=row * mask.width + x1 as usize].fill(255);
+            crossings.sort_by(f64::total_cmp);
+            for pair in crossings.chunks_exact(2) {
+                let (x0, x1) = (pair[0].ceil().max(0.0), pair[1].floor().min(w - 1.0));
+                if x0 <= x1 {
+                    mask.data[row * mask.width + x0 as usize..=row * mask.width + x1 as usize].fill(255);
+                }
             }
         }
     }

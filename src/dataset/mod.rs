@@ -83,7 +83,6 @@ impl Split {
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// Defects on both sides.
-    #[value(name = "supervised", alias = "Supervised")]
     Supervised,
     /// Trained on good pictures alone, every defect in the test.
     #[value(name = "one_class", alias = "one-class")]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::run::{Outcome, Pixels};
-use super::stats::{self, bootstrap, Confusion, Estimate, Histogram, Rate, BINS, RESAMPLES};
+use super::stats::{self, bootstrap, Confusion, Estimate, Histogram, Rate, BINS};
 use super::*;
 use crate::report::{round_to, FindingType};
 
@@ -287,7 +287,6 @@ fn pixels(outcomes: &[Outcome]) -> Option<PixelFigures> {
 /// The bootstrap of the pixels' AUROC. The empty bins are left out first: a thousand sums over a thousand
 /// pictures are mostly zeros.
 fn auroc_interval(maps: &[&super::run::SmallHistogram]) -> Option<[f64; 2]> {
-    debug_assert!(RESAMPLES > 0);
     let sparse: Vec<Vec<(u16, u32, u32)>> = maps
         .iter()
         .map(|m| {

@@ -434,3 +434,167 @@ fn sorted(value: serde_json::Value) -> serde_json::Value {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{MaskSource, Sample, Source, Truth, TruthDefect};
+    use crate::pipeline::FrameView;
+    use crate::report::{Finding, FindingType, Provenance, Report, Status, REPORT_SCHEMA};
+    use crate::vision::{Image, Plane};
+
+    const SIDE: usize = 20;
+
+    /// A set of one bad picture (defect in columns 5 to 9 of rows 5 to 9) and one good.
+    fn set() -> Set {
+        let square = vec![[5.0, 5.0], [9.0, 5.0], [9.0, 9.0], [5.0, 9.0]];
+        let sample = |name: &str, bad: bool| Sample {
+            name: name.into(),
+            source: Source::Image(PathBuf::from(format!("/somewhere/set/{name}"))),
+            class: if bad { "pit" } else { "good" }.into(),
+            truth: Truth {
+                defective: Some(bad),
+                mask: Some(if bad {
+                    MaskSource::Shapes { polygons: vec![square.clone()], rles: vec![] }
+                } else {
+                    MaskSource::Empty
+                }),
+                defects: if bad {
+                    vec![TruthDefect {
+                        kind: Some(FindingType::Pit),
+                        class: "pit".into(),
+                        placed: true,
+                        polygons: vec![square.clone()],
+                        ..TruthDefect::default()
+                    }]
+                } else {
+                    vec![]
+                },
+                ..Truth::default()
+            },
+        };
+        let samples = vec![sample("bad.png", true), sample("good.png", false), sample("lost.png", false)];
+        Set { kind: Kind::Coco, protocol: None, samples, errors: vec![] }
+    }
+
+    /// Sees 0.9 in columns 5 to 9 of rows 5 to 8 and one pixel beside, else 0.01; on the good picture 0.3 in one.
+    fn look(job: &Job) -> Inspected {
+        let name = &job.piece.frames[0].file;
+        let mut prob = Plane::filled(SIDE, SIDE, 0.01);
+        let mut findings = vec![];
+        if name == "bad.png" {
+            for y in 5..9 {
+                prob.data[y * SIDE + 5..y * SIDE + 10].fill(0.9);
+            }
+            prob.data[0] = 0.9;
+            findings.push(Finding {
+                kind: FindingType::Porosity,
+                view: "picture".into(),
+                file: name.clone(),
+                feature: "pore-1".into(),
+                x_mm: None,
+                y_mm: None,
+                x_px: 10.0,
+                y_px: 7.0,
+                radius_px: 2.0,
+                confidence: 0.9,
+                found_by: vec!["surface-model".into()],
+                status: Status::Pass,
+                outline_px: vec![],
+            });
+        } else {
+            prob.data[50] = 0.3;
+        }
+        let lost = name == "lost.png";
+        let image = Image { width: SIDE, height: SIDE, data: vec![90; 3 * SIDE * SIDE], grey: true };
+        let view = FrameView {
+            frame: 0,
+            file: name.clone(),
+            image,
+            defect_prob: Some(prob),
+            outline_px: vec![],
+            stones_px: vec![],
+            prongs_px: vec![],
+        };
+        Inspected {
+            report: Report {
+                schema: REPORT_SCHEMA.into(),
+                piece_id: job.piece.piece_id.clone(),
+                sku: String::new(),
+                verdict: Verdict::Pass,
+                reasons: vec![],
+                measurements: vec![],
+                findings,
+                stones: vec![],
+                not_assessed: vec![],
+                frames: vec![],
+                provenance: Provenance {
+                    program: String::new(),
+                    spec_sha256: String::new(),
+                    models: vec![],
+                    settings_sha256: String::new(),
+                },
+            },
+            views: if lost { vec![] } else { vec![view] },
+            frame_errors: if lost { vec![format!("{}: damaged", job.origin.display())] } else { vec![] },
+        }
+    }
+
+    fn measured(threads: usize) -> EvalReport {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let root = Path::new("/somewhere/set");
+        pool.install(|| evaluate(&set(), root, &Options::default(), Some(0.5), &look, &|| ()).report)
+    }
+
+    #[test]
+    fn figures_of_a_model_by_hand() {
+        let r = measured(1);
+        // Of 25 true pixels 20 are called, and one that is not.
+        let p = r.pixels.as_ref().unwrap();
+        let counts = Confusion { tp: 20, fp: 1, r#fn: 5, tn: 2 * 400 - 26 };
+        assert_eq!(p.at_threshold.counts, counts);
+        assert_eq!(p.at_threshold.iou.unwrap().value, round(20.0 / 26.0));
+        assert_eq!(p.at_threshold.f1.unwrap().value, round(40.0 / 46.0));
+        assert_eq!(p.at_threshold.mean_iou_defective, Some(round(20.0 / 26.0)));
+        // Wins: 20 defects over 774, ties with 1; 5 tie with 773 and lose against 2.
+        let auroc = (20.0 * 774.5 + 5.0 * 773.0 / 2.0) / (25.0 * 775.0);
+        assert_eq!(p.auroc.unwrap().value, round(auroc));
+        // Best F1 for information: at 0.9, the same as at 0.5.
+        assert_eq!(p.best_f1, Some(round(40.0 / 46.0)));
+        // The nine about (6, 6) are all 0.9; the good picture's one hot pixel is spread over nine.
+        assert_eq!(r.samples[0].score, Some(0.9));
+        assert!((r.samples[1].score.unwrap() - (0.3 + 0.08) / 9.0).abs() < 1e-5, "{:?}", r.samples[1].score);
+        assert_eq!(r.images.as_ref().unwrap().auroc.unwrap().value, 1.0);
+        // A pore on a pit: found, not of its name, but a hole all the same for a polygon.
+        assert_eq!(r.polygons.as_ref().unwrap().hit.count, 1);
+        assert_eq!(r.types["pit"].found.count, 1);
+        assert_eq!((r.escapes.len(), r.overkill.len()), (0, 0));
+        assert_eq!(r.errors.len(), 1);
+        assert_eq!(r.errors[0].message, "lost.png: damaged");
+    }
+
+    fn round(v: f64) -> f64 {
+        crate::report::round_to(v, 5)
+    }
+
+    #[test]
+    fn one_thread_and_many_give_the_same_json_that_is_read_back() {
+        let text = measured(1).to_json().unwrap();
+        assert_eq!(text, measured(5).to_json().unwrap());
+        let back: EvalReport = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, measured(2));
+    }
+
+    #[test]
+    fn more_escapes_are_worse() {
+        let now = measured(1);
+        let mut then = now.clone();
+        assert!(now.worse_than(&then).unwrap().is_empty());
+        let mut worse = now.clone();
+        worse.escapes.push("bad.png".into());
+        worse.verdicts.escapes = Rate::new(1, 1);
+        assert_eq!(worse.worse_than(&then).unwrap(), ["escapes: 1 instead of 0 (new: bad.png)"]);
+        then.set.good += 1;
+        assert!(now.worse_than(&then).is_err());
+    }
+}
