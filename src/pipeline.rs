@@ -132,7 +132,10 @@ impl Inspector {
                         lost.push(error.clone());
                         // The report is the same wherever the folder lies: its message names the frame, not the path.
                         let error = format!("{}: {}", frame.file, without_folder(&error, &job.base));
-                        frames.push((index, FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) }));
+                        frames.push((
+                            index,
+                            FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) },
+                        ));
                     }
                 }
             }
@@ -144,10 +147,14 @@ impl Inspector {
         }
         for (index, frame) in job.piece.frames.iter().enumerate() {
             if job.spec.view(&frame.view).is_none() {
-                let error = format!("{}: key `frames[{index}].view`: the spec has no view `{}`", frame.file, frame.view);
+                let error =
+                    format!("{}: key `frames[{index}].view`: the spec has no view `{}`", frame.file, frame.view);
                 frame_errors.push(format!("{}: {error}", job.origin.display()));
                 troubles.push(error.clone());
-                frames.push((index, FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) }));
+                frames.push((
+                    index,
+                    FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) },
+                ));
             }
         }
         frames.sort_by_key(|f| f.0);
@@ -394,7 +401,8 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
     // One good frame of a view is enough for a characteristic, unless a frame was lost: it might have shown more.
     out.not_assessed.retain(|n| !out.assessed.iter().any(|a| *a == n.0));
     if usable == 0 || some_lost {
-        let why = if some_lost { "a frame of the view could not be read" } else { "the piece was not found in the view" };
+        let why =
+            if some_lost { "a frame of the view could not be read" } else { "the piece was not found in the view" };
         for inspector in inspect::table() {
             for c in inspector.characteristics() {
                 if !out.not_assessed.iter().any(|n| n.0 == *c) {

@@ -71,12 +71,8 @@ impl Inspect for Contour {
         let mut all: Vec<f32> = smooth.iter().map(|v| *v as f32).collect();
         let median = f64::from(ops::median(&mut all));
         let scatter = f64::from(ops::robust_sigma(&mut all));
-        let (worst, least) = smooth
-            .iter()
-            .enumerate()
-            .min_by(|a, b| a.1.total_cmp(b.1))
-            .map(|(i, v)| (i, *v))
-            .unwrap_or((0, 0.0));
+        let (worst, least) =
+            smooth.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map(|(i, v)| (i, *v)).unwrap_or((0, 0.0));
         let deviation = (-least).max(0.0);
         let u = scatter.hypot(scene.located.shift_u_mm).hypot(median).max(pose.mm(0.1));
         let value = Value {

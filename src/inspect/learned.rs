@@ -118,7 +118,11 @@ pub fn merge(scene: &Scene, info: &ModelInfo, answer: &mut Answer) -> Result<(),
 fn is_surface(kind: FindingType) -> bool {
     matches!(
         kind,
-        FindingType::Pit | FindingType::Porosity | FindingType::Scratch | FindingType::Stain | FindingType::WornPlating
+        FindingType::Pit
+            | FindingType::Porosity
+            | FindingType::Scratch
+            | FindingType::Stain
+            | FindingType::WornPlating
     )
 }
 

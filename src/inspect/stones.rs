@@ -117,10 +117,7 @@ impl MetalLook {
             return MetalLook { texture: 0.01, colour: [0.0; 2] };
         }
         let median = [f64::from(ops::median(&mut colour[0])), f64::from(ops::median(&mut colour[1]))];
-        MetalLook {
-            texture: f64::from(ops::quantile(&mut texture, 0.5)).max(0.004),
-            colour: median,
-        }
+        MetalLook { texture: f64::from(ops::quantile(&mut texture, 0.5)).max(0.004), colour: median }
     }
 }
 
@@ -206,10 +203,5 @@ fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Look> {
     let size = m[0].hypot(m[1]);
     let along = (c[0] * m[0] + c[1] * m[1]) / size.max(1e-6);
     let across = (c[1] * m[0] - c[0] * m[1]).abs() / size.max(1e-6);
-    Some(Look {
-        texture: (upper / metal.texture).max(1e-3).ln(),
-        tint: along / size.max(1e-6),
-        across,
-        metal: size,
-    })
+    Some(Look { texture: (upper / metal.texture).max(1e-3).ln(), tint: along / size.max(1e-6), across, metal: size })
 }

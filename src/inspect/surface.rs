@@ -65,7 +65,13 @@ impl Inspect for Surface {
         let spots = metal.spots()?;
         let scratches = metal.scratches(&spots)?;
         let patches = metal.patches()?;
-        let (spots, scratches, patches) = settle(spots, scratches, patches, 2.6 * metal.px(0.05).round().clamp(1.0, 16.0), metal.px(LARGEST_SPOT_MM));
+        let (spots, scratches, patches) = settle(
+            spots,
+            scratches,
+            patches,
+            2.6 * metal.px(0.05).round().clamp(1.0, 16.0),
+            metal.px(LARGEST_SPOT_MM),
+        );
         let scale_u = scene.scale_u();
         features(&metal, spots, scratches, patches, scale_u, self.name(), &mut answer);
         answer.assessed = CHARACTERISTICS.to_vec();
@@ -238,8 +244,7 @@ impl Metal {
             }
         }
         for i in 0..response.data.len() {
-            response.data[i] =
-                if mask.data[i] != 0 { difference.data[i] / scatter.data[i] } else { 0.0 };
+            response.data[i] = if mask.data[i] != 0 { difference.data[i] / scatter.data[i] } else { 0.0 };
         }
         // Tails heavier than normal (grain, brushing) raise the bar: scale by the 99.5 % point where it lies further out
         // than a normal one's 2.81.
@@ -373,8 +378,7 @@ impl Metal {
                     (y.saturating_sub(1)..=(y + 1).min(h - 1))
                         .any(|v| (x.saturating_sub(1)..=(x + 1).min(w - 1)).any(|u| !self.mask.at(u, v)))
                 });
-                let (diameter_px, share) =
-                    if cut_off { (raw.max(2.0 * rim.radius), 0.2) } else { (raw, DIAMETER_U) };
+                let (diameter_px, share) = if cut_off { (raw.max(2.0 * rim.radius), 0.2) } else { (raw, DIAMETER_U) };
                 out.push(Spot {
                     x: rim.x + self.offset[0] as f64,
                     y: rim.y + self.offset[1] as f64,
@@ -410,7 +414,10 @@ impl Metal {
             }
             // What is a spot already is no part of a line.
             for s in spots {
-                let (x, y) = ((s.x - self.offset[0] as f64 + 0.5) / f as f64 - 0.5, (s.y - self.offset[1] as f64 + 0.5) / f as f64 - 0.5);
+                let (x, y) = (
+                    (s.x - self.offset[0] as f64 + 0.5) / f as f64 - 0.5,
+                    (s.y - self.offset[1] as f64 + 0.5) / f as f64 - 0.5,
+                );
                 clear(&mut z, x, y, 0.5 * s.diameter_px / f as f64 + 2.0);
             }
             for k in 0..DIRECTIONS {
@@ -478,7 +485,10 @@ impl Metal {
                 continue;
             }
             let full = |p: &[f64; 2]| {
-                [(p[0] + 0.5) * f as f64 - 0.5 + self.offset[0] as f64, (p[1] + 0.5) * f as f64 - 0.5 + self.offset[1] as f64]
+                [
+                    (p[0] + 0.5) * f as f64 - 0.5 + self.offset[0] as f64,
+                    (p[1] + 0.5) * f as f64 - 0.5 + self.offset[1] as f64,
+                ]
             };
             out.push(Line {
                 points: path.iter().map(full).collect(),
@@ -770,9 +780,7 @@ struct Rim {
 
 impl Rim {
     fn new(points: Vec<[f64; 2]>, z: f32) -> Self {
-        let fold = |k: usize| {
-            points.iter().fold((f64::MAX, f64::MIN), |a, p| (a.0.min(p[k]), a.1.max(p[k])))
-        };
+        let fold = |k: usize| points.iter().fold((f64::MAX, f64::MIN), |a, p| (a.0.min(p[k]), a.1.max(p[k])));
         let ((x0, x1), (y0, y1)) = (fold(0), fold(1));
         let (x, y) = ((x0 + x1) / 2.0, (y0 + y1) / 2.0);
         let radius = points.iter().map(|p| (p[0] - x).hypot(p[1] - y)).fold(0.0, f64::max) + 0.5;
@@ -1074,10 +1082,7 @@ fn group_pores(spots: &[Spot]) -> Vec<Vec<usize>> {
             }
         }
     }
-    (0..n)
-        .filter(|g| group.contains(g))
-        .map(|g| (0..n).filter(|i| group[*i] == g).collect())
-        .collect()
+    (0..n).filter(|g| group.contains(g)).map(|g| (0..n).filter(|i| group[*i] == g).collect()).collect()
 }
 
 /// The outline of a band of this half width about a path.

@@ -104,11 +104,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                     confidence: round_to(feature.confidence, 3),
                     found_by: feature.found_by.clone(),
                     status: worst,
-                    outline_px: feature
-                        .outline_px
-                        .iter()
-                        .map(|p| [round_to(p[0], 1), round_to(p[1], 1)])
-                        .collect(),
+                    outline_px: feature.outline_px.iter().map(|p| [round_to(p[0], 1), round_to(p[1], 1)]).collect(),
                 });
             }
             if let Some((s, text)) = why {
@@ -213,7 +209,8 @@ fn missing(
         }
         if let Some((_, reason)) = view.not_assessed.iter().find(|n| n.0 == *c) {
             out.push(one(Some(name), reason.clone()));
-        } else if view.assessed.iter().any(|a| a == c) || rows.iter().any(|m| m.characteristic == *c && m.view == name)
+        } else if view.assessed.iter().any(|a| a == c)
+            || rows.iter().any(|m| m.characteristic == *c && m.view == name)
         {
             seen = true;
         } else {

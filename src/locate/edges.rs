@@ -283,8 +283,7 @@ pub fn refine(image: &Image, shape: &Outline, coarse: Pose, background: &Backgro
         // Weak priors hold what the edges leave open.
         let free = 1e-6;
         let fixed = 1e6;
-        let prior =
-            [if is_band { fixed } else { free }, free, if has_turn { free } else { fixed }, 100.0 * free];
+        let prior = [if is_band { fixed } else { free }, free, if has_turn { free } else { fixed }, 100.0 * free];
         let (x, residual, covariance) = robust_fit(&rows, &prior);
         let (s, c) = pose.rotation.sin_cos();
         pose.dx_mm += c * x[0] - s * x[1];
@@ -535,12 +534,7 @@ mod tests {
     fn an_ellipse_is_placed_to_a_tenth_of_a_pixel() {
         let shape = Outline::Ellipse { rx_mm: 3.4, ry_mm: 2.5 };
         for (turn, dx, dy) in [(14.0f64, 0.9, -0.7), (-3.0, 0.05, 0.2), (0.0, -0.8, 0.6)] {
-            let truth = Pose {
-                rotation: turn.to_radians(),
-                dx_mm: dx,
-                dy_mm: dy,
-                ..Pose::centred(640, 480, 16.0)
-            };
+            let truth = Pose { rotation: turn.to_radians(), dx_mm: dx, dy_mm: dy, ..Pose::centred(640, 480, 16.0) };
             let image = draw(&shape, &truth, 640, 480);
             let start = Pose::centred(640, 480, 16.0);
             let bg = fit_background(&image, &shape, &start).unwrap();

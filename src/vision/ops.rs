@@ -1,9 +1,7 @@
 //! Filters and shapes through OpenCV, on [`Plane`]s and [`Mask`]s. The Mats made here borrow the vectors: nothing
 //! is copied on the way in or out.
 
-use opencv::core::{
-    self, BorderTypes, Mat, MatTraitConst, Point, Scalar, Size, Vector, CV_32F, CV_32S,
-};
+use opencv::core::{self, BorderTypes, Mat, MatTraitConst, Point, Scalar, Size, Vector, CV_32F, CV_32S};
 use opencv::imgproc;
 
 use super::{Mask, Plane, Rect, VisionError};
@@ -111,7 +109,16 @@ pub fn gradient(p: &Plane) -> Result<(Plane, Plane)> {
         let mut out = Plane::filled(p.width, p.height, 0.0);
         {
             let mut dst = view_mut(&mut out)?;
-            imgproc::scharr(&view(p)?, &mut dst, CV_32F, dx, dy, 1.0 / 32.0, 0.0, BorderTypes::BORDER_REFLECT_101 as i32)?;
+            imgproc::scharr(
+                &view(p)?,
+                &mut dst,
+                CV_32F,
+                dx,
+                dy,
+                1.0 / 32.0,
+                0.0,
+                BorderTypes::BORDER_REFLECT_101 as i32,
+            )?;
         }
         Ok(out)
     };
@@ -127,7 +134,17 @@ pub fn hessian(p: &Plane) -> Result<(Plane, Plane, Plane)> {
         let mut out = Plane::filled(p.width, p.height, 0.0);
         {
             let mut dst = view_mut(&mut out)?;
-            imgproc::sobel(&view(p)?, &mut dst, CV_32F, dx, dy, 3, scale, 0.0, BorderTypes::BORDER_REFLECT_101 as i32)?;
+            imgproc::sobel(
+                &view(p)?,
+                &mut dst,
+                CV_32F,
+                dx,
+                dy,
+                3,
+                scale,
+                0.0,
+                BorderTypes::BORDER_REFLECT_101 as i32,
+            )?;
         }
         Ok(out)
     };
@@ -325,7 +342,11 @@ pub fn rotate(p: &Plane, angle_deg: f64, border: Option<f32>) -> Result<(Plane, 
             &m,
             Size::new(nw as i32, nh as i32),
             imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
-            if border.is_some() { BorderTypes::BORDER_CONSTANT as i32 } else { BorderTypes::BORDER_REFLECT_101 as i32 },
+            if border.is_some() {
+                BorderTypes::BORDER_CONSTANT as i32
+            } else {
+                BorderTypes::BORDER_REFLECT_101 as i32
+            },
             Scalar::all(f64::from(border.unwrap_or(0.0))),
         )?;
     }
