@@ -81,7 +81,8 @@ fn check(set: &Set, kind: &str, samples: u64, defective: u64) -> serde_json::Val
     assert_eq!((f["set"]["samples"].as_u64(), f["set"]["defective"].as_u64()), (Some(samples), Some(defective)));
     let text = String::from_utf8_lossy(&o.stdout).into_owned();
     assert!(text.contains("escapes") && text.contains("overkill"), "{text}");
-    assert!(set.dir.path().join("out.sheet.png").is_file(), "no contact sheet");
+    // Pieces have no score to rank them by: where all are right there is nothing to look at.
+    assert!(kind == "pieces" || set.dir.path().join("out.sheet.png").is_file(), "no contact sheet");
     f
 }
 

@@ -124,7 +124,13 @@ fn measure(args: &Args) -> Result<u8, String> {
     let sheet = args.sheet.clone().unwrap_or_else(|| args.out.with_extension("sheet.png"));
     match pool.install(|| done.sheet(&set)).map_err(|e| format!("{}: {e}", sheet.display()))? {
         Some(png) => write(&sheet, &png)?,
-        None => eprintln!("loupe eval: no sample to look at, no contact sheet"),
+        None => {
+            // The sheet of an earlier run would show mistakes that are no more.
+            if sheet.is_file() {
+                std::fs::remove_file(&sheet).map_err(|e| format!("{}: cannot remove: {e}", sheet.display()))?;
+            }
+            eprintln!("loupe eval: no sample to look at, no contact sheet");
+        }
     }
 
     print!("{}", done.report.to_table());
