@@ -1,5 +1,6 @@
 //! `loupe eval` through the binary, on a tiny set of every layout.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

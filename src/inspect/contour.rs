@@ -44,7 +44,7 @@ impl Inspect for Contour {
         // A running median along the outline. The points are in order, in one ring or, for a band, the two edges in turn.
         let ring = !matches!(scene.view.outline, Some(crate::spec::Outline::Band { .. }));
         let stride = if ring { 1 } else { 2 };
-        let spacing_mm = pose.mm(2.0);
+        let spacing_mm = pose.mm(2.0).max(0.02);
         let half = ((WIDTH_MM / spacing_mm / 2.0).ceil() as usize).max(1);
         let n = offset.len();
         let mut smooth = vec![0.0; n];

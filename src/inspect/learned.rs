@@ -19,97 +19,96 @@ pub fn merge(scene: &Scene, info: &ModelInfo, answer: &mut Answer) -> Result<(),
     let Some(map) = scene.classes else { return Ok(()) };
     let (gw, gh) = map.grid();
     let stride = map.stride as f64;
-    let threshold = info.defect_threshold();
     let good = map.cells(0);
-    let mut mask = Mask::empty(gw, gh);
-    for y in 0..gh {
-        for x in 0..gw {
-            let px = ((x * map.stride) + map.stride / 2).min(scene.image.width - 1);
-            let py = ((y * map.stride) + map.stride / 2).min(scene.image.height - 1);
-            if 1.0 - good[y * gw + x] >= threshold && scene.bare_metal.at(px, py) {
-                mask.data[y * gw + x] = 255;
-            }
-        }
-    }
-    let (blobs, labels) = ops::components(&mask)?;
     let mut counts = [0usize; 3];
     let mut alone = Vec::new();
-    for b in &blobs {
-        let mut peak = 0.0f32;
-        let mut class_sum = vec![0.0f64; map.classes.len()];
-        for y in b.bounds.y..b.bounds.y + b.bounds.height {
-            for x in b.bounds.x..b.bounds.x + b.bounds.width {
-                let i = y * gw + x;
-                if labels[i] == b.label {
-                    peak = peak.max(1.0 - good[i]);
-                    for (c, s) in class_sum.iter_mut().enumerate() {
-                        *s += f64::from(map.cells(c)[i]);
-                    }
+    for (index, class) in map.classes.iter().enumerate().skip(1) {
+        let probability = map.cells(index);
+        let threshold = info.threshold(class);
+        let mut mask = Mask::empty(gw, gh);
+        for y in 0..gh {
+            for x in 0..gw {
+                let px = ((x * map.stride) + map.stride / 2).min(scene.image.width - 1);
+                let py = ((y * map.stride) + map.stride / 2).min(scene.image.height - 1);
+                if probability[y * gw + x] >= threshold && scene.bare_metal.at(px, py) {
+                    mask.data[y * gw + x] = 255;
                 }
             }
         }
-        let full = |v: f64| (v + 0.5) * stride - 0.5;
-        let (x, y) = (full(b.x), full(b.y));
-        let outline: Vec<[f64; 2]> =
-            ops::blob_outline(&labels, gw, b)?.into_iter().map(|p| [full(p[0]), full(p[1])]).collect();
-        let area_px = b.area as f64 * stride * stride;
-        let radius = (area_px / std::f64::consts::PI).sqrt();
-        let reach = 0.5 * (b.bounds.width.max(b.bounds.height) as f64) * stride;
-        // Seen by both: the places overlap.
-        let mut shared = false;
-        for f in &mut answer.features {
-            if f.kind.is_some_and(is_surface) && (f.x_px - x).hypot(f.y_px - y) < f.radius_px.max(2.0) + reach {
-                shared = true;
-                if !f.found_by.iter().any(|n| n == NAME) {
-                    f.found_by.push(NAME.to_owned());
-                }
-                f.confidence = 1.0 - (1.0 - f.confidence) * (1.0 - f64::from(peak));
-            }
-        }
-        if shared {
-            continue;
-        }
-        let best = (1..class_sum.len()).max_by(|a, c| class_sum[*a].total_cmp(&class_sum[*c])).unwrap_or(1);
-        let class = map.classes[best].as_str();
-        let (kind, stem, slot) = match class {
+        let (kind, stem, slot) = match class.as_str() {
             "pore_pit" => (FindingType::Pit, "model-pit", 0),
             "crack_scratch" => (FindingType::Scratch, "model-scratch", 1),
             _ => (FindingType::Anomaly, "model-anomaly", 2),
         };
-        // Lower than the class asks for: the defect threshold is for areas, the class's own for a finding's peak.
-        if peak < info.threshold(class) || !confirms(scene, &outline, x, y) {
-            continue;
-        }
-        counts[slot] += 1;
-        let mut values = Vec::new();
-        if let Some(mm) = scene.mm_per_px() {
-            // A map of every `stride`-th pixel places an edge to about half a cell.
-            let edge = 0.5 * stride * mm;
-            match kind {
-                FindingType::Pit => values.push(Value {
-                    characteristic: "pit.diameter_mm",
-                    value: 2.0 * radius * mm,
-                    uncertainty: (2.0 * edge).hypot(0.3 * radius * mm),
-                }),
-                FindingType::Scratch => values.push(Value {
-                    characteristic: "scratch.length_mm",
-                    value: 2.0 * reach * mm,
-                    uncertainty: (2.0 * edge).hypot(0.2 * reach * mm),
-                }),
-                _ => {}
+        let (blobs, labels) = ops::components(&mask)?;
+        for b in &blobs {
+            if ((b.area * map.stride * map.stride) as f64) < info.min_area_px {
+                continue;
             }
+            let mut peak = 0.0f32;
+            for y in b.bounds.y..b.bounds.y + b.bounds.height {
+                for x in b.bounds.x..b.bounds.x + b.bounds.width {
+                    let i = y * gw + x;
+                    if labels[i] == b.label {
+                        peak = peak.max(1.0 - good[i]);
+                    }
+                }
+            }
+            let full = |v: f64| (v + 0.5) * stride - 0.5;
+            let (x, y) = (full(b.x), full(b.y));
+            let outline: Vec<[f64; 2]> =
+                ops::blob_outline(&labels, gw, b)?.into_iter().map(|p| [full(p[0]), full(p[1])]).collect();
+            let area_px = b.area as f64 * stride * stride;
+            let radius = (area_px / std::f64::consts::PI).sqrt();
+            let reach = 0.5 * (b.bounds.width.max(b.bounds.height) as f64) * stride;
+            // Seen by both: the places overlap.
+            let mut shared = false;
+            for f in &mut answer.features {
+                if f.kind.is_some_and(is_surface) && (f.x_px - x).hypot(f.y_px - y) < f.radius_px.max(2.0) + reach {
+                    shared = true;
+                    if !f.found_by.iter().any(|n| n == NAME) {
+                        f.found_by.push(NAME.to_owned());
+                    }
+                    f.confidence = 1.0 - (1.0 - f.confidence) * (1.0 - f64::from(peak));
+                }
+            }
+            if shared {
+                continue;
+            }
+            if !confirms(scene, &outline, x, y) {
+                continue;
+            }
+            counts[slot] += 1;
+            let mut values = Vec::new();
+            if let Some(mm) = scene.mm_per_px() {
+                // A map of every `stride`-th pixel places an edge to about half a cell.
+                let edge = 0.5 * stride * mm;
+                match kind {
+                    FindingType::Pit => values.push(Value {
+                        characteristic: "pit.diameter_mm",
+                        value: 2.0 * radius * mm,
+                        uncertainty: (2.0 * edge).hypot(0.3 * radius * mm),
+                    }),
+                    FindingType::Scratch => values.push(Value {
+                        characteristic: "scratch.length_mm",
+                        value: 2.0 * reach * mm,
+                        uncertainty: (2.0 * edge).hypot(0.2 * reach * mm),
+                    }),
+                    _ => {}
+                }
+            }
+            alone.push(Feature {
+                kind: Some(kind),
+                name: format!("{stem}-{}", counts[slot]),
+                x_px: x,
+                y_px: y,
+                radius_px: radius.max(reach),
+                outline_px: outline,
+                confidence: f64::from(peak),
+                found_by: vec![NAME.to_owned()],
+                values,
+            });
         }
-        alone.push(Feature {
-            kind: Some(kind),
-            name: format!("{stem}-{}", counts[slot]),
-            x_px: x,
-            y_px: y,
-            radius_px: radius.max(reach),
-            outline_px: outline,
-            confidence: f64::from(peak),
-            found_by: vec![NAME.to_owned()],
-            values,
-        });
     }
     answer.features.extend(alone);
     Ok(())

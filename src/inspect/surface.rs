@@ -196,28 +196,42 @@ impl Metal {
             *v *= k;
         }
         // Smoothing, normalised by how much metal the filter sees, so that neither stones nor background leak in.
-        let fine_n = ops::gaussian(&masked, sigma)?;
-        let fine_d = ops::gaussian(weight, sigma)?;
-        let mut response = Plane::filled(w, h, 0.0);
-        for i in 0..response.data.len() {
-            if mask.data[i] != 0 {
-                response.data[i] = fine_n.data[i] / fine_d.data[i].max(1e-3);
-            }
+        let mut response = ops::gaussian(&masked, sigma)?;
+        drop(masked);
+        let seen = ops::gaussian(weight, sigma)?;
+        for (r, (d, m)) in response.data.iter_mut().zip(seen.data.iter().zip(&mask.data)) {
+            *r = if *m != 0 { *r / d.max(1e-3) } else { 0.0 };
         }
+        drop(seen);
+        // Mean and scatter vary slowly: every few pixels of the response tell them as well as all.
+        let k = ((wide / 4.0).floor() as usize).clamp(1, 4);
+        let sparse = |p: &Plane| -> Plane {
+            let (sw, sh) = (w.div_ceil(k), h.div_ceil(k));
+            let mut out = Plane::filled(sw, sh, 0.0);
+            for y in 0..sh {
+                let row = &p.data[(y * k + k / 2).min(h - 1) * w..];
+                for x in 0..sw {
+                    out.data[y * sw + x] = row[(x * k + k / 2).min(w - 1)];
+                }
+            }
+            out
+        };
+        let (few, few_weight) = (sparse(&response), sparse(weight));
+        let (wide, far) = (wide / k as f64, far / k as f64);
         // Two rounds: the second leaves out what stood out in the first, so that a defect does not hide itself.
-        let mut clipped = response.clone();
-        let mut scatter = Plane::filled(w, h, 1.0);
-        let mut difference = Plane::filled(w, h, 0.0);
+        let mut clipped = few.clone();
+        let mut scatter = Plane::filled(few.width, few.height, 1.0);
+        let mut mean = Plane::filled(few.width, few.height, 0.0);
         for round in 0..2 {
-            let mean = local_mean(&clipped, weight, wide, true)?;
+            mean = local_mean(&clipped, &few_weight, wide, true)?;
+            let mut difference = few.clone();
             let mut sample: Vec<f32> = Vec::new();
-            for i in 0..response.data.len() {
-                if mask.data[i] != 0 {
-                    let d = response.data[i] - mean.data[i];
-                    difference.data[i] = d;
-                    if i % 7 == 0 {
-                        sample.push(d.abs());
-                    }
+            for i in 0..few.data.len() {
+                if few_weight.data[i] > 0.0 {
+                    difference.data[i] -= mean.data[i];
+                    sample.push(difference.data[i].abs());
+                } else {
+                    difference.data[i] = 0.0;
                 }
             }
             let global = (1.4826 * ops::median(&mut sample)).max(1e-4);
@@ -229,35 +243,35 @@ impl Metal {
                 *v = v.clamp(-limit, limit);
                 *v *= *v;
             }
-            let variance = local_mean(&square, weight, far, false)?;
+            let variance = local_mean(&square, &few_weight, far, false)?;
             for i in 0..scatter.data.len() {
                 // Nowhere quieter than half the frame's own median scatter: there the few pixels say too little.
                 scatter.data[i] = variance.data[i].max(0.25 * global * global).sqrt();
             }
             if round == 0 {
                 for i in 0..clipped.data.len() {
-                    if mask.data[i] != 0 {
+                    if few_weight.data[i] > 0.0 {
                         let b = 3.0 * scatter.data[i];
                         clipped.data[i] = mean.data[i] + difference.data[i].clamp(-b, b);
                     }
                 }
             }
         }
-        for i in 0..response.data.len() {
-            response.data[i] = if mask.data[i] != 0 { difference.data[i] / scatter.data[i] } else { 0.0 };
-        }
         // Tails heavier than normal (grain, brushing) raise the bar: scale by the 99.5 % point where it lies further out
         // than a normal one's 2.81.
-        let mut sample: Vec<f32> = (0..response.data.len())
-            .filter(|i| i % 5 == 0 && mask.data[*i] != 0)
-            .map(|i| response.data[i].abs())
+        let mut sample: Vec<f32> = (0..few.data.len())
+            .filter(|i| few_weight.data[*i] > 0.0)
+            .map(|i| ((few.data[i] - mean.data[i]) / scatter.data[i]).abs())
             .collect();
         let q = ops::quantile(&mut sample, 0.995);
-        if q > 2.81 {
-            let k = 2.81 / q.min(2.0 * 2.81);
-            for v in &mut response.data {
-                *v *= k;
-            }
+        let tail = if q > 2.81 { 2.81 / q.min(2.0 * 2.81) } else { 1.0 };
+        for v in &mut scatter.data {
+            *v = tail / *v;
+        }
+        let mean = grow(&mean, k, w, h);
+        let gain = grow(&scatter, k, w, h);
+        for (i, r) in response.data.iter_mut().enumerate() {
+            *r = if mask.data[i] != 0 { (*r - mean.data[i]) * gain.data[i] } else { 0.0 };
         }
         Ok(response)
     }
@@ -423,34 +437,37 @@ impl Metal {
             for k in 0..DIRECTIONS {
                 let angle = 180.0 * k as f64 / DIRECTIONS as f64;
                 let (turned, back) = ops::rotate(&z, angle, Some(0.0))?;
+                let mut strongest = Plane::filled(turned.width, turned.height, 0.0);
                 for half_width in [0usize, 1] {
                     let r = line_response(&turned, length.round() as usize, half_width)?;
-                    // The response at every pixel of the unturned picture.
-                    let (c, s) = (back[0][0], back[1][0]);
-                    let (ox, oy) = (back[0][2], back[1][2]);
-                    let mut values = Vec::with_capacity(w * h / 2);
-                    let mut picked = Plane::filled(w, h, 0.0);
-                    for y in 0..h {
-                        for x in 0..w {
-                            if small.mask.data[y * w + x] == 0 {
-                                continue;
-                            }
-                            let (dx, dy) = (x as f64 - ox, y as f64 - oy);
-                            let (tx, ty) = (c * dx + s * dy, -s * dx + c * dy);
-                            let (tx, ty) = (tx.round() as usize, ty.round() as usize);
-                            if tx < r.width && ty < r.height {
-                                let v = r.at(tx, ty);
-                                picked.data[y * w + x] = v;
-                                values.push(v.abs());
-                            }
-                        }
+                    // Off the metal the response is nothing at all.
+                    let mut values: Vec<f32> =
+                        r.data.iter().step_by(5).map(|v| v.abs()).filter(|v| *v > 1e-4).collect();
+                    if values.len() < 32 {
+                        continue;
                     }
-                    let mut sample = values.clone();
-                    let sigma = (1.4826 * ops::median(&mut sample)).max(1e-6);
+                    let sigma = (1.4826 * ops::median(&mut values)).max(1e-6);
                     // Heavy tails raise the bar here too.
                     let tail = (ops::quantile(&mut values, 0.99) / (2.576 * sigma)).clamp(1.0, 2.5);
-                    for (b, v) in best.data.iter_mut().zip(&picked.data) {
-                        *b = b.max(v.abs() / (sigma * tail));
+                    let gain = 1.0 / (sigma * tail);
+                    for (m, v) in strongest.data.iter_mut().zip(&r.data) {
+                        *m = m.max(v.abs() * gain);
+                    }
+                }
+                // The response at every pixel of the unturned picture.
+                let (c, s) = (back[0][0], back[1][0]);
+                let (ox, oy) = (back[0][2], back[1][2]);
+                for y in 0..h {
+                    for x in 0..w {
+                        if small.mask.data[y * w + x] == 0 {
+                            continue;
+                        }
+                        let (dx, dy) = (x as f64 - ox, y as f64 - oy);
+                        let (tx, ty) = ((c * dx + s * dy + 0.5) as usize, (c * dy - s * dx + 0.5) as usize);
+                        if tx < strongest.width && ty < strongest.height {
+                            let b = &mut best.data[y * w + x];
+                            *b = b.max(strongest.data[ty * strongest.width + tx]);
+                        }
                     }
                 }
             }

@@ -188,16 +188,25 @@ fn metalness(image: &Image, background: &Background, f: usize) -> Plane {
     let (w, h) = (image.width, image.height);
     // Half way where the difference is six times the noise of a pixel: dim metal counts nearly as bright metal does.
     let half = 6.0 * background.sigma.max(1.0);
-    let mut full = Plane::filled(w, h, 0.0);
-    for y in 0..h {
-        for x in 0..w {
-            let p = &image.data[3 * (y * w + x)..3 * (y * w + x) + 3];
-            let d: f64 =
-                (0..3).map(|c| (f64::from(p[c]) - background.level(c, x as f64, y as f64)).abs()).sum::<f64>();
-            full.data[y * w + x] = d as f32;
+    let mut small = Plane::filled(w.div_ceil(f), h.div_ceil(f), 0.0);
+    // Of each block two rows are enough: the map only guides the search.
+    let rows = f.min(2);
+    for sy in 0..small.height {
+        for sx in 0..small.width {
+            let (mut sum, mut n) = (0.0, 0.0);
+            for r in 0..rows {
+                let y = (sy * f + r * f / rows).min(h - 1);
+                for x in sx * f..((sx + 1) * f).min(w) {
+                    let p = &image.data[3 * (y * w + x)..3 * (y * w + x) + 3];
+                    sum += (0..3)
+                        .map(|c| (f64::from(p[c]) - background.level(c, x as f64, y as f64)).abs())
+                        .sum::<f64>();
+                    n += 1.0;
+                }
+            }
+            small.data[sy * small.width + sx] = (sum / n) as f32;
         }
     }
-    let mut small = ops::shrink(&full, f);
     // The mean of |noise| is no signal.
     let floor = 1.5 * background.sigma;
     for v in &mut small.data {
@@ -304,7 +313,7 @@ pub fn refine(image: &Image, shape: &Outline, coarse: Pose, background: &Backgro
 /// Edge places all along the outline about two pixels apart, within 0.5 mm of the nominal.
 pub fn measure(image: &Image, shape: &Outline, pose: &Pose, background: &Background) -> Vec<EdgeSample> {
     let reach_mm = pose.mm(image.width.max(image.height) as f64) / 2.0;
-    let points = outline::edge_points(shape, pose.mm(2.0), 1.1 * reach_mm);
+    let points = outline::edge_points(shape, pose.mm(2.0).max(0.02), 1.1 * reach_mm);
     let window_px = pose.px(0.5).max(6.0);
     points
         .into_iter()
@@ -330,7 +339,8 @@ fn edge_at(
     window_px: f64,
     background: &Background,
 ) -> Option<Option<f64>> {
-    const STEP: f64 = 0.5;
+    // Half a pixel near the end; a wide window at a fine scale is read in whole pixels.
+    let step = if window_px > 48.0 { 1.0 } else { 0.5 };
     let at = pose.to_px(e.x, e.y);
     let (s, c) = pose.rotation.sin_cos();
     // The outward normal in pixels (y down).
@@ -342,23 +352,22 @@ fn edge_at(
     }
     // The plateau is read over some 60 um behind the edge.
     let plateau_px = pose.px(0.06).clamp(3.0, 12.0);
-    let n = ((2.0 * window_px + plateau_px + 2.0) / STEP).ceil() as usize;
+    let n = ((2.0 * window_px + plateau_px + 2.0) / step).ceil() as usize;
     let mut profile = Vec::with_capacity(n);
     for i in 0..n {
-        let t = window_px - i as f64 * STEP;
+        let t = window_px - i as f64 * step;
         let mut sum = 0.0;
-        for k in -2..=2 {
-            let k = f64::from(k);
+        for k in [-2.0, 0.0, 2.0] {
             sum += background.difference(image, at[0] + nx * t - ny * k, at[1] + ny * t + nx * k);
         }
-        profile.push(sum / 5.0);
+        profile.push(sum / 3.0);
     }
     // |noise| has a mean of its own: read it off the outer end, bounded by what the background's noise explains.
     let floor = (1.4 * background.sigma).min(*profile.first()?);
     let threshold = floor + 3.0 * background.sigma.max(1.0);
-    let hold = (2.0 / STEP) as usize;
-    let span = (plateau_px / STEP) as usize;
-    let lag = (1.5 / STEP) as usize;
+    let hold = (2.0 / step) as usize;
+    let span = (plateau_px / step) as usize;
+    let lag = (1.5 / step) as usize;
     let mut i = 0;
     while i + hold < n {
         if !profile[i..i + hold].iter().all(|v| *v > threshold) {
@@ -381,7 +390,7 @@ fn edge_at(
         for k in i.saturating_sub(4).max(1)..to {
             if profile[k - 1] < half && profile[k] >= half {
                 let t = (half - profile[k - 1]) / (profile[k] - profile[k - 1]);
-                let offset = window_px - (k as f64 - 1.0 + t) * STEP;
+                let offset = window_px - (k as f64 - 1.0 + t) * step;
                 return Some((offset.abs() <= window_px).then_some(offset));
             }
         }
@@ -414,7 +423,7 @@ pub fn notches(edges: &[EdgeSample], shape: &Outline, pose: &Pose, least_mm: f64
 /// Robust linear least squares: Tukey's biweight at 4.7 robust standard deviations of the residuals, some ten rounds.
 /// `prior` is added to the diagonal of the normal matrix (relative to the number of rows). Gives the parameters, the
 /// residual's standard deviation, and their covariance.
-#[allow(clippy::type_complexity)]
+#[allow(clippy::type_complexity, clippy::needless_range_loop)] // matrix indices read better than iterators here
 pub fn robust_fit<const N: usize>(rows: &[([f64; N], f64)], prior: &[f64; N]) -> ([f64; N], f64, [[f64; N]; N]) {
     let mut x = [0.0; N];
     let mut sigma = f64::INFINITY;
@@ -439,8 +448,8 @@ pub fn robust_fit<const N: usize>(rows: &[([f64; N], f64)], prior: &[f64; N]) ->
                 1.0
             };
             for i in 0..N {
-                for j in 0..N {
-                    a[i][j] += weight * row.0[i] * row.0[j];
+                for (j, out) in a[i].iter_mut().enumerate() {
+                    *out += weight * row.0[i] * row.0[j];
                 }
                 b[i] += weight * row.0[i] * row.1;
             }
@@ -467,6 +476,7 @@ pub fn robust_fit<const N: usize>(rows: &[([f64; N], f64)], prior: &[f64; N]) ->
 }
 
 /// Gauss-Jordan with pivoting; none for a singular matrix.
+#[allow(clippy::needless_range_loop)] // matrix indices read better than iterators here
 fn invert<const N: usize>(mut a: [[f64; N]; N]) -> Option<[[f64; N]; N]> {
     let mut inv = [[0.0; N]; N];
     for (i, row) in inv.iter_mut().enumerate() {

@@ -148,7 +148,7 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
         let reach = view.outline.as_ref().map_or(0.0, outline::reach);
         let place_px = pose.px(2.0 * located.shift_u_mm.hypot(located.rotation_u * reach));
         let depth = ops::distance_inside(&located.metal)?;
-        let rim_px = place_px + rim_depth(image, &depth, pose)?.max(blur_px) + 1.0;
+        let rim_px = place_px + rim_depth(image, &depth, pose).max(blur_px) + 1.0;
         let data = depth.data.iter().map(|d| if f64::from(*d) > rim_px { 255 } else { 0 }).collect();
         Mask { width, height, data }
     } else {
@@ -185,22 +185,36 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
 
 /// How far the rim's own look (a bevel's highlight, the blur of the edge) reaches inward, in pixels: the last depth at
 /// which the median slope of the brightness is more than twice what it is behind the rim. At most 0.2 mm.
-fn rim_depth(image: &Image, depth: &crate::vision::Plane, pose: &Pose) -> Result<f64, VisionError> {
+fn rim_depth(image: &Image, depth: &crate::vision::Plane, pose: &Pose) -> f64 {
     let last = pose.px(0.2).clamp(4.0, 60.0) as usize;
     let behind = last + (pose.px(0.1).max(4.0) as usize);
-    let (gx, gy) = ops::gradient(&ops::gaussian(&image.mean(), 1.0)?)?;
     let mut slopes: Vec<Vec<f32>> = vec![Vec::new(); behind + 1];
-    for (i, d) in depth.data.iter().enumerate() {
-        if *d > 0.0 && (*d as usize) <= behind {
-            slopes[*d as usize].push(gx.data[i].hypot(gy.data[i]));
+    let (w, h) = (image.width, image.height);
+    let brightness = |x: usize, y: usize| -> f32 {
+        let i = 3 * (y * w + x);
+        image.data[i..i + 3].iter().map(|v| f32::from(*v)).sum::<f32>() / 3.0
+    };
+    // Mean over three by three pixels, so that noise is no slope; every other row is enough for medians.
+    let smooth = |x: usize, y: usize| -> f32 {
+        (y - 1..=y + 1).flat_map(|v| (x - 1..=x + 1).map(move |u| (u, v))).map(|(u, v)| brightness(u, v)).sum::<f32>()
+            / 9.0
+    };
+    for y in (2..h.saturating_sub(2)).step_by(2) {
+        for x in 2..w.saturating_sub(2) {
+            let d = depth.data[y * w + x];
+            if d > 0.0 && (d as usize) <= behind {
+                let gx = smooth(x + 1, y) - smooth(x - 1, y);
+                let gy = smooth(x, y + 1) - smooth(x, y - 1);
+                slopes[d as usize].push(gx.hypot(gy));
+            }
         }
     }
     let mut medians: Vec<f32> = slopes.iter_mut().map(|s| ops::median(s)).collect();
     let mut rest: Vec<f32> = medians.split_off(last);
     rest.retain(|v| v.is_finite());
     if rest.is_empty() {
-        return Ok(0.0);
+        return 0.0;
     }
     let level = 2.0 * ops::median(&mut rest);
-    Ok(medians.iter().rposition(|m| *m > level).map_or(0.0, |k| k as f64 + 1.0))
+    medians.iter().rposition(|m| *m > level).map_or(0.0, |k| k as f64 + 1.0)
 }

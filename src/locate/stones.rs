@@ -63,7 +63,7 @@ fn peak(
     let scores: Vec<(f64, f64)> = (-n..=n).map(|i| f64::from(i) * step).map(|v| (coarse(v), v)).collect();
     let top = scores.iter().map(|s| s.0).max_by(f64::total_cmp)?;
     // Labels that say nothing explain no variance at all.
-    if !(top > 0.05) {
+    if top <= 0.05 {
         return None;
     }
     // A missing stone can make the row fit one place further along nearly as well: among the coarse score's good peaks

@@ -31,6 +31,8 @@ pub struct ModelInfo {
     pub output_stride: usize,
     /// Probability from which a class counts as seen; `defect` is for the sum of all classes but `good`.
     pub thresholds: BTreeMap<String, f32>,
+    /// Smallest region that counts as seen, in pixels of the frame; 0 where the model names none.
+    pub min_area_px: f64,
     /// The data it was trained on.
     pub trained_on: String,
     /// The seed of the training.
@@ -122,6 +124,10 @@ impl ModelInfo {
             overlap,
             output_stride,
             thresholds,
+            min_area_px: match get("loupe.min_area_px") {
+                Some(_) => r.number("loupe.min_area_px")?,
+                None => 0.0,
+            },
             trained_on: r.text("loupe.trained_on")?,
             seed: r.text("loupe.seed")?,
             licence: r.text("loupe.licence")?,

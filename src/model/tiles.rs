@@ -163,7 +163,9 @@ mod tests {
                 [(16, 16), (31, 700), (103, 541), (256, 256), (257, 255), (300, 200), (960, 720), (2448, 2048)]
             {
                 let p = plan(w, h, None, 256, 32, stride);
-                assert!(p.width <= 256 && p.height <= 256 && p.width % 32 == 0 && p.height % 32 == 0);
+                assert!(
+                    p.width <= 256 && p.height <= 256 && p.width.is_multiple_of(32) && p.height.is_multiple_of(32)
+                );
                 let (gw, gh) = (w.div_ceil(stride), h.div_ceil(stride));
                 let mut seen = vec![0u8; gw * gh];
                 for t in &p.tiles {

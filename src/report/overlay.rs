@@ -350,7 +350,7 @@ type Span = std::ops::RangeInclusive<usize>;
 fn pixels(img: &Image, x0: f64, y0: f64, x1: f64, y1: f64) -> Option<(Span, Span)> {
     let span = |low: f64, high: f64, len: usize| {
         let (low, high) = (low.max(0.0).ceil(), high.min(len as f64 - 1.0).floor());
-        (low <= high).then(|| low as usize..=high as usize)
+        (low <= high).then_some(low as usize..=high as usize)
     };
     Some((span(x0, x1, img.width)?, span(y0, y1, img.height)?))
 }
