@@ -41,9 +41,8 @@ impl Inspect for Stones {
             };
             let score = look.score();
             let present = score > 0.0;
-            // Nearer to the border than one in ten of the odds is a person's decision: 0.5 makes the guard band reach
-            // over it.
-            let uncertainty = if score.abs() < DOUBT { 0.5 } else { 0.0 };
+            // Near even odds a person decides: the guard band of twice this reaches over the limit from either side.
+            let uncertainty = if score.abs() < DOUBT { 0.6 } else { 0.0 };
             let confidence = 1.0 / (1.0 + (-score.abs()).exp());
             answer.features.push(Feature {
                 kind: (!present).then_some(FindingType::MissingStone),

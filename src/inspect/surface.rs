@@ -35,6 +35,10 @@ const DIAMETER_U: f64 = 0.06;
 /// A patch darker than its surroundings by more than this share is a stain. Rendered patches of known kind: stains lose
 /// 10 to 22 %, worn platings at most 5 %.
 const STAIN_LOSS: f64 = 0.075;
+/// The smallest pit looked for where the spec limits none, in mm: below it the eye sees none at arm's length.
+const SMALLEST_PIT_MM: f64 = 0.05;
+/// Pixels across the smallest pit that its outline needs.
+const PIXELS_ACROSS: f64 = 4.0;
 /// Compact spots larger than this are patches, in mm.
 const LARGEST_SPOT_MM: f64 = 0.3;
 /// Regions grow from a seed down to here.
@@ -61,19 +65,24 @@ impl Inspect for Surface {
                 CHARACTERISTICS.iter().map(|c| (*c, "no bare metal is visible in the view".to_owned())).collect();
             return Ok(answer);
         };
-        let metal = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px)?;
+        let full = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px)?;
+        // A frame that resolves the smallest pit of interest by more than twice what its outline needs is averaged down.
+        let smallest = scene.spec.limit("pit.diameter_mm", &scene.view.name).and_then(|l| l.upper);
+        let needed = smallest.unwrap_or(SMALLEST_PIT_MM).max(SMALLEST_PIT_MM / 2.0) / PIXELS_ACROSS;
+        let f = ((needed / mm_per_px).floor() as usize).clamp(1, 8);
+        let offset = full.offset;
+        let metal = if f > 1 { full.shrunk(f) } else { full };
         let spots = metal.spots()?;
         let scratches = metal.scratches(&spots)?;
         let patches = metal.patches()?;
-        let (spots, scratches, patches) = settle(
-            spots,
-            scratches,
-            patches,
-            2.6 * metal.px(0.05).round().clamp(1.0, 16.0),
-            metal.px(LARGEST_SPOT_MM),
-        );
+        let blur_px = 2.6 * metal.px(0.05).round().clamp(1.0, 16.0);
+        let (mut spots, mut scratches, mut patches) =
+            settle(spots, scratches, patches, blur_px, metal.px(LARGEST_SPOT_MM));
+        if f > 1 {
+            enlarge(f as f64, offset, &mut spots, &mut scratches, &mut patches);
+        }
         let scale_u = scene.scale_u();
-        features(&metal, spots, scratches, patches, scale_u, self.name(), &mut answer);
+        features(mm_per_px, spots, scratches, patches, scale_u, self.name(), &mut answer);
         answer.assessed = CHARACTERISTICS.to_vec();
         Ok(answer)
     }
@@ -967,8 +976,40 @@ fn contains(polygon: &[[f64; 2]], q: [f64; 2]) -> bool {
         == 1
 }
 
+/// From the pixels of a picture shrunk by `f` and cut at `offset` to those of the frame.
+fn enlarge(f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], patches: &mut [Patch]) {
+    let place = |p: &mut [f64; 2]| {
+        for (v, o) in p.iter_mut().zip(offset) {
+            *v = (*v + 0.5) * f - 0.5 + o as f64;
+        }
+    };
+    for s in spots {
+        let mut at = [s.x, s.y];
+        place(&mut at);
+        [s.x, s.y] = at;
+        s.diameter_px *= f;
+        s.diameter_u_px *= f;
+        s.outline.iter_mut().for_each(place);
+    }
+    for l in lines {
+        l.points.iter_mut().for_each(place);
+        l.length_px *= f;
+        l.width_px *= f;
+        l.width_u_px *= f;
+    }
+    for p in patches {
+        let mut at = [p.x, p.y];
+        place(&mut at);
+        [p.x, p.y] = at;
+        p.area_px *= f * f;
+        p.area_u_px *= f * f;
+        p.radius_px *= f;
+        p.outline.iter_mut().for_each(place);
+    }
+}
+
 fn features(
-    metal: &Metal,
+    mm: f64,
     spots: Vec<Spot>,
     lines: Vec<Line>,
     patches: Vec<Patch>,
@@ -976,7 +1017,6 @@ fn features(
     by: &str,
     answer: &mut Answer,
 ) {
-    let mm = metal.mm_per_px;
     let sure = |z: f32| f64::from(1.0 - (-z / 6.0).exp());
     let found_by = vec![by.to_owned()];
     let value = |characteristic, value: f64, uncertainty: f64, power: f64| Value {

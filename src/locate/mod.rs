@@ -126,7 +126,7 @@ pub fn locate(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<Loca
 }
 
 /// How far stones and prongs may sit from their nominal places on a good piece, in mm, where the spec does not limit it:
-/// half the tolerance of calibrated melee (0.1 mm, `domain-facts`).
+/// half the trade's tolerance of calibrated melee, 0.1 mm.
 pub const SETTING_TOLERANCE_MM: f64 = 0.05;
 
 /// A prong's tip darkens and tints the metal about it by reflection: its halo reaches this many radii.
@@ -205,7 +205,7 @@ fn rim_depth(image: &Image, depth: &crate::vision::Plane, pose: &Pose) -> f64 {
             if d > 0.0 && (d as usize) <= behind {
                 let gx = smooth(x + 1, y) - smooth(x - 1, y);
                 let gy = smooth(x, y + 1) - smooth(x, y - 1);
-                slopes[d as usize].push(gx.hypot(gy));
+                slopes[d as usize].push((gx * gx + gy * gy).sqrt());
             }
         }
     }

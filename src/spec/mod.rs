@@ -158,8 +158,9 @@ impl Spec {
     }
 
     /// The limit that applies to a characteristic in a view: one for the view before one for all.
+    /// Limits on a zone are left out: they are about a part of the view only.
     pub fn limit(&self, characteristic: &str, view: &str) -> Option<&Limit> {
-        let mut of = self.limits.iter().filter(|l| l.characteristic == characteristic);
+        let mut of = self.limits.iter().filter(|l| l.characteristic == characteristic && l.zone.is_none());
         let of_view = of.clone().find(|l| l.view.as_deref() == Some(view));
         of_view.or_else(|| of.find(|l| l.view.is_none()))
     }
