@@ -1,4 +1,5 @@
 //! The model path against golden outputs of the Python runtime, and what it says of files that are no models.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,94 @@
+//! The shipped demo pieces through the binary: what they are known to have is found, and the good ones are left alone.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::process::Command;
+
+use loupe::report::{FindingType, Report, Status, Verdict};
+
+const SURFACE: [FindingType; 7] = [
+    FindingType::Porosity,
+    FindingType::Pit,
+    FindingType::Scratch,
+    FindingType::Stain,
+    FindingType::WornPlating,
+    FindingType::IncompleteFill,
+    FindingType::Anomaly,
+];
+
+fn reports(more: &[&str]) -> Vec<(serde_json::Value, Report)> {
+    let out = tempfile::tempdir().unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/demo");
+    let run = Command::new(env!("CARGO_BIN_EXE_loupe"))
+        .args(["inspect", "--no-overlay", "--out"])
+        .arg(out.path())
+        .args(more)
+        .arg(&demo)
+        .output()
+        .unwrap();
+    assert_eq!(run.status.code(), Some(1), "{}", String::from_utf8_lossy(&run.stderr));
+    let mut folders: Vec<_> = std::fs::read_dir(&demo).unwrap().map(|e| e.unwrap().path()).collect();
+    folders.retain(|f| f.join("truth.json").exists());
+    folders.sort();
+    assert!(folders.len() >= 10);
+    folders
+        .iter()
+        .map(|f| {
+            let read = |p: &Path| std::fs::read_to_string(p).unwrap();
+            let truth = serde_json::from_str(&read(&f.join("truth.json"))).unwrap();
+            let report = out.path().join(f.file_name().unwrap()).join("report.json");
+            (truth, serde_json::from_str(&read(&report)).unwrap())
+        })
+        .collect()
+}
+
+fn check(reports: &[(serde_json::Value, Report)]) {
+    for (truth, report) in reports {
+        let id = &report.piece_id;
+        let types: Vec<FindingType> = truth["defects"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|d| FindingType::parse(d["type"].as_str().unwrap()).unwrap())
+            .collect();
+        let bad = |k: &FindingType| SURFACE.contains(k) || *k == FindingType::MissingStone;
+        let called: Vec<_> = report.findings.iter().filter(|f| f.status >= Status::Review && bad(&f.kind)).collect();
+        if types.iter().any(bad) {
+            assert_eq!(report.verdict, Verdict::Fail, "{id}: {:?}", report.reasons);
+            for defect in truth["defects"].as_array().unwrap() {
+                let at = |k: &str| defect[k].as_f64().unwrap();
+                let reach = at("radius_px").max(5.0);
+                assert!(
+                    called.iter().any(|f| (f.x_px - at("x_px")).hypot(f.y_px - at("y_px")) < reach + f.radius_px),
+                    "{id}: {} at {}, {} not found",
+                    defect["type"],
+                    at("x_px"),
+                    at("y_px")
+                );
+            }
+        } else {
+            assert!(called.is_empty(), "{id}: {called:?}");
+            assert_ne!(report.verdict, Verdict::Fail, "{id}: {:?}", report.reasons);
+        }
+        // Bursts are shaken, so only their turn stays that of the truth.
+        if let (Some(pose), Some(found)) = (truth["pose"].as_object(), &report.frames[0].pose) {
+            let off = |k: &str, v: f64| (pose[k].as_f64().unwrap() - v).abs();
+            assert!(off("rotation_deg", found.rotation_deg) < 0.08, "{id}: {found:?}");
+            if report.frames.len() == 1 {
+                assert!(off("dx_mm", found.dx_mm) < 0.012 && off("dy_mm", found.dy_mm) < 0.006, "{id}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn classic_vision_finds_what_is_there_and_nothing_else() {
+    check(&reports(&["--no-model"]));
+}
+
+#[test]
+fn the_model_changes_no_verdict_on_the_demo_pieces() {
+    let with = reports(&[]);
+    check(&with);
+    assert!(with.iter().all(|(_, r)| r.provenance.models.len() == 1));
+}
