@@ -1,5 +1,6 @@
 //! The steps of an inspection, for comparing two versions on one machine: `cargo bench`. Figures that compare
 //! machines come from `loupe bench`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::hint::black_box;
 use std::path::Path;

@@ -1170,8 +1170,8 @@ fn features(
     }
     for (i, l) in lines.into_iter().enumerate() {
         let rim = Rim::new(l.points.clone(), 0.0);
-        // Both ends are known to about a third of the averaging length.
-        let length_u = (LINE_MM / 6.0) * std::f64::consts::SQRT_2;
+        // Both ends together are known to about a third of the averaging length: the scatter seen on rendered scratches.
+        let length_u = LINE_MM / 3.0;
         answer.features.push(Feature {
             kind: Some(FindingType::Scratch),
             name: format!("scratch-{}", i + 1),
