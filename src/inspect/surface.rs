@@ -523,7 +523,7 @@ impl Metal {
             // Where the averaging window half leaves the line its response has halved: that is the line's end.
             let level = LINE_GROW_Z.max(0.4 * peak);
             points.retain(|p| p.1 >= level);
-            let Some(path) = spine(&points) else { continue };
+            let Some(path) = spine(&points).and_then(|p| trim(p, &planes)) else { continue };
             let length_px: f64 = path.windows(2).map(|p| (p[1][0] - p[0][0]).hypot(p[1][1] - p[0][1])).sum();
             let width = points.len() as f64 / length_px.max(1.0);
             if length_px < 0.6 * length || length_px < 2.5 * width {
@@ -868,6 +868,33 @@ fn spine(points: &[([f64; 2], f32)]) -> Option<Vec<[f64; 2]>> {
             })
             .collect(),
     )
+}
+
+/// Cuts a path's ends to where its contrast is: the mean across the line less that of both sides, averaged over five
+/// points, is at least half of what it is in the path's middle. The long averages that found the line reach beyond its
+/// ends.
+fn trim(path: Vec<[f64; 2]>, planes: &[Plane]) -> Option<Vec<[f64; 2]>> {
+    let n = path.len();
+    let contrast = |plane: &Plane| -> Vec<f64> {
+        (0..n)
+            .map(|i| {
+                let (a, b) = (path[i.saturating_sub(1)], path[(i + 1).min(n - 1)]);
+                let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+                let len = dx.hypot(dy).max(1e-9);
+                let at = |t: f64| f64::from(plane.sample(path[i][0] - t * dy / len, path[i][1] + t * dx / len));
+                (at(-1.0) + at(0.0) + at(1.0)) / 3.0 - (at(-4.0) + at(-3.0) + at(3.0) + at(4.0)) / 4.0
+            })
+            .collect()
+    };
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
+    let best = planes.iter().map(contrast).max_by(|a, b| mean(a).abs().total_cmp(&mean(b).abs()))?;
+    let sign = mean(&best).signum();
+    let smooth: Vec<f64> = (0..n).map(|i| sign * mean(&best[i.saturating_sub(2)..(i + 3).min(n)])).collect();
+    let mut middle: Vec<f32> = smooth[n / 4..n - n / 4].iter().map(|v| *v as f32).collect();
+    let level = 0.5 * f64::from(ops::median(&mut middle));
+    let first = smooth.iter().position(|v| *v >= level)?;
+    let last = smooth.iter().rposition(|v| *v >= level)?;
+    (last > first).then(|| path[first..=last].to_vec())
 }
 
 fn clear(p: &mut Plane, x: f64, y: f64, radius: f64) {
@@ -1244,4 +1271,134 @@ fn ribbon(path: &[[f64; 2]], half: f64) -> Vec<[f64; 2]> {
         [path[i][0] - sign * half * dy / len, path[i][1] + sign * half * dx / len]
     };
     (0..n).map(|i| side(i, 1.0)).chain((0..n).rev().map(|i| side(i, -1.0))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Noise of this standard deviation about a level, by a small generator.
+    fn metal(level: f64, noise: f64, seed: u64, paint: impl Fn(f64, f64) -> f64) -> Metal {
+        let (w, h) = (400usize, 300usize);
+        let mut state = seed;
+        let mut normal = || {
+            (0..12)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (state >> 40) as f64 / (1u64 << 24) as f64
+                })
+                .sum::<f64>()
+                - 6.0
+        };
+        let mut data = Vec::with_capacity(3 * w * h);
+        for y in 0..h {
+            for x in 0..w {
+                let v = level * (1.0 + 0.1 * x as f64 / w as f64) + paint(x as f64, y as f64);
+                for tint in [1.1, 1.0, 0.8] {
+                    data.push((tint * v + noise * normal()).round().clamp(0.0, 255.0) as u8);
+                }
+            }
+        }
+        let image = Image { width: w, height: h, data, grey: false };
+        let mut mask = Mask::full(w, h);
+        // A stone's place, where the picture is wild.
+        ops::fill_circle(&mut mask, 320.0, 220.0, 40.0, 0);
+        Metal::new(&image, &mask, Rect { x: 0, y: 0, width: w, height: h }, 0.012).unwrap()
+    }
+
+    fn wild(x: f64, y: f64) -> f64 {
+        if (x - 320.0).hypot(y - 220.0) < 37.0 {
+            100.0 * (x * 0.7).sin() * (y * 0.9).cos()
+        } else {
+            0.0
+        }
+    }
+
+    #[test]
+    fn clean_metal_beside_a_stone_shows_nothing() {
+        for seed in 1..6 {
+            let m = metal(150.0, 3.0, seed, wild);
+            let spots = m.spots().unwrap();
+            assert!(spots.is_empty(), "seed {seed}: {spots:?}");
+            assert!(m.scratches(&[]).unwrap().is_empty(), "seed {seed}");
+            assert!(m.patches().unwrap().is_empty(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_pits_rim_is_found_and_measured_dark_or_bright() {
+        for (sign, radius) in [(-1.0, 3.6), (1.0, 3.6), (-1.0, 5.8), (-1.0, 7.5)] {
+            let m = metal(150.0, 3.0, 3, |x, y| {
+                let d = (x - 150.3).hypot(y - 120.7);
+                wild(x, y) + sign * 45.0 * (-0.5 * ((d - radius + 0.8) / 0.9).powi(2)).exp()
+            });
+            let spots = m.spots().unwrap();
+            assert_eq!(spots.len(), 1, "{spots:?}");
+            let s = &spots[0];
+            assert!((s.x - 150.3).hypot(s.y - 120.7) < 1.0, "{s:?}");
+            // Within twice what it says of itself.
+            assert!((s.diameter_px - 2.0 * radius).abs() < 2.0 * s.diameter_u_px + 0.5, "{radius}: {s:?}");
+        }
+    }
+
+    #[test]
+    fn neighbouring_pores_are_counted_one_by_one() {
+        let pores = [(100.0, 100.0), (112.0, 104.0), (106.0, 115.0), (120.0, 118.0), (95.0, 120.0)];
+        let m = metal(150.0, 3.0, 4, |x, y| {
+            pores.iter().map(|(u, v)| -60.0 * (-0.5 * ((x - u).hypot(y - v) / 2.0).powi(2)).exp()).sum::<f64>()
+        });
+        let spots = m.spots().unwrap();
+        assert_eq!(spots.len(), 5, "{spots:?}");
+        assert_eq!(group_pores(&spots).len(), 1);
+    }
+
+    #[test]
+    fn a_faint_curved_scratch_adds_up_along_its_length() {
+        // Two noise deviations deep and three pixels wide: no pixel of it stands out.
+        let m = metal(150.0, 3.0, 5, |x, y| {
+            let centre = 140.0 + 12.0 * ((x - 60.0) / 120.0).powi(2);
+            if (60.0..180.0).contains(&x) && (y - centre).abs() < 1.5 {
+                -6.0
+            } else {
+                0.0
+            }
+        });
+        let lines = m.scratches(&[]).unwrap();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!((lines[0].length_px * 0.012 - 1.44).abs() < 0.2, "{}", lines[0].length_px * 0.012);
+        assert!((lines[0].width_px - 3.0).abs() < 2.0, "{}", lines[0].width_px);
+    }
+
+    #[test]
+    fn a_stain_is_darker_and_a_worn_plating_only_of_another_colour() {
+        let inside = |x: f64, y: f64| (x - 150.0).hypot(y - 120.0) < 20.0;
+        let stain = metal(150.0, 3.0, 6, |x, y| if inside(x, y) { -25.0 } else { 0.0 });
+        let patches = stain.patches().unwrap();
+        assert_eq!(patches.len(), 1, "{patches:?}");
+        assert!(!patches[0].worn);
+        let area = std::f64::consts::PI * 400.0;
+        assert!((patches[0].area_px - area).abs() < 0.25 * area, "{} for {area}", patches[0].area_px);
+        let mut worn = metal(150.0, 3.0, 7, |_, _| 0.0);
+        for y in 0..300 {
+            for x in 0..400 {
+                if inside(x as f64, y as f64) {
+                    worn.planes[1].data[y * 400 + x] -= 12.0;
+                }
+            }
+        }
+        let patches = worn.patches().unwrap();
+        assert_eq!(patches.len(), 1, "{patches:?}");
+        assert!(patches[0].worn);
+    }
+
+    #[test]
+    fn brushing_raises_the_bar_for_itself_but_not_across() {
+        let brushed = |x: f64, y: f64| 8.0 * ((y * 2.1).sin() + (y * 0.83 + 0.01 * x).sin());
+        let clean = metal(150.0, 3.0, 8, brushed);
+        assert!(clean.scratches(&[]).unwrap().is_empty());
+        let scratched = metal(150.0, 3.0, 8, |x, y| {
+            brushed(x, y) - if (x - 0.3 * y - 120.0).abs() < 1.6 && (60.0..160.0).contains(&y) { 30.0 } else { 0.0 }
+        });
+        assert_eq!(scratched.scratches(&[]).unwrap().len(), 1);
+    }
 }
