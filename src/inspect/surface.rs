@@ -523,12 +523,16 @@ impl Metal {
             // Where the averaging window half leaves the line its response has halved: that is the line's end.
             let level = LINE_GROW_Z.max(0.4 * peak);
             points.retain(|p| p.1 >= level);
-            let Some(path) = spine(&points).and_then(|p| trim(p, &planes)) else { continue };
-            let length_px: f64 = path.windows(2).map(|p| (p[1][0] - p[0][0]).hypot(p[1][1] - p[0][1])).sum();
-            let width = points.len() as f64 / length_px.max(1.0);
-            if length_px < 0.6 * length || length_px < 2.5 * width {
+            let Some(whole) = spine(&points) else { continue };
+            let long =
+                |p: &[[f64; 2]]| -> f64 { p.windows(2).map(|q| (q[1][0] - q[0][0]).hypot(q[1][1] - q[0][1])).sum() };
+            let seen = long(&whole);
+            let width = points.len() as f64 / seen.max(1.0);
+            if seen < 0.6 * length || seen < 2.5 * width {
                 continue;
             }
+            let Some(path) = trim(whole, &planes) else { continue };
+            let length_px = long(&path);
             // Beside the margins filters see one side only: what runs along one of them is no scratch.
             let beside = path
                 .iter()
@@ -871,7 +875,7 @@ fn spine(points: &[([f64; 2], f32)]) -> Option<Vec<[f64; 2]>> {
 }
 
 /// Cuts a path's ends to where its contrast is: the mean across the line less that of both sides, averaged over five
-/// points, is at least half of what it is in the path's middle. The long averages that found the line reach beyond its
+/// points, is at least three tenths of what it is in the path's middle (scratches run out gently). The long averages that found the line reach beyond its
 /// ends.
 fn trim(path: Vec<[f64; 2]>, planes: &[Plane]) -> Option<Vec<[f64; 2]>> {
     let n = path.len();
@@ -891,7 +895,7 @@ fn trim(path: Vec<[f64; 2]>, planes: &[Plane]) -> Option<Vec<[f64; 2]>> {
     let sign = mean(&best).signum();
     let smooth: Vec<f64> = (0..n).map(|i| sign * mean(&best[i.saturating_sub(2)..(i + 3).min(n)])).collect();
     let mut middle: Vec<f32> = smooth[n / 4..n - n / 4].iter().map(|v| *v as f32).collect();
-    let level = 0.5 * f64::from(ops::median(&mut middle));
+    let level = 0.3 * f64::from(ops::median(&mut middle));
     let first = smooth.iter().position(|v| *v >= level)?;
     let last = smooth.iter().rposition(|v| *v >= level)?;
     (last > first).then(|| path[first..=last].to_vec())
@@ -1197,8 +1201,8 @@ fn features(
     }
     for (i, l) in lines.into_iter().enumerate() {
         let rim = Rim::new(l.points.clone(), 0.0);
-        // Both ends together are known to about a third of the averaging length: the scatter seen on rendered scratches.
-        let length_u = LINE_MM / 3.0;
+        // Both ends together are known to about a quarter of the averaging length: the scatter seen on rendered scratches.
+        let length_u = LINE_MM / 4.0;
         answer.features.push(Feature {
             kind: Some(FindingType::Scratch),
             name: format!("scratch-{}", i + 1),
