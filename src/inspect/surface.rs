@@ -84,6 +84,12 @@ impl Inspect for Surface {
         let scale_u = scene.scale_u();
         features(mm_per_px, spots, scratches, patches, scale_u, self.name(), &mut answer);
         answer.assessed = CHARACTERISTICS.to_vec();
+        // What the camera cannot resolve must not pass for being unseen (Nyquist: two pixels).
+        if let Some(limit) = smallest.filter(|l| *l < 2.0 * mm_per_px) {
+            answer.assessed.retain(|c| *c != "pit.diameter_mm");
+            let text = format!("{:.3} mm a pixel cannot show a pit of {limit} mm (two pixels are needed)", mm_per_px);
+            answer.not_assessed.push(("pit.diameter_mm", text));
+        }
         Ok(answer)
     }
 }
