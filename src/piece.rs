@@ -146,6 +146,35 @@ const FRAME_KEYS: &[&str] = &[
 ];
 const READING_KEYS: &[&str] = &["characteristic", "value", "uncertainty", "instrument"];
 
+impl Frame {
+    /// A frame of which no more is known than its picture, what it shows, and its scale with its standard uncertainty.
+    pub fn bare(
+        file: impl Into<String>,
+        view: impl Into<String>,
+        light: impl Into<String>,
+        um_per_px: Option<f64>,
+        um_per_px_u: Option<f64>,
+    ) -> Self {
+        Frame {
+            file: file.into(),
+            view: view.into(),
+            light: light.into(),
+            um_per_px,
+            um_per_px_u,
+            seq: 0,
+            calibration: None,
+            exposure_us: None,
+            gain: None,
+            z_um: None,
+            captured_at: None,
+            camera_serial: None,
+            sha256: None,
+            burst: None,
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
 impl Piece {
     /// Parses and checks the text of a manifest; `path` only names it in errors.
     ///

@@ -236,23 +236,7 @@ fn job_of(sample: &Sample, options: &Options) -> Result<Job, String> {
             let view = spec.views.first().map(|v| v.name.clone()).ok_or("the spec has no view")?;
             let file = path.file_name().and_then(|f| f.to_str());
             let file = file.ok_or_else(|| format!("{}: its name is no text", path.display()))?.to_owned();
-            let frame = Frame {
-                file,
-                view,
-                light: "dome".into(),
-                um_per_px: options.um_per_px,
-                um_per_px_u: None,
-                seq: 0,
-                calibration: None,
-                exposure_us: None,
-                gain: None,
-                z_um: None,
-                captured_at: None,
-                camera_serial: None,
-                sha256: None,
-                burst: None,
-                extra: BTreeMap::new(),
-            };
+            let frame = Frame::bare(file, view, "dome", options.um_per_px, None);
             let piece = Piece {
                 schema: PIECE_SCHEMA.into(),
                 piece_id: sample.name.replace(['/', '\\'], "_"),

@@ -908,10 +908,8 @@ fn trim(path: Vec<[f64; 2]>, planes: &[Plane]) -> Option<Vec<[f64; 2]>> {
 }
 
 fn clear(p: &mut Plane, x: f64, y: f64, radius: f64) {
-    let mut m = Mask { width: p.width, height: p.height, data: vec![] };
     let y0 = (y - radius).floor().max(0.0) as usize;
     let y1 = ((y + radius).ceil().max(0.0) as usize).min(p.height.saturating_sub(1));
-    m.data.clear();
     for row in y0..=y1 {
         let x0 = (x - radius).floor().max(0.0) as usize;
         let x1 = ((x + radius).ceil().max(0.0) as usize).min(p.width.saturating_sub(1));
@@ -1058,7 +1056,7 @@ fn settle(
     largest_px: f64,
 ) -> (Vec<Spot>, Vec<Line>, Vec<Patch>) {
     let in_patch = |p: &Patch, q: [f64; 2], slack: f64| {
-        contains(&p.outline, q) || (q[0] - p.x).hypot(q[1] - p.y) < 0.9 * p.radius_px + slack
+        ops::contains(&p.outline, q) || (q[0] - p.x).hypot(q[1] - p.y) < 0.9 * p.radius_px + slack
     };
     let kept: Vec<Patch> = patches
         .into_iter()
@@ -1090,19 +1088,6 @@ fn settle(
         })
         .collect();
     (spots, lines, kept)
-}
-
-/// Whether a point lies in a polygon (even-odd rule).
-fn contains(polygon: &[[f64; 2]], q: [f64; 2]) -> bool {
-    let n = polygon.len();
-    (0..n)
-        .filter(|i| {
-            let (a, b) = (polygon[*i], polygon[(*i + 1) % n]);
-            (a[1] > q[1]) != (b[1] > q[1]) && q[0] < a[0] + (q[1] - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
-        })
-        .count()
-        % 2
-        == 1
 }
 
 /// From the pixels of a picture shrunk by `f` and cut at `offset` to those of the frame.

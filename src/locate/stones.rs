@@ -116,7 +116,7 @@ fn places(view: &View, shape: &Outline, pose: &Pose, reach: f64) -> Vec<Place> {
     for j in -n..=n {
         for i in -n..=n {
             let (x, y) = (f64::from(i) * grid, f64::from(j) * grid);
-            if !contains(&polygon, x, y) {
+            if !ops::contains(&polygon, [x, y]) {
                 continue;
             }
             let mut class = 0;
@@ -143,18 +143,6 @@ fn places(view: &View, shape: &Outline, pose: &Pose, reach: f64) -> Vec<Place> {
         }
     }
     out
-}
-
-fn contains(polygon: &[[f64; 2]], x: f64, y: f64) -> bool {
-    let n = polygon.len();
-    let mut inside = false;
-    for i in 0..n {
-        let (a, b) = (polygon[i], polygon[(i + 1) % n]);
-        if (a[1] > y) != (b[1] > y) && x < a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]) {
-            inside = !inside;
-        }
-    }
-    inside
 }
 
 /// What a pixel looks like: texture, two colour ratios, brightness; shrunk to some 25 um a pixel.

@@ -335,23 +335,7 @@ fn picture_job(picture: &Path, bare: &Bare) -> Result<Job, SourceError> {
         return Err(SourceError::Path { path: bare.spec.clone(), message });
     };
     let name = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let frame = Frame {
-        file: name(picture.file_name()),
-        view,
-        light: bare.light.clone(),
-        um_per_px: bare.um_per_px,
-        um_per_px_u: bare.um_per_px_u,
-        seq: 0,
-        calibration: None,
-        exposure_us: None,
-        gain: None,
-        z_um: None,
-        captured_at: None,
-        camera_serial: None,
-        sha256: None,
-        burst: None,
-        extra: BTreeMap::new(),
-    };
+    let frame = Frame::bare(name(picture.file_name()), view, bare.light.clone(), bare.um_per_px, bare.um_per_px_u);
     let piece = Piece {
         schema: PIECE_SCHEMA.into(),
         piece_id: name(picture.file_stem()),

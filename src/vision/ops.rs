@@ -31,11 +31,6 @@ pub fn single_threaded() -> Result<()> {
     Ok(())
 }
 
-/// OpenCV's version.
-pub fn opencv_version() -> String {
-    core::get_version_string().unwrap_or_else(|e| e.message)
-}
-
 /// Gaussian blur with a standard deviation in pixels, borders reflected.
 ///
 /// # Errors
@@ -51,28 +46,6 @@ pub fn gaussian(p: &Plane, sigma: f64) -> Result<Plane> {
             sigma,
             sigma,
             BorderTypes::BORDER_REFLECT_101 as i32,
-        )?;
-    }
-    Ok(out)
-}
-
-/// Mean over a box of odd side, borders reflected.
-///
-/// # Errors
-/// Where OpenCV refuses.
-pub fn box_mean(p: &Plane, side: usize) -> Result<Plane> {
-    let side = (side | 1) as i32;
-    let mut out = Plane::filled(p.width, p.height, 0.0);
-    {
-        let mut dst = view_mut(&mut out)?;
-        imgproc::box_filter(
-            &view(p)?,
-            &mut dst,
-            CV_32F,
-            Size::new(side, side),
-            Point::new(-1, -1),
-            true,
-            BorderTypes::BORDER_REFLECT as i32,
         )?;
     }
     Ok(out)
@@ -376,19 +349,6 @@ pub fn robust_sigma(values: &mut [f32]) -> f32 {
     1.4826 * median(values)
 }
 
-/// Median filter over a square of side 3 or 5.
-///
-/// # Errors
-/// Where OpenCV refuses.
-pub fn median_filter(p: &Plane, side: i32) -> Result<Plane> {
-    let mut out = Plane::filled(p.width, p.height, 0.0);
-    {
-        let mut dst = view_mut(&mut out)?;
-        imgproc::median_blur(&view(p)?, &mut dst, side)?;
-    }
-    Ok(out)
-}
-
 /// Any 2-D correlation kernel (odd sides), borders reflected.
 ///
 /// # Errors
@@ -408,6 +368,19 @@ pub fn filter(p: &Plane, kernel: &Plane) -> Result<Plane> {
         )?;
     }
     Ok(out)
+}
+
+/// Whether a point lies in a polygon (even-odd rule).
+pub fn contains(polygon: &[[f64; 2]], q: [f64; 2]) -> bool {
+    let n = polygon.len();
+    (0..n)
+        .filter(|i| {
+            let (a, b) = (polygon[*i], polygon[(*i + 1) % n]);
+            (a[1] > q[1]) != (b[1] > q[1]) && q[0] < a[0] + (q[1] - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
+        })
+        .count()
+        % 2
+        == 1
 }
 
 /// Area of a polygon in square pixels (shoelace formula).
