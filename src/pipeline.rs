@@ -139,7 +139,8 @@ impl Inspector {
                     }
                 }
             }
-            let reasons: Vec<String> = looks.iter().filter_map(|l: &Look| l.trouble.clone()).collect();
+            let reasons: Vec<String> =
+                looks.iter().flat_map(|l: &Look| l.trouble.iter().chain(&l.note)).cloned().collect();
             troubles.extend(reasons.iter().map(|r| format!("view {}: {r}", view.name)));
             if !looks.is_empty() || !lost.is_empty() {
                 views.push(combine(&view.name, looks, !lost.is_empty()));
@@ -216,9 +217,11 @@ impl Inspector {
             prongs_px: vec![],
         };
         let mut row = FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None };
-        let mut look = Look { frame: frame.clone(), answer: Answer::default(), pose: None, trouble: None };
+        let mut look =
+            Look { frame: frame.clone(), answer: Answer::default(), pose: None, trouble: None, note: None };
         match self.see(job, view, frame, &mut picture) {
-            Ok((answer, located)) => {
+            Ok((answer, located, note)) => {
+                look.note = note.map(|n| format!("{}: {n}", frame.file));
                 let p = located.pose;
                 row.pose = frame.um_per_px.map(|_| PoseRow {
                     rotation_deg: round_to(p.rotation.to_degrees(), 4),
@@ -241,14 +244,23 @@ impl Inspector {
         view: &View,
         frame: &Frame,
         picture: &mut FrameView,
-    ) -> Result<(Answer, Located), String> {
+    ) -> Result<(Answer, Located, Option<String>), String> {
         let image = &picture.image;
         let located = locate::locate(image, view, frame.um_per_px).map_err(|e| e.to_string())?;
         let bare = locate::bare_metal(view, &located, image).map_err(|e| e.to_string())?;
         // Backlight shows a silhouette: its surface says nothing.
         let silhouette = frame.light == "backlight";
         let classes = match &self.model {
-            Some(m) if !silhouette => Some(m.segment(image, Some(&bare)).map_err(|e| e.to_string())?),
+            Some(m) if !silhouette => m.segment_at(image, Some(&bare), frame.um_per_px).map_err(|e| e.to_string())?,
+            _ => None,
+        };
+        // A model that was asked for and cannot answer is a person's matter, not a silence.
+        let note = match (&self.model, &classes, frame.um_per_px) {
+            (Some(m), None, Some(scale)) if !silhouette => Some(format!(
+                "the model {} is for up to {} um a pixel and the frame has {scale} (--no-model inspects without it)",
+                m.info().name,
+                m.info().um_per_px_max
+            )),
             _ => None,
         };
         let scene = Scene {
@@ -302,7 +314,7 @@ impl Inspector {
         picture.stones_px = stones;
         picture.prongs_px = prongs;
         picture.defect_prob = defect_prob;
-        Ok((answer, located))
+        Ok((answer, located, note))
     }
 
     fn settings_sha256(&self) -> String {
@@ -317,7 +329,10 @@ struct Look {
     frame: Frame,
     answer: Answer,
     pose: Option<Pose>,
+    /// Why the frame says nothing.
     trouble: Option<String>,
+    /// What the frame was asked and leaves open, though it says the rest.
+    note: Option<String>,
 }
 
 /// One view's answer out of its frames: several lights add up, and a feature that several frames show is one feature.

@@ -6,6 +6,7 @@ mod common;
 use std::path::Path;
 
 use common::{tree, Bench};
+use loupe::report::Verdict;
 
 #[test]
 fn the_output_does_not_depend_on_the_number_of_threads() {
@@ -46,4 +47,22 @@ fn a_quiet_run_prints_nothing_and_draws_nothing() {
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
     let names: Vec<_> = tree(&bench.path("out")).into_keys().collect();
     assert_eq!(names, [Path::new("p/report.json"), Path::new("summary.jsonl")]);
+}
+
+#[test]
+fn a_frame_too_coarse_for_the_model_is_reviewed_and_says_so() {
+    let bench = Bench::new();
+    bench.piece("p");
+    let ran = bench.loupe(&["inspect", "in/p", "--out", "with"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let report = std::fs::read_to_string(bench.path("with/p/report.json")).unwrap();
+    let report: loupe::report::Report = serde_json::from_str(&report).unwrap();
+    assert_eq!(report.verdict, Verdict::Review);
+    assert!(
+        report.reasons.iter().any(|r| r.contains("top.png: the model surface is for up to")),
+        "{:?}",
+        report.reasons
+    );
+    let ran = bench.loupe(&["inspect", "in/p", "--out", "without", "--no-model"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
 }

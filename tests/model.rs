@@ -211,3 +211,18 @@ fn the_runtime_tells_its_version() {
     let r = loupe::model::runtime_info().unwrap();
     assert!(r.version.starts_with("1."), "{r:?}");
 }
+
+#[test]
+fn a_finer_frame_is_averaged_down_and_a_coarser_one_refused() {
+    let model = tiny();
+    let info = model.info();
+    let image = picture(250, 131);
+    assert_eq!(model.segment_at(&image, None, None).unwrap(), model.segment(&image, None).ok());
+    assert_eq!(model.segment_at(&image, None, Some(info.um_per_px)).unwrap(), model.segment(&image, None).ok());
+    let map = model.segment_at(&image, None, Some(0.6 * info.um_per_px_min)).unwrap().expect("twice that suits");
+    assert_eq!((map.width, map.height, map.stride), (250, 131, 2 * info.output_stride));
+    let small = model.segment(&loupe::vision::ops::shrink_image(&image, 2), None).unwrap();
+    assert_eq!(map.probs, small.probs);
+    assert_eq!(map.defect_plane().data.len(), 250 * 131);
+    assert_eq!(model.segment_at(&image, None, Some(1.01 * info.um_per_px_max)).unwrap(), None);
+}

@@ -185,10 +185,11 @@ fn pose(set: &Set, outcomes: &[Outcome]) -> Option<PoseFigures> {
     }
     let all: Vec<_> = outcomes.iter().flat_map(|o| &o.poses).collect();
     let rotations: Vec<f64> = all.iter().filter_map(|p| p.rotation_deg).collect();
-    let shifts: Vec<f64> = all.iter().map(|p| p.shift_um).collect();
+    let shifts: Vec<f64> = all.iter().filter_map(|p| p.shift_um).collect();
     Some(PoseFigures {
         n: all.len() as u64,
         lost: outcomes.iter().map(|o| o.poses_lost).sum(),
+        shifts: shifts.len() as u64,
         rotation_rms_deg: rms(&rotations).map(|v| round_to(v, 4)),
         rotation_max_deg: largest(&rotations).map(|v| round_to(v, 4)),
         shift_rms_um: rms(&shifts).map(|v| round_to(v, 2)),

@@ -219,6 +219,9 @@ pub struct PoseFigures {
     pub rotation_rms_deg: Option<f64>,
     /// Largest.
     pub rotation_max_deg: Option<f64>,
+    /// Frames of them whose shift is compared: those of no burst, because a burst is shaken and its truth gives the place
+    /// of rest.
+    pub shifts: u64,
     /// Root mean square of the shift's error (of a plain shank only across it).
     pub shift_rms_um: Option<f64>,
     /// Largest.

@@ -68,7 +68,7 @@ pub(super) struct DefectRow {
 #[derive(Debug, Clone)]
 pub(super) struct PoseError {
     pub rotation_deg: Option<f64>,
-    pub shift_um: f64,
+    pub shift_um: Option<f64>,
 }
 
 /// A picture's pixels against its mask.
@@ -373,7 +373,8 @@ fn pose_errors(sample: &Sample, job: &Job, report: &Report) -> (Vec<PoseError>, 
         let rotation = rotation - 360.0 * (rotation / 360.0).round();
         out.push(PoseError {
             rotation_deg: turns.then_some(rotation),
-            shift_um: 1000.0 * dx.hypot(pose.dy_mm - truth.dy_mm),
+            // A burst is shaken: the truth says only where the piece rests.
+            shift_um: frame.burst.is_none().then(|| 1000.0 * dx.hypot(pose.dy_mm - truth.dy_mm)),
         });
     }
     (out, lost)

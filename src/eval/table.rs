@@ -113,11 +113,12 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
     if let Some(p) = &r.pose {
         writeln!(
             out,
-            "pose of {} frames ({} lost)  rotation rms {} max {} deg, shift rms {} max {} um",
+            "pose of {} frames ({} lost)  rotation rms {} max {} deg, shift of {} rms {} max {} um",
             p.n,
             p.lost,
             number(p.rotation_rms_deg),
             number(p.rotation_max_deg),
+            p.shifts,
             number(p.shift_rms_um),
             number(p.shift_max_um)
         )?;

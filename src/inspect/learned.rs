@@ -42,7 +42,8 @@ pub fn merge(scene: &Scene, info: &ModelInfo, answer: &mut Answer) -> Result<(),
         };
         let (blobs, labels) = ops::components(&mask)?;
         for b in &blobs {
-            if ((b.area * map.stride * map.stride) as f64) < info.min_area_px {
+            // In pixels as the model saw them: a finer frame was averaged down for it.
+            if ((b.area * info.output_stride * info.output_stride) as f64) < info.min_area_px {
                 continue;
             }
             let mut peak = 0.0f32;

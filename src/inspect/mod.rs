@@ -3,6 +3,8 @@
 
 pub mod contour;
 pub mod learned;
+mod lines;
+mod metal;
 pub mod stones;
 pub mod surface;
 

@@ -5,9 +5,11 @@
 //! themselves and no grey level is written down here. The filters' sizes are lengths on the metal, turned to
 //! pixels by the frame's scale, or, without a scale, multiples of a pixel.
 
+use super::lines::LINE_MM;
+use super::metal::Metal;
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::report::FindingType;
-use crate::vision::{ops, Image, Mask, Plane, Rect, VisionError};
+use crate::vision::{ops, Mask, Plane, VisionError};
 
 /// The inspector of the metal's surface.
 #[derive(Debug)]
@@ -65,22 +67,18 @@ impl Inspect for Surface {
                 CHARACTERISTICS.iter().map(|c| (*c, "no bare metal is visible in the view".to_owned())).collect();
             return Ok(answer);
         };
-        let full = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px)?;
         // A frame that resolves the smallest pit of interest by more than twice what its outline needs is averaged down.
         let smallest = scene.spec.limit("pit.diameter_mm", &scene.view.name).and_then(|l| l.upper);
         let needed = smallest.unwrap_or(SMALLEST_PIT_MM).max(SMALLEST_PIT_MM / 2.0) / PIXELS_ACROSS;
         let f = ((needed / mm_per_px).floor() as usize).clamp(1, 8);
-        let offset = full.offset;
-        let metal = if f > 1 { full.shrunk(f) } else { full };
+        let (metal, corner) = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px, f)?;
         let spots = metal.spots()?;
         let scratches = metal.scratches(&spots)?;
         let patches = metal.patches()?;
         let blur_px = 2.6 * metal.px(0.05).round().clamp(1.0, 16.0);
         let (mut spots, mut scratches, mut patches) =
             settle(spots, scratches, patches, blur_px, metal.px(LARGEST_SPOT_MM));
-        if f > 1 {
-            enlarge(f as f64, offset, &mut spots, &mut scratches, &mut patches);
-        }
+        to_frame(f as f64, corner, &mut spots, &mut scratches, &mut patches);
         let scale_u = scene.scale_u();
         features(mm_per_px, spots, scratches, patches, scale_u, self.name(), &mut answer);
         answer.assessed = CHARACTERISTICS.to_vec();
@@ -94,37 +92,25 @@ impl Inspect for Surface {
     }
 }
 
-/// The bare metal's box of a frame, in planes: brightness and two colour ratios.
-struct Metal {
-    mask: Mask,
-    /// 1 on bare metal, else 0.
-    weight: Plane,
-    planes: Vec<Plane>,
-    /// The mask and weight of the colour planes: a channel at its end says nothing of colour.
-    unclipped: Option<(Mask, Plane)>,
-    offset: [usize; 2],
-    mm_per_px: f64,
-}
-
 /// A compact spot.
 #[derive(Debug, Clone)]
-struct Spot {
-    x: f64,
-    y: f64,
-    diameter_px: f64,
-    diameter_u_px: f64,
-    z: f32,
-    outline: Vec<[f64; 2]>,
+pub(super) struct Spot {
+    pub x: f64,
+    pub y: f64,
+    pub diameter_px: f64,
+    pub diameter_u_px: f64,
+    pub z: f32,
+    pub outline: Vec<[f64; 2]>,
 }
 
 /// A line.
 #[derive(Debug, Clone)]
-struct Line {
-    points: Vec<[f64; 2]>,
-    length_px: f64,
-    width_px: f64,
-    width_u_px: f64,
-    z: f32,
+pub(super) struct Line {
+    pub points: Vec<[f64; 2]>,
+    pub length_px: f64,
+    pub width_px: f64,
+    pub width_u_px: f64,
+    pub z: f32,
 }
 
 /// A patch of other colour or brightness.
@@ -141,156 +127,6 @@ struct Patch {
 }
 
 impl Metal {
-    fn new(image: &Image, mask: &Mask, bounds: Rect, mm_per_px: f64) -> Result<Self, VisionError> {
-        // A few pixels of margin, so that filters meet the picture and not its border.
-        let pad = 8;
-        let x0 = bounds.x.saturating_sub(pad);
-        let y0 = bounds.y.saturating_sub(pad);
-        let x1 = (bounds.x + bounds.width + pad).min(image.width);
-        let y1 = (bounds.y + bounds.height + pad).min(image.height);
-        let (w, h) = (x1 - x0, y1 - y0);
-        let mut cut = Mask::empty(w, h);
-        let mut weight = Plane::filled(w, h, 0.0);
-        let channels = if image.grey { 1 } else { 3 };
-        let mut planes: Vec<Plane> = (0..channels).map(|_| Plane::filled(w, h, 0.0)).collect();
-        let mut clipped = false;
-        let mut lit = Mask::empty(w, h);
-        for y in 0..h {
-            let row = (y + y0) * image.width + x0;
-            for x in 0..w {
-                let i = y * w + x;
-                let m = mask.data[row + x];
-                cut.data[i] = m;
-                weight.data[i] = if m != 0 { 1.0 } else { 0.0 };
-                let p = &image.data[3 * (row + x)..3 * (row + x) + 3];
-                let (r, g, b) = (f32::from(p[0]), f32::from(p[1]), f32::from(p[2]));
-                let sum = r + g + b;
-                planes[0].data[i] = sum / 3.0;
-                let full = p.iter().any(|v| *v >= 252);
-                clipped |= full && m != 0;
-                lit.data[i] = if full { 0 } else { m };
-                if channels == 3 {
-                    // Ratios, because a metal's colour keeps its ratios where its light falls off; the constant keeps
-                    // the noise of dark pixels finite.
-                    let k = 384.0 / (sum + 48.0);
-                    planes[1].data[i] = (r - b) * k;
-                    planes[2].data[i] = (r + b - 2.0 * g) * k;
-                }
-            }
-        }
-        // Blur spreads what is clipped by a pixel or two.
-        let unclipped = if clipped && channels == 3 {
-            let lit = ops::erode(&lit, 2.0)?;
-            let weight = Plane {
-                width: w,
-                height: h,
-                data: lit.data.iter().map(|v| if *v != 0 { 1.0 } else { 0.0 }).collect(),
-            };
-            Some((lit, weight))
-        } else {
-            None
-        };
-        Ok(Metal { mask: cut, weight, planes, unclipped, offset: [x0, y0], mm_per_px })
-    }
-
-    fn px(&self, mm: f64) -> f64 {
-        mm / self.mm_per_px
-    }
-
-    /// Response of a plane at a scale, divided by its local scatter: smoothed by `sigma` minus the masked mean at
-    /// `wide`, over the scatter at `far` (all in pixels). 0 outside the metal.
-    fn standout(&self, index: usize, sigma: f64, wide: f64, far: f64) -> Result<Plane, VisionError> {
-        let plane = &self.planes[index];
-        let (mask, weight) = match &self.unclipped {
-            Some((m, w)) if index > 0 => (m, w),
-            _ => (&self.mask, &self.weight),
-        };
-        let (w, h) = (plane.width, plane.height);
-        let mut masked = plane.clone();
-        for (v, k) in masked.data.iter_mut().zip(&weight.data) {
-            *v *= k;
-        }
-        // Smoothing, normalised by how much metal the filter sees, so that neither stones nor background leak in.
-        let mut response = ops::gaussian(&masked, sigma)?;
-        drop(masked);
-        let seen = ops::gaussian(weight, sigma)?;
-        for (r, (d, m)) in response.data.iter_mut().zip(seen.data.iter().zip(&mask.data)) {
-            *r = if *m != 0 { *r / d.max(1e-3) } else { 0.0 };
-        }
-        drop(seen);
-        // Mean and scatter vary slowly: every few pixels of the response tell them as well as all.
-        let k = ((wide / 4.0).floor() as usize).clamp(1, 4);
-        let sparse = |p: &Plane| -> Plane {
-            let (sw, sh) = (w.div_ceil(k), h.div_ceil(k));
-            let mut out = Plane::filled(sw, sh, 0.0);
-            for y in 0..sh {
-                let row = &p.data[(y * k + k / 2).min(h - 1) * w..];
-                for x in 0..sw {
-                    out.data[y * sw + x] = row[(x * k + k / 2).min(w - 1)];
-                }
-            }
-            out
-        };
-        let (few, few_weight) = (sparse(&response), sparse(weight));
-        let (wide, far) = (wide / k as f64, far / k as f64);
-        // Two rounds: the second leaves out what stood out in the first, so that a defect does not hide itself.
-        let mut clipped = few.clone();
-        let mut scatter = Plane::filled(few.width, few.height, 1.0);
-        let mut mean = Plane::filled(few.width, few.height, 0.0);
-        for round in 0..2 {
-            mean = local_mean(&clipped, &few_weight, wide, true)?;
-            let mut difference = few.clone();
-            let mut sample: Vec<f32> = Vec::new();
-            for i in 0..few.data.len() {
-                if few_weight.data[i] > 0.0 {
-                    difference.data[i] -= mean.data[i];
-                    sample.push(difference.data[i].abs());
-                } else {
-                    difference.data[i] = 0.0;
-                }
-            }
-            let global = (1.4826 * ops::median(&mut sample)).max(1e-4);
-            let mut square = difference.clone();
-            for (v, s) in square.data.iter_mut().zip(&scatter.data) {
-                // Noise may differ much from place to place (bright glints, dark flanks), so the bound is local as soon
-                // as the scatter is known.
-                let limit = if round == 0 { 10.0 * global } else { 3.5 * *s };
-                *v = v.clamp(-limit, limit);
-                *v *= *v;
-            }
-            let variance = local_mean(&square, &few_weight, far, false)?;
-            for i in 0..scatter.data.len() {
-                // Nowhere quieter than half the frame's own median scatter: there the few pixels say too little.
-                scatter.data[i] = variance.data[i].max(0.25 * global * global).sqrt();
-            }
-            if round == 0 {
-                for i in 0..clipped.data.len() {
-                    if few_weight.data[i] > 0.0 {
-                        let b = 3.0 * scatter.data[i];
-                        clipped.data[i] = mean.data[i] + difference.data[i].clamp(-b, b);
-                    }
-                }
-            }
-        }
-        // Tails heavier than normal (grain, brushing) raise the bar: scale by the 99.5 % point where it lies further out
-        // than a normal one's 2.81.
-        let mut sample: Vec<f32> = (0..few.data.len())
-            .filter(|i| few_weight.data[*i] > 0.0)
-            .map(|i| ((few.data[i] - mean.data[i]) / scatter.data[i]).abs())
-            .collect();
-        let q = ops::quantile(&mut sample, 0.995);
-        let tail = if q > 2.81 { 2.81 / q.min(2.0 * 2.81) } else { 1.0 };
-        for v in &mut scatter.data {
-            *v = tail / *v;
-        }
-        let mean = grow(&mean, k, w, h);
-        let gain = grow(&scatter, k, w, h);
-        for (i, r) in response.data.iter_mut().enumerate() {
-            *r = if mask.data[i] != 0 { (*r - mean.data[i]) * gain.data[i] } else { 0.0 };
-        }
-        Ok(response)
-    }
-
     /// Spots of any sign in any plane at three scales; grown to their outline on the finest scale that shows them.
     fn spots(&self) -> Result<Vec<Spot>, VisionError> {
         let (w, h) = (self.mask.width, self.mask.height);
@@ -299,9 +135,11 @@ impl Metal {
         let far = self.px(0.4).max(20.0);
         let mut best = Plane::filled(w, h, 0.0);
         let mut fine = Plane::filled(w, h, 0.0);
+        let surroundings = self.surroundings(wide, far)?;
         for sigma in [1.0, 2.0] {
+            let smoothing = self.smoothing(sigma)?;
             for k in 0..self.planes.len() {
-                let z = self.standout(k, sigma, wide, far)?;
+                let z = self.standout(k, &smoothing, &surroundings)?;
                 for (b, v) in best.data.iter_mut().zip(&z.data) {
                     *b = b.max(v.abs());
                 }
@@ -409,223 +247,16 @@ impl Metal {
                 });
                 let (diameter_px, share) = if cut_off { (raw.max(2.0 * rim.radius), 0.2) } else { (raw, DIAMETER_U) };
                 out.push(Spot {
-                    x: rim.x + self.offset[0] as f64,
-                    y: rim.y + self.offset[1] as f64,
+                    x: rim.x,
+                    y: rim.y,
                     diameter_px,
                     diameter_u_px: f64::hypot(0.5, share * diameter_px),
                     z: rim.z,
-                    outline: hull
-                        .iter()
-                        .map(|p| [p[0] + self.offset[0] as f64, p[1] + self.offset[1] as f64])
-                        .collect(),
+                    outline: hull.iter().map(|p| [p[0], p[1]]).collect(),
                 });
             }
         }
         Ok(out)
-    }
-
-    /// Lines: the standout plane at about 20 um a pixel, averaged along straight pieces in twenty-four directions against the
-    /// strips on both sides. Each direction is measured by its own scatter, so a brushing raises the bar only for lines
-    /// along itself.
-    fn scratches(&self, spots: &[Spot]) -> Result<Vec<Line>, VisionError> {
-        let f = ((0.02 / self.mm_per_px).round() as usize).clamp(1, 8);
-        let small = self.shrunk(f);
-        let (w, h) = (small.mask.width, small.mask.height);
-        if w < 8 || h < 8 {
-            return Ok(vec![]);
-        }
-        let length = small.px(LINE_MM).max(9.0);
-        let mut best = Plane::filled(w, h, 0.0);
-        let mut planes = Vec::new();
-        for index in 0..small.planes.len().min(2) {
-            let mut z = small.standout(index, 0.7, small.px(0.15).max(5.0), small.px(0.4).max(15.0))?;
-            for v in &mut z.data {
-                *v = v.clamp(-5.0, 5.0);
-            }
-            // What is a spot already is no part of a line.
-            for s in spots {
-                let at = |v: f64, o: usize| (v - o as f64 + 0.5) / f as f64 - 0.5;
-                let (x, y) = (at(s.x, self.offset[0]), at(s.y, self.offset[1]));
-                clear(&mut z, x, y, 0.5 * s.diameter_px / f as f64 + 2.0);
-            }
-            planes.push(z);
-        }
-        if let [brightness, colour] = planes.as_mut_slice() {
-            // A scratch in coloured metal changes both, and their noises are independent: the sum and the difference see
-            // it better than either, whichever way the signs go.
-            for (b, c) in brightness.data.iter_mut().zip(&mut colour.data) {
-                (*b, *c) = ((*b + *c) * std::f32::consts::FRAC_1_SQRT_2, (*b - *c) * std::f32::consts::FRAC_1_SQRT_2);
-            }
-            let both: Vec<f32> = brightness
-                .data
-                .iter()
-                .zip(&colour.data)
-                .map(|(s, d)| (s + d) * std::f32::consts::FRAC_1_SQRT_2)
-                .collect();
-            planes.push(Plane { width: w, height: h, data: both });
-        }
-        for z in &planes {
-            for k in 0..DIRECTIONS {
-                let angle = 180.0 * k as f64 / DIRECTIONS as f64;
-                let (turned, back) = ops::rotate(z, angle, Some(0.0))?;
-                let mut strongest = Plane::filled(turned.width, turned.height, 0.0);
-                // A long hairline adds up over twice the length; it needs the wider window, because a straight piece
-                // of that length leaves a curved or slanted line.
-                for (half_width, times) in [(0usize, 1.0), (1, 1.0), (1, 2.0), (1, 3.0)] {
-                    let r = line_response(&turned, (times * length).round() as usize, half_width)?;
-                    // Off the metal the response is nothing at all.
-                    let mut values: Vec<f32> =
-                        r.data.iter().step_by(5).map(|v| v.abs()).filter(|v| *v > 1e-4).collect();
-                    if values.len() < 32 {
-                        continue;
-                    }
-                    let sigma = (1.4826 * ops::median(&mut values)).max(1e-6);
-                    // Heavy tails raise the bar here too.
-                    let tail = (ops::quantile(&mut values, 0.99) / (2.576 * sigma)).clamp(1.0, 2.5);
-                    let gain = 1.0 / (sigma * tail);
-                    for (m, v) in strongest.data.iter_mut().zip(&r.data) {
-                        *m = m.max(v.abs() * gain);
-                    }
-                }
-                // The response at every pixel of the unturned picture.
-                let (c, s) = (back[0][0], back[1][0]);
-                let (ox, oy) = (back[0][2], back[1][2]);
-                for y in 0..h {
-                    for x in 0..w {
-                        if small.mask.data[y * w + x] == 0 {
-                            continue;
-                        }
-                        let (dx, dy) = (x as f64 - ox, y as f64 - oy);
-                        let (tx, ty) = ((c * dx + s * dy + 0.5) as usize, (c * dy - s * dx + 0.5) as usize);
-                        if tx < strongest.width && ty < strongest.height {
-                            let b = &mut best.data[y * w + x];
-                            *b = b.max(strongest.data[ty * strongest.width + tx]);
-                        }
-                    }
-                }
-            }
-        }
-        let depth = ops::distance_inside(&small.mask)?;
-        let mut mask = Mask::empty(w, h);
-        for (m, v) in mask.data.iter_mut().zip(&best.data) {
-            *m = if *v > LINE_GROW_Z { 255 } else { 0 };
-        }
-        let (blobs, labels) = ops::components(&mask)?;
-        let mut out = Vec::new();
-        for b in &blobs {
-            let mut points: Vec<([f64; 2], f32)> = Vec::new();
-            let mut peak = 0.0f32;
-            for y in b.bounds.y..b.bounds.y + b.bounds.height {
-                for x in b.bounds.x..b.bounds.x + b.bounds.width {
-                    if labels[y * w + x] == b.label {
-                        peak = peak.max(best.at(x, y));
-                        points.push(([x as f64, y as f64], best.at(x, y)));
-                    }
-                }
-            }
-            if peak < LINE_SEED_Z {
-                continue;
-            }
-            // Where the averaging window half leaves the line its response has halved: that is the line's end.
-            let level = LINE_GROW_Z.max(0.4 * peak);
-            points.retain(|p| p.1 >= level);
-            let Some(whole) = spine(&points) else { continue };
-            let long =
-                |p: &[[f64; 2]]| -> f64 { p.windows(2).map(|q| (q[1][0] - q[0][0]).hypot(q[1][1] - q[0][1])).sum() };
-            let seen = long(&whole);
-            let width = points.len() as f64 / seen.max(1.0);
-            if seen < 0.6 * length || seen < 2.5 * width {
-                continue;
-            }
-            let Some(path) = trim(whole, &planes) else { continue };
-            let length_px = long(&path);
-            // Beside the margins filters see one side only: what runs along one of them is no scratch.
-            let beside = path
-                .iter()
-                .filter(|p| depth.at((p[0].max(0.0) as usize).min(w - 1), (p[1].max(0.0) as usize).min(h - 1)) < 2.5)
-                .count();
-            if 10 * beside > 7 * path.len() {
-                continue;
-            }
-            let full = |p: &[f64; 2]| {
-                [
-                    (p[0] + 0.5) * f as f64 - 0.5 + self.offset[0] as f64,
-                    (p[1] + 0.5) * f as f64 - 0.5 + self.offset[1] as f64,
-                ]
-            };
-            let points: Vec<[f64; 2]> = path.iter().map(full).collect();
-            let width_px = self.line_width(&points).unwrap_or(width * f as f64);
-            out.push(Line {
-                points,
-                length_px: length_px * f as f64,
-                width_px,
-                // The path is known to about half a coarse pixel, which widens the averaged profile.
-                width_u_px: (0.5 * f as f64).max(0.7),
-                z: peak,
-            });
-        }
-        Ok(out)
-    }
-
-    /// Width of a line at half its depth, in pixels: the brightness averaged along the path at every distance across it.
-    /// The optics' and the sampling's own width (about two pixels) is taken off in squares.
-    fn line_width(&self, path: &[[f64; 2]]) -> Option<f64> {
-        let reach = self.px(0.1).max(8.0);
-        let steps = (2.0 * reach / 0.5) as usize;
-        let (n, plane) = (path.len(), &self.planes[0]);
-        let mut profile = Vec::with_capacity(steps + 1);
-        for k in 0..=steps {
-            let t = -reach + 0.5 * k as f64;
-            let (mut sum, mut seen) = (0.0, 0.0);
-            for i in 0..n {
-                let (a, b) = (path[i.saturating_sub(1)], path[(i + 1).min(n - 1)]);
-                let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
-                let len = dx.hypot(dy).max(1e-9);
-                let x = path[i][0] - t * dy / len - self.offset[0] as f64;
-                let y = path[i][1] + t * dx / len - self.offset[1] as f64;
-                if x >= 0.0
-                    && y >= 0.0
-                    && (x as usize) < self.mask.width
-                    && (y as usize) < self.mask.height
-                    && self.mask.at(x as usize, y as usize)
-                {
-                    sum += f64::from(plane.sample(x, y));
-                    seen += 1.0;
-                }
-            }
-            profile.push(if seen > 0.3 * n as f64 { sum / seen } else { f64::NAN });
-        }
-        let quarter = profile.len() / 4;
-        let mut outer: Vec<f32> = profile[..quarter]
-            .iter()
-            .chain(&profile[profile.len() - quarter..])
-            .filter(|v| v.is_finite())
-            .map(|v| *v as f32)
-            .collect();
-        let level = f64::from(ops::median(&mut outer));
-        let middle = quarter..profile.len() - quarter;
-        let peak = middle.max_by(|a, b| {
-            let d = |i: usize| if profile[i].is_finite() { (profile[i] - level).abs() } else { 0.0 };
-            d(*a).total_cmp(&d(*b))
-        })?;
-        let depth = profile[peak] - level;
-        let side = |step: i64| -> Option<f64> {
-            let mut i = peak as i64;
-            loop {
-                let j = i + step;
-                let (u, v) = (*profile.get(i as usize)?, *profile.get(usize::try_from(j).ok()?)?);
-                let (u, v) = ((u - level) / depth, (v - level) / depth);
-                if v.is_nan() {
-                    return None;
-                }
-                if v < 0.5 {
-                    return Some(0.5 * ((i - peak as i64).abs() as f64 + (u - 0.5) / (u - v).max(1e-9)));
-                }
-                i = j;
-            }
-        };
-        let full = side(1)? + side(-1)?;
-        Some((full * full - 4.0).max(0.25).sqrt())
     }
 
     /// Patches of other colour or brightness, on a picture of about 50 um a pixel.
@@ -638,8 +269,10 @@ impl Metal {
         }
         let mut best = Plane::filled(w, h, 0.0);
         let mut signed: Vec<Plane> = Vec::new();
+        let smoothing = small.smoothing(1.0)?;
+        let surroundings = small.surroundings(small.px(0.7).max(10.0), small.px(1.5).max(20.0))?;
         for index in 0..small.planes.len() {
-            let z = small.standout(index, 1.0, small.px(0.7).max(10.0), small.px(1.5).max(20.0))?;
+            let z = small.standout(index, &smoothing, &surroundings)?;
             for (b, v) in best.data.iter_mut().zip(&z.data) {
                 *b = b.max(v.abs());
             }
@@ -697,9 +330,7 @@ impl Metal {
             // A tarnish or a residue swallows light; a base metal that shows through a plating mirrors about as much of it.
             let worn = coloured && small.relative_brightness(&core_labels, core, &best) > -STAIN_LOSS;
             let k = f as f64;
-            let full = |p: [f64; 2]| {
-                [(p[0] + 0.5) * k - 0.5 + self.offset[0] as f64, (p[1] + 0.5) * k - 0.5 + self.offset[1] as f64]
-            };
+            let full = |p: [f64; 2]| [(p[0] + 0.5) * k - 0.5, (p[1] + 0.5) * k - 0.5];
             let at = full([core.x, core.y]);
             let area_px = core.area as f64 * k * k;
             out.push(Patch {
@@ -738,186 +369,6 @@ impl Metal {
             return 0.0;
         }
         (inside.0 / inside.1.max(1.0)) / (around.0 / around.1) - 1.0
-    }
-
-    /// The same metal at a coarser scale: planes averaged over the metal only.
-    fn shrunk(&self, f: usize) -> Metal {
-        let whole = |weight: &Plane| -> (Plane, Mask, Plane) {
-            let share = ops::shrink(weight, f);
-            // Half a block of metal is metal.
-            let mask = Mask {
-                width: share.width,
-                height: share.height,
-                data: share.data.iter().map(|v| if *v >= 0.5 { 255 } else { 0 }).collect(),
-            };
-            let full = Plane {
-                width: mask.width,
-                height: mask.height,
-                data: mask.data.iter().map(|v| if *v != 0 { 1.0 } else { 0.0 }).collect(),
-            };
-            (share, mask, full)
-        };
-        let (share, mask, weight) = whole(&self.weight);
-        let unclipped = self.unclipped.as_ref().map(|(_, w)| whole(w));
-        let planes = self
-            .planes
-            .iter()
-            .enumerate()
-            .map(|(index, p)| {
-                let (fine, coarse) = match (&self.unclipped, &unclipped) {
-                    (Some((_, w)), Some((s, _, _))) if index > 0 => (w, s),
-                    _ => (&self.weight, &share),
-                };
-                let mut masked = p.clone();
-                for (v, k) in masked.data.iter_mut().zip(&fine.data) {
-                    *v *= k;
-                }
-                let mut s = ops::shrink(&masked, f);
-                for (v, k) in s.data.iter_mut().zip(&coarse.data) {
-                    *v = if *k > 0.0 { *v / k } else { 0.0 };
-                }
-                s
-            })
-            .collect();
-        Metal {
-            mask,
-            weight,
-            planes,
-            unclipped: unclipped.map(|(_, m, w)| (m, w)),
-            offset: [0, 0],
-            mm_per_px: self.mm_per_px * f as f64,
-        }
-    }
-}
-
-/// Length of the straight piece a line is averaged over: the shortest scratch that matters to the eye at arm's length.
-const LINE_MM: f64 = 0.3;
-const DIRECTIONS: usize = 24;
-/// A line's peak: the largest on 51 good rendered pieces was 7.3, so that about one frame in a hundred would show one.
-const LINE_SEED_Z: f32 = 7.5;
-const LINE_GROW_Z: f32 = 4.0;
-
-/// Mean over a horizontal piece of `length` pixels and `2 half_width + 1` rows, less the mean of the strips above and
-/// below at a gap of one row.
-fn line_response(p: &Plane, length: usize, half_width: usize) -> Result<Plane, VisionError> {
-    let rows = 2 * half_width + 1;
-    let side = 2usize;
-    let height = rows + 2 + 2 * side;
-    let mut kernel = Plane::filled(1, height, 0.0);
-    for (i, k) in kernel.data.iter_mut().enumerate() {
-        if i < side || i >= height - side {
-            *k = -0.5 / side as f32;
-        } else if i > side && i < height - side - 1 {
-            *k = 1.0 / rows as f32;
-        }
-    }
-    let across = ops::filter(p, &kernel)?;
-    // The running mean along the row.
-    let mut out = Plane::filled(p.width, p.height, 0.0);
-    let half = length / 2;
-    for y in 0..p.height {
-        let row = &across.data[y * p.width..(y + 1) * p.width];
-        let mut sum = 0.0f64;
-        for x in 0..p.width + half {
-            if x < p.width {
-                sum += f64::from(row[x]);
-            }
-            if x > 2 * half && x - 2 * half - 1 < p.width {
-                sum -= f64::from(row[x - 2 * half - 1]);
-            }
-            if x >= half {
-                out.data[y * p.width + x - half] = (sum / (2 * half + 1) as f64) as f32;
-            }
-        }
-    }
-    Ok(out)
-}
-
-/// The middle line of an elongated cloud of weighted points: a cubic over its main axis. None for a cloud too small.
-fn spine(points: &[([f64; 2], f32)]) -> Option<Vec<[f64; 2]>> {
-    if points.len() < 5 {
-        return None;
-    }
-    let n: f64 = points.iter().map(|p| f64::from(p.1)).sum();
-    let mean = |k: usize| points.iter().map(|p| p.0[k] * f64::from(p.1)).sum::<f64>() / n;
-    let (mx, my) = (mean(0), mean(1));
-    let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
-    for (p, k) in points {
-        let (dx, dy) = (p[0] - mx, p[1] - my);
-        xx += f64::from(*k) * dx * dx;
-        xy += f64::from(*k) * dx * dy;
-        yy += f64::from(*k) * dy * dy;
-    }
-    let angle = 0.5 * (2.0 * xy).atan2(xx - yy);
-    let (s, c) = angle.sin_cos();
-    let local: Vec<(f64, f64)> = points
-        .iter()
-        .map(|(p, _)| {
-            let (dx, dy) = (p[0] - mx, p[1] - my);
-            (c * dx + s * dy, -s * dx + c * dy)
-        })
-        .collect();
-    let (lo, hi) = local.iter().fold((f64::MAX, f64::MIN), |a, p| (a.0.min(p.0), a.1.max(p.0)));
-    let reach = (hi - lo).max(1.0);
-    let rows: Vec<([f64; 4], f64)> = local
-        .iter()
-        .map(|(u, v)| {
-            let t = 2.0 * (u - lo) / reach - 1.0;
-            ([1.0, t, t * t, t * t * t], *v)
-        })
-        .collect();
-    let (k, _, _) = crate::locate::edges::robust_fit(&rows, &[1e-6, 1e-4, 1e-4, 1e-3]);
-    let steps = (reach / 2.0).ceil().clamp(2.0, 400.0) as usize;
-    Some(
-        (0..=steps)
-            .map(|i| {
-                let t = 2.0 * i as f64 / steps as f64 - 1.0;
-                let u = lo + reach * i as f64 / steps as f64;
-                let v = k[0] + k[1] * t + k[2] * t * t + k[3] * t * t * t;
-                [mx + c * u - s * v, my + s * u + c * v]
-            })
-            .collect(),
-    )
-}
-
-/// Cuts a path's ends to where its contrast is: the mean across the line less that of both sides, averaged over five
-/// points, is at least three tenths of what it is in the path's middle (scratches run out gently). The long averages that found the line reach beyond its
-/// ends.
-fn trim(path: Vec<[f64; 2]>, planes: &[Plane]) -> Option<Vec<[f64; 2]>> {
-    let n = path.len();
-    let contrast = |plane: &Plane| -> Vec<f64> {
-        (0..n)
-            .map(|i| {
-                let (a, b) = (path[i.saturating_sub(1)], path[(i + 1).min(n - 1)]);
-                let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
-                let len = dx.hypot(dy).max(1e-9);
-                let at = |t: f64| f64::from(plane.sample(path[i][0] - t * dy / len, path[i][1] + t * dx / len));
-                (at(-1.0) + at(0.0) + at(1.0)) / 3.0 - (at(-4.0) + at(-3.0) + at(3.0) + at(4.0)) / 4.0
-            })
-            .collect()
-    };
-    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
-    let best = planes.iter().map(contrast).max_by(|a, b| mean(a).abs().total_cmp(&mean(b).abs()))?;
-    let sign = mean(&best).signum();
-    let smooth: Vec<f64> = (0..n).map(|i| sign * mean(&best[i.saturating_sub(2)..(i + 3).min(n)])).collect();
-    let mut middle: Vec<f32> = smooth[n / 4..n - n / 4].iter().map(|v| *v as f32).collect();
-    let level = 0.3 * f64::from(ops::median(&mut middle));
-    let first = smooth.iter().position(|v| *v >= level)?;
-    let last = smooth.iter().rposition(|v| *v >= level)?;
-    (last > first).then(|| path[first..=last].to_vec())
-}
-
-fn clear(p: &mut Plane, x: f64, y: f64, radius: f64) {
-    let y0 = (y - radius).floor().max(0.0) as usize;
-    let y1 = ((y + radius).ceil().max(0.0) as usize).min(p.height.saturating_sub(1));
-    for row in y0..=y1 {
-        let x0 = (x - radius).floor().max(0.0) as usize;
-        let x1 = ((x + radius).ceil().max(0.0) as usize).min(p.width.saturating_sub(1));
-        for col in x0..=x1 {
-            if (col as f64 - x).hypot(row as f64 - y) <= radius {
-                p.data[row * p.width + col] = 0.0;
-            }
-        }
     }
 }
 
@@ -966,83 +417,9 @@ fn hull(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     lower
 }
 
-/// Mean over the metal with a Gaussian weight of `sigma` pixels, computed on a shrunk picture. Beside a stone or the
-/// rim the weight sees one side only; the slope times the shift of its centre of gravity makes up for that.
-fn local_mean(plane: &Plane, mask_weight: &Plane, sigma: f64, slope: bool) -> Result<Plane, VisionError> {
-    let f = ((sigma / 3.0).floor() as usize).clamp(1, 16);
-    let mut masked = plane.clone();
-    for (v, k) in masked.data.iter_mut().zip(&mask_weight.data) {
-        *v *= k;
-    }
-    let s = sigma / f as f64;
-    let weight = ops::shrink(mask_weight, f);
-    let d = ops::gaussian(&weight, s)?;
-    let mut mean = ops::gaussian(&ops::shrink(&masked, f), s)?;
-    for (v, k) in mean.data.iter_mut().zip(&d.data) {
-        *v /= k.max(1e-3);
-    }
-    if slope {
-        let (w, h) = (mean.width, mean.height);
-        let coordinate = |along_x: bool| -> Result<Plane, VisionError> {
-            let mut p = weight.clone();
-            for y in 0..h {
-                for x in 0..w {
-                    p.data[y * w + x] *= if along_x { x as f32 } else { y as f32 };
-                }
-            }
-            ops::gaussian(&p, s)
-        };
-        let (cx, cy) = (coordinate(true)?, coordinate(false)?);
-        let (gx, gy) = ops::gradient(&mean)?;
-        for y in 0..h {
-            for x in 0..w {
-                let i = y * w + x;
-                if d.data[i] > 0.05 {
-                    let k = 1.0 / d.data[i];
-                    let bound = s as f32;
-                    let dx = (cx.data[i] * k - x as f32).clamp(-bound, bound);
-                    let dy = (cy.data[i] * k - y as f32).clamp(-bound, bound);
-                    mean.data[i] -= gx.data[i] * dx + gy.data[i] * dy;
-                }
-            }
-        }
-    }
-    Ok(grow(&mean, f, plane.width, plane.height))
-}
-
 fn perimeter(p: &[[f64; 2]]) -> f64 {
     let n = p.len();
     (0..n).map(|i| (p[(i + 1) % n][0] - p[i][0]).hypot(p[(i + 1) % n][1] - p[i][1])).sum()
-}
-
-/// Bilinear enlargement of a plane shrunk by `f`.
-fn grow(small: &Plane, f: usize, w: usize, h: usize) -> Plane {
-    if f == 1 {
-        return small.clone();
-    }
-    let mut out = Plane::filled(w, h, 0.0);
-    let clamp = |v: f32, n: usize| v.clamp(0.0, (n - 1) as f32);
-    let cols: Vec<(usize, usize, f32)> = (0..w)
-        .map(|x| {
-            let sx = clamp((x as f32 + 0.5) / f as f32 - 0.5, small.width);
-            let x0 = sx as usize;
-            (x0, (x0 + 1).min(small.width - 1), sx - x0 as f32)
-        })
-        .collect();
-    for y in 0..h {
-        let sy = clamp((y as f32 + 0.5) / f as f32 - 0.5, small.height);
-        let y0 = sy as usize;
-        let y1 = (y0 + 1).min(small.height - 1);
-        let fy = sy - y0 as f32;
-        let (a, b) = (&small.data[y0 * small.width..], &small.data[y1 * small.width..]);
-        let row = &mut out.data[y * w..(y + 1) * w];
-        for (v, (x0, x1, fx)) in row.iter_mut().zip(&cols) {
-            let top = a[*x0] + (a[*x1] - a[*x0]) * fx;
-            let low = b[*x0] + (b[*x1] - b[*x0]) * fx;
-            *v = top + (low - top) * fy;
-        }
-    }
-    out
 }
 
 /// One defect is one finding: a patch that is only the blur of spots or lines goes, and so do spots and lines that are
@@ -1090,8 +467,8 @@ fn settle(
     (spots, lines, kept)
 }
 
-/// From the pixels of a picture shrunk by `f` and cut at `offset` to those of the frame.
-fn enlarge(f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], patches: &mut [Patch]) {
+/// From the pixels of the metal's box, shrunk by `f` and cut at `offset`, to those of the frame.
+fn to_frame(f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], patches: &mut [Patch]) {
     let place = |p: &mut [f64; 2]| {
         for (v, o) in p.iter_mut().zip(offset) {
             *v = (*v + 0.5) * f - 0.5 + o as f64;
@@ -1271,6 +648,7 @@ fn ribbon(path: &[[f64; 2]], half: f64) -> Vec<[f64; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vision::{Image, Rect};
 
     /// Noise of this standard deviation about a level, by a small generator.
     fn metal(level: f64, noise: f64, seed: u64, paint: impl Fn(f64, f64) -> f64) -> Metal {
@@ -1298,7 +676,7 @@ mod tests {
         let mut mask = Mask::full(w, h);
         // A stone's place, where the picture is wild.
         ops::fill_circle(&mut mask, 320.0, 220.0, 40.0, 0);
-        Metal::new(&image, &mask, Rect { x: 0, y: 0, width: w, height: h }, 0.012).unwrap()
+        Metal::new(&image, &mask, Rect { x: 0, y: 0, width: w, height: h }, 0.012, 1).unwrap().0
     }
 
     fn wild(x: f64, y: f64) -> f64 {

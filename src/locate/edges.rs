@@ -24,16 +24,21 @@ impl Background {
             return 0.0;
         }
         let (x0, y0) = (x as usize, y as usize);
-        let (x1, y1) = ((x0 + 1).min(w - 1), (y0 + 1).min(h - 1));
-        let (fx, fy) = (x - x0 as f64, y - y0 as f64);
-        let at = |x: usize, y: usize, c: usize| f64::from(image.data[3 * (y * w + x) + c]);
-        (0..3)
-            .map(|c| {
-                let v = (at(x0, y0, c) * (1.0 - fx) + at(x1, y0, c) * fx) * (1.0 - fy)
-                    + (at(x0, y1, c) * (1.0 - fx) + at(x1, y1, c) * fx) * fy;
-                (v - self.level(c, x, y)).abs()
-            })
-            .sum()
+        let (fx, fy) = ((x - x0 as f64) as f32, (y - y0 as f64) as f32);
+        let i = 3 * (y0 * w + x0);
+        let right = if x0 + 1 < w { 3 } else { 0 };
+        let below = if y0 + 1 < h { 3 * w } else { 0 };
+        let top = &image.data[i..i + right + 3];
+        let low = &image.data[i + below..i + below + right + 3];
+        let (dx, dy) = (x - self.centre[0], y - self.centre[1]);
+        let mut sum = 0.0;
+        for (c, k) in self.colour.iter().enumerate() {
+            let (a, b) = (f32::from(top[c]), f32::from(top[c + right]));
+            let (d, e) = (f32::from(low[c]), f32::from(low[c + right]));
+            let (up, down) = (a + (b - a) * fx, d + (e - d) * fx);
+            sum += (f64::from(up + (down - up) * fy) - (k[0] + k[1] * dx + k[2] * dy)).abs();
+        }
+        sum
     }
 
     fn level(&self, c: usize, x: f64, y: f64) -> f64 {
@@ -126,13 +131,73 @@ pub fn coarse(image: &Image, shape: &Outline, start: &Pose, background: &Backgro
     let reach_mm = start.mm(image.width.max(image.height) as f64) / 2.0;
     let circumference = edge_length(shape, reach_mm);
     let points = outline::edge_points(shape, (circumference / 160.0).max(0.02), reach_mm);
-    // The value sampled on either side of the edge; outside the frame there is nothing to say.
-    let score = |pose: &Pose, gap_mm: f64| -> (f64, f64) {
+    let mut candidates: Vec<(f64, Pose)> = Vec::new();
+    let steps = |max: f64, step: f64| {
+        let n = (max / step).ceil() as i32;
+        (-n..=n).map(move |i| f64::from(i) * step)
+    };
+    for turn in steps(if turns { MAX_TURN_DEG } else { 0.0 }, 2.0) {
+        let turned = Turned::new(&points, &Pose { rotation: turn.to_radians(), ..*start }, 0.25);
+        for dx in steps(if is_band { 0.0 } else { MAX_SHIFT_MM }, 0.2) {
+            for dy in steps(MAX_SHIFT_MM, 0.2) {
+                let pose = Pose { rotation: turn.to_radians(), dx_mm: dx, dy_mm: dy, ..*start };
+                candidates.push((turned.score(&metal, &pose, f).0, pose));
+            }
+        }
+    }
+    candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
+    candidates.truncate(6);
+    let mut best = (f64::MIN, *start, 0.0);
+    for (_, c) in &candidates {
+        for turn in steps(if turns { 2.0 } else { 0.0 }, 0.5) {
+            let rotation = c.rotation + turn.to_radians();
+            let turned = Turned::new(&points, &Pose { rotation, ..*start }, 0.1);
+            for dx in steps(if is_band { 0.0 } else { 0.2 }, 0.05) {
+                for dy in steps(0.2, 0.05) {
+                    let pose = Pose { rotation, dx_mm: c.dx_mm + dx, dy_mm: c.dy_mm + dy, ..*start };
+                    let (s, share) = turned.score(&metal, &pose, f);
+                    if s > best.0 {
+                        best = (s, pose, share);
+                    }
+                }
+            }
+        }
+    }
+    if best.2 < 0.5 {
+        return Err(LocateError::NotFound { share_pct: 100.0 * best.2 });
+    }
+    Ok(best.1)
+}
+
+/// Pairs of places a gap inside and outside of every point of the outline, in pixels of the frame, for one turn.
+struct Turned {
+    pairs: Vec<[[f64; 2]; 2]>,
+}
+
+impl Turned {
+    fn new(points: &[EdgePoint], pose: &Pose, gap_mm: f64) -> Self {
+        let (s, c) = pose.rotation.sin_cos();
+        let k = 1000.0 / pose.um_per_px;
+        let px = |x: f64, y: f64| [pose.centre_px[0] + k * (c * x - s * y), pose.centre_px[1] - k * (s * x + c * y)];
+        let pairs = points
+            .iter()
+            .map(|e| {
+                let (gx, gy) = (e.nx * gap_mm, e.ny * gap_mm);
+                [px(e.x - gx, e.y - gy), px(e.x + gx, e.y + gy)]
+            })
+            .collect();
+        Turned { pairs }
+    }
+
+    /// The mean step from outside to inside on a map of the metal shrunk by `f`, and the share of the outline in the
+    /// frame that shows one.
+    fn score(&self, metal: &Plane, pose: &Pose, f: usize) -> (f64, f64) {
         let (mut sum, mut seen, mut strong) = (0.0, 0usize, 0usize);
-        for e in &points {
-            let a = pose.to_px(e.x - e.nx * gap_mm, e.y - e.ny * gap_mm);
-            let b = pose.to_px(e.x + e.nx * gap_mm, e.y + e.ny * gap_mm);
-            if let (Some(inner), Some(outer)) = (nearest_at(&metal, a, f), nearest_at(&metal, b, f)) {
+        let (dx, dy) = (pose.px(pose.dx_mm), -pose.px(pose.dy_mm));
+        let near = |p: [f64; 2]| nearest_at(metal, [p[0] + dx, p[1] + dy], f);
+        for [inner, outer] in &self.pairs {
+            // Outside the frame there is nothing to say.
+            if let (Some(inner), Some(outer)) = (near(*inner), near(*outer)) {
                 let d = f64::from(inner - outer);
                 sum += d;
                 seen += 1;
@@ -140,47 +205,9 @@ pub fn coarse(image: &Image, shape: &Outline, start: &Pose, background: &Backgro
             }
         }
         // Points outside the frame count as no edge for the sum, so that the search does not flee out of the frame.
-        (sum / points.len() as f64, if seen == 0 { 0.0 } else { strong as f64 / seen as f64 })
-    };
-    let mut candidates: Vec<(f64, Pose)> = Vec::new();
-    let steps = |max: f64, step: f64| {
-        let n = (max / step).ceil() as i32;
-        (-n..=n).map(move |i| f64::from(i) * step)
-    };
-    for turn in steps(if turns { MAX_TURN_DEG } else { 0.0 }, 2.0) {
-        for dx in steps(if is_band { 0.0 } else { MAX_SHIFT_MM }, 0.2) {
-            for dy in steps(MAX_SHIFT_MM, 0.2) {
-                let pose = Pose { rotation: turn.to_radians(), dx_mm: dx, dy_mm: dy, ..*start };
-                candidates.push((score(&pose, 0.25).0, pose));
-            }
-        }
+        let share = if seen == 0 { 0.0 } else { strong as f64 / seen as f64 };
+        (sum / self.pairs.len() as f64, share)
     }
-    candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
-    candidates.truncate(6);
-    let mut best = (f64::MIN, *start);
-    for (_, c) in &candidates {
-        for turn in steps(if turns { 2.0 } else { 0.0 }, 0.5) {
-            for dx in steps(if is_band { 0.0 } else { 0.2 }, 0.05) {
-                for dy in steps(0.2, 0.05) {
-                    let pose = Pose {
-                        rotation: c.rotation + turn.to_radians(),
-                        dx_mm: c.dx_mm + dx,
-                        dy_mm: c.dy_mm + dy,
-                        ..*start
-                    };
-                    let s = score(&pose, 0.1).0;
-                    if s > best.0 {
-                        best = (s, pose);
-                    }
-                }
-            }
-        }
-    }
-    let share = score(&best.1, 0.1).1;
-    if share < 0.5 {
-        return Err(LocateError::NotFound { share_pct: 100.0 * share });
-    }
-    Ok(best.1)
 }
 
 /// 0 on background to 1 on anything that differs much from it, shrunk by `f`.
@@ -339,8 +366,8 @@ fn edge_at(
     window_px: f64,
     background: &Background,
 ) -> Option<Option<f64>> {
-    // Half a pixel near the end; a wide window at a fine scale is read in whole pixels.
-    let step = if window_px > 48.0 { 1.0 } else { 0.5 };
+    // Half a pixel near the end; a wide window at a fine scale is read in whole pixels or steps of 10 um.
+    let step = if window_px > 48.0 { pose.px(0.01).clamp(1.0, 2.0) } else { 0.5 };
     let at = pose.to_px(e.x, e.y);
     let (s, c) = pose.rotation.sin_cos();
     // The outward normal in pixels (y down).
@@ -353,23 +380,28 @@ fn edge_at(
     // The plateau is read over some 60 um behind the edge.
     let plateau_px = pose.px(0.06).clamp(3.0, 12.0);
     let n = ((2.0 * window_px + plateau_px + 2.0) / step).ceil() as usize;
-    let mut profile = Vec::with_capacity(n);
-    for i in 0..n {
-        let t = window_px - i as f64 * step;
-        let mut sum = 0.0;
-        for k in [-2.0, 0.0, 2.0] {
-            sum += background.difference(image, at[0] + nx * t - ny * k, at[1] + ny * t + nx * k);
+    // Read from outside inward, and only as far as needed: most edges lie half way.
+    let mut profile: Vec<f64> = Vec::with_capacity(n);
+    let read = |profile: &mut Vec<f64>, end: usize| {
+        for i in profile.len()..end {
+            let t = window_px - i as f64 * step;
+            let mut sum = 0.0;
+            for k in [-2.0, 0.0, 2.0] {
+                sum += background.difference(image, at[0] + nx * t - ny * k, at[1] + ny * t + nx * k);
+            }
+            profile.push(sum / 3.0);
         }
-        profile.push(sum / 3.0);
-    }
+    };
+    read(&mut profile, 1);
     // |noise| has a mean of its own: read it off the outer end, bounded by what the background's noise explains.
     let floor = (1.4 * background.sigma).min(*profile.first()?);
     let threshold = floor + 3.0 * background.sigma.max(1.0);
-    let hold = (2.0 / step) as usize;
+    let hold = ((2.0 / step) as usize).max(2);
     let span = (plateau_px / step) as usize;
-    let lag = (1.5 / step) as usize;
+    let lag = ((1.5 / step) as usize).max(1);
     let mut i = 0;
     while i + hold < n {
+        read(&mut profile, i + hold);
         if !profile[i..i + hold].iter().all(|v| *v > threshold) {
             i += 1;
             continue;
@@ -379,6 +411,7 @@ fn edge_at(
         if from >= to {
             return Some(None);
         }
+        read(&mut profile, to);
         let plateau = profile[from..to].iter().sum::<f64>() / (to - from) as f64;
         // A speck of noise or dust rises too, but nothing lasts behind it.
         if i == 0 || plateau < 1.5 * threshold {

@@ -7,7 +7,7 @@ pub mod pose;
 pub mod stones;
 
 use crate::spec::{Outline, View};
-use crate::vision::{ops, Image, Mask, VisionError};
+use crate::vision::{ops, Image, Mask, Plane, VisionError};
 use edges::{Background, EdgeSample};
 pub use pose::Pose;
 
@@ -129,6 +129,9 @@ pub fn locate(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<Loca
 /// half the trade's tolerance of calibrated melee, 0.1 mm.
 pub const SETTING_TOLERANCE_MM: f64 = 0.05;
 
+/// Blocks that the depth under the rim is measured in, in micrometres.
+const DEPTH_UM: f64 = 10.0;
+
 /// A prong's tip darkens and tints the metal about it by reflection: its halo reaches this many radii.
 const PRONG_HALO: f64 = 1.35;
 
@@ -147,10 +150,28 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
     let mut mask = if view.outline.is_some() {
         let reach = view.outline.as_ref().map_or(0.0, outline::reach);
         let place_px = pose.px(2.0 * located.shift_u_mm.hypot(located.rotation_u * reach));
-        let depth = ops::distance_inside(&located.metal)?;
-        let rim_px = place_px + rim_depth(image, &depth, pose).max(blur_px) + 1.0;
-        let data = depth.data.iter().map(|d| if f64::from(*d) > rim_px { 255 } else { 0 }).collect();
-        Mask { width, height, data }
+        // The depth under the rim need not be known more finely than a blur of some micrometres.
+        let f = ((DEPTH_UM / pose.um_per_px).floor() as usize).clamp(1, 4);
+        let mut metal = Mask::empty(width.div_ceil(f), height.div_ceil(f));
+        let coarse = |p: &[f64; 2]| p.map(|v| (v + 0.5) / f as f64 - 0.5);
+        let outlines: Vec<Vec<[f64; 2]>> =
+            located.outline_px.iter().map(|o| o.iter().map(coarse).collect()).collect();
+        ops::fill_polygons(&mut metal, &outlines, 255)?;
+        let mut depth = ops::distance_inside(&metal)?;
+        for d in &mut depth.data {
+            *d *= f as f32;
+        }
+        let rim_px = (place_px + rim_depth(image, &depth, f, pose).max(blur_px) + 1.0) as f32;
+        let mut mask = Mask::empty(width, height);
+        for (y, row) in mask.data.chunks_exact_mut(width).enumerate() {
+            let deep = &depth.data[y / f * depth.width..(y / f + 1) * depth.width];
+            for (block, d) in row.chunks_mut(f).zip(deep) {
+                if *d > rim_px {
+                    block.fill(255);
+                }
+            }
+        }
+        mask
     } else {
         Mask::full(width, height)
     };
@@ -184,8 +205,9 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
 }
 
 /// How far the rim's own look (a bevel's highlight, the blur of the edge) reaches inward, in pixels: the last depth at
-/// which the median slope of the brightness is more than twice what it is behind the rim. At most 0.2 mm.
-fn rim_depth(image: &Image, depth: &crate::vision::Plane, pose: &Pose) -> f64 {
+/// which the median slope of the brightness is more than twice what it is behind the rim. At most 0.2 mm. `depth` is in
+/// pixels of the frame, one value for `f` by `f` of them.
+fn rim_depth(image: &Image, depth: &Plane, f: usize, pose: &Pose) -> f64 {
     let last = pose.px(0.2).clamp(4.0, 60.0) as usize;
     let behind = last + (pose.px(0.1).max(4.0) as usize);
     let mut slopes: Vec<Vec<f32>> = vec![Vec::new(); behind + 1];
@@ -194,14 +216,14 @@ fn rim_depth(image: &Image, depth: &crate::vision::Plane, pose: &Pose) -> f64 {
         let i = 3 * (y * w + x);
         image.data[i..i + 3].iter().map(|v| f32::from(*v)).sum::<f32>() / 3.0
     };
-    // Mean over three by three pixels, so that noise is no slope; every other row is enough for medians.
+    // Mean over three by three pixels, so that noise is no slope; every other row and column is enough for medians.
     let smooth = |x: usize, y: usize| -> f32 {
         (y - 1..=y + 1).flat_map(|v| (x - 1..=x + 1).map(move |u| (u, v))).map(|(u, v)| brightness(u, v)).sum::<f32>()
             / 9.0
     };
     for y in (2..h.saturating_sub(2)).step_by(2) {
-        for x in 2..w.saturating_sub(2) {
-            let d = depth.data[y * w + x];
+        for x in (2..w.saturating_sub(2)).step_by(2) {
+            let d = depth.data[y / f * depth.width + x / f];
             if d > 0.0 && (d as usize) <= behind {
                 let gx = smooth(x + 1, y) - smooth(x - 1, y);
                 let gy = smooth(x, y + 1) - smooth(x, y - 1);

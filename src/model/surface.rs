@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::tiles::{self, Plan};
 use super::{runtime, ClassMap, ModelError, ModelInfo};
-use crate::vision::{Image, Mask};
+use crate::vision::{ops, Image, Mask};
 
 /// Tiles per call of the runtime.
 pub const DEFAULT_BATCH: usize = 4;
@@ -145,6 +145,31 @@ impl SurfaceModel {
             }
         }
         Ok(map)
+    }
+
+    /// [`SurfaceModel::segment`] of a frame of this scale in um per pixel. A frame finer than the model's range is averaged
+    /// down into it; a coarser one shows less than the model was taught to see, and there is no answer.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`].
+    pub fn segment_at(
+        &self,
+        image: &Image,
+        mask: Option<&Mask>,
+        um_per_px: Option<f64>,
+    ) -> Result<Option<ClassMap>, ModelError> {
+        let Some(scale) = um_per_px.filter(|s| !self.info.suits(*s)) else {
+            return self.segment(image, mask).map(Some);
+        };
+        let f = (self.info.um_per_px_min / scale).ceil().max(1.0) as usize;
+        if !self.info.suits(scale * f as f64) {
+            return Ok(None);
+        }
+        let small = ops::shrink_image(image, f);
+        let mask = mask.map(|m| ops::shrink_mask(m, f));
+        let mut map = self.segment(&small, mask.as_ref())?;
+        (map.width, map.height, map.stride) = (image.width, image.height, map.stride * f);
+        Ok(Some(map))
     }
 
     /// The tensors that [`SurfaceModel::segment`] would run.

@@ -1,10 +1,12 @@
 //! Filters and shapes through OpenCV, on [`Plane`]s and [`Mask`]s. The Mats made here borrow the vectors: nothing
 //! is copied on the way in or out.
 
-use opencv::core::{self, BorderTypes, Mat, MatTraitConst, Point, Scalar, Size, Vector, CV_32F, CV_32S};
+use opencv::core::{
+    self, BorderTypes, Mat, MatTraitConst, MatTraitConstManual, Point, Scalar, Size, Vector, CV_32F, CV_32S,
+};
 use opencv::imgproc;
 
-use super::{Mask, Plane, Rect, VisionError};
+use super::{Image, Mask, Plane, Rect, VisionError};
 
 type Result<T> = std::result::Result<T, VisionError>;
 
@@ -59,15 +61,39 @@ pub fn shrink(p: &Plane, f: usize) -> Plane {
     }
     let (w, h) = (p.width.div_ceil(f), p.height.div_ceil(f));
     let mut out = Plane::filled(w, h, 0.0);
-    for oy in 0..h {
+    let mut sums = vec![0.0f32; p.width];
+    for (oy, line) in out.data.chunks_exact_mut(w).enumerate() {
         let rows = (oy * f)..((oy + 1) * f).min(p.height);
-        for ox in 0..w {
-            let (x0, x1) = (ox * f, ((ox + 1) * f).min(p.width));
-            let mut sum = 0.0f32;
-            for y in rows.clone() {
-                sum += p.data[y * p.width + x0..y * p.width + x1].iter().sum::<f32>();
+        sums.fill(0.0);
+        for y in rows.clone() {
+            for (s, v) in sums.iter_mut().zip(&p.data[y * p.width..(y + 1) * p.width]) {
+                *s += v;
             }
-            out.data[oy * w + ox] = sum / (rows.len() * (x1 - x0)) as f32;
+        }
+        for (v, block) in line.iter_mut().zip(sums.chunks(f)) {
+            *v = block.iter().sum::<f32>() / (rows.len() * block.len()) as f32;
+        }
+    }
+    out
+}
+
+/// [`shrink`] for pictures, rounded to whole grey levels.
+pub fn shrink_image(image: &Image, f: usize) -> Image {
+    let planes = [0, 1, 2].map(|c| shrink(&image.channel(c), f));
+    let (width, height) = (planes[0].width, planes[0].height);
+    let data = (0..width * height).flat_map(|i| [0, 1, 2].map(|c| planes[c].data[i].round() as u8)).collect();
+    Image { width, height, data, grey: image.grey }
+}
+
+/// A mask on blocks of `f` by `f` pixels: inside where any pixel of the block is.
+pub fn shrink_mask(mask: &Mask, f: usize) -> Mask {
+    let mut out = Mask::empty(mask.width.div_ceil(f), mask.height.div_ceil(f));
+    for (y, row) in mask.data.chunks_exact(mask.width).enumerate() {
+        let to = &mut out.data[y / f * out.width..(y / f + 1) * out.width];
+        for (v, block) in to.iter_mut().zip(row.chunks(f)) {
+            if block.iter().any(|b| *b != 0) {
+                *v = 255;
+            }
         }
     }
     out
@@ -171,9 +197,22 @@ pub fn fill_circle(mask: &mut Mask, x: f64, y: f64, radius: f64, value: u8) {
 /// Where OpenCV refuses.
 pub fn distance_inside(mask: &Mask) -> Result<Plane> {
     let mut out = Plane::filled(mask.width, mask.height, 0.0);
-    {
-        let mut dst = view_mut(&mut out)?;
-        imgproc::distance_transform(&mask_view(mask)?, &mut dst, imgproc::DIST_L2, imgproc::DIST_MASK_5, CV_32F)?;
+    let Some(b) = mask.bounds() else { return Ok(out) };
+    // Only the region's box, with a rim of outside where there is one.
+    let (x0, y0) = (b.x.saturating_sub(1), b.y.saturating_sub(1));
+    let (x1, y1) = ((b.x + b.width + 1).min(mask.width), (b.y + b.height + 1).min(mask.height));
+    let area = core::Rect::new(x0 as i32, y0 as i32, (x1 - x0) as i32, (y1 - y0) as i32);
+    let mut distance = Mat::default();
+    imgproc::distance_transform(
+        &Mat::roi(&mask_view(mask)?, area)?,
+        &mut distance,
+        imgproc::DIST_L2,
+        imgproc::DIST_MASK_5,
+        CV_32F,
+    )?;
+    for y in y0..y1 {
+        let row = &distance.at_row::<f32>((y - y0) as i32)?[..x1 - x0];
+        out.data[y * mask.width + x0..y * mask.width + x1].copy_from_slice(row);
     }
     Ok(out)
 }
@@ -298,32 +337,81 @@ pub fn blob_outline(labels: &[i32], width: usize, blob: &Blob) -> Result<Vec<[f6
 /// # Errors
 /// Where OpenCV refuses.
 pub fn rotate(p: &Plane, angle_deg: f64, border: Option<f32>) -> Result<(Plane, [[f64; 3]; 2])> {
+    let (size, back) = turned(p, angle_deg);
+    let mut out = Plane::filled(size[0], size[1], 0.0);
+    warp(&view(p)?, &mut view_mut(&mut out)?, size, &back, border)?;
+    Ok((out, back))
+}
+
+/// [`rotate`] for several planes of one size, which costs little more than for one; outside is 0.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn rotate_together(planes: &[Plane], angle_deg: f64) -> Result<(Vec<Plane>, [[f64; 3]; 2])> {
+    let [first, second] = planes else {
+        let mut out = Vec::with_capacity(planes.len());
+        let mut back = [[0.0; 3]; 2];
+        for p in planes {
+            let (t, b) = rotate(p, angle_deg, Some(0.0))?;
+            out.push(t);
+            back = b;
+        }
+        return Ok((out, back));
+    };
+    let (size, back) = turned(first, angle_deg);
+    // Two planes as one of two channels.
+    let both: Vec<core::Vec2f> =
+        first.data.iter().zip(&second.data).map(|(a, b)| core::Vec2f::from([*a, *b])).collect();
+    let mut result = vec![core::Vec2f::default(); size[0] * size[1]];
+    warp(
+        &Mat::new_rows_cols_with_data(first.height as i32, first.width as i32, &both)?,
+        &mut Mat::new_rows_cols_with_data_mut(size[1] as i32, size[0] as i32, &mut result)?,
+        size,
+        &back,
+        Some(0.0),
+    )?;
+    let channel = |c: usize| Plane { width: size[0], height: size[1], data: result.iter().map(|v| v[c]).collect() };
+    Ok((vec![channel(0), channel(1)], back))
+}
+
+/// The size of the canvas of a turn, and the map back.
+fn turned(p: &Plane, angle_deg: f64) -> ([usize; 2], [[f64; 3]; 2]) {
     let (c, s) = (angle_deg.to_radians().cos(), angle_deg.to_radians().sin());
     let (w, h) = (p.width as f64, p.height as f64);
     let (nw, nh) = ((w * c.abs() + h * s.abs()).ceil() as usize, (w * s.abs() + h * c.abs()).ceil() as usize);
     // source = R * (target - target centre) + source centre
     let (cx, cy) = ((w - 1.0) / 2.0, (h - 1.0) / 2.0);
     let (tx, ty) = ((nw as f64 - 1.0) / 2.0, (nh as f64 - 1.0) / 2.0);
-    let back = [[c, -s, cx - c * tx + s * ty], [s, c, cy - s * tx - c * ty]];
-    let m = Mat::from_slice_2d(&back)?;
-    let mut out = Plane::filled(nw, nh, 0.0);
-    {
-        let mut dst = view_mut(&mut out)?;
-        imgproc::warp_affine(
-            &view(p)?,
-            &mut dst,
-            &m,
-            Size::new(nw as i32, nh as i32),
-            imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
-            if border.is_some() {
-                BorderTypes::BORDER_CONSTANT as i32
-            } else {
-                BorderTypes::BORDER_REFLECT_101 as i32
-            },
-            Scalar::all(f64::from(border.unwrap_or(0.0))),
-        )?;
-    }
-    Ok((out, back))
+    ([nw, nh], [[c, -s, cx - c * tx + s * ty], [s, c, cy - s * tx - c * ty]])
+}
+
+fn warp(
+    src: &impl core::ToInputArray,
+    dst: &mut impl core::ToOutputArray,
+    size: [usize; 2],
+    back: &[[f64; 3]; 2],
+    border: Option<f32>,
+) -> Result<()> {
+    imgproc::warp_affine(
+        src,
+        dst,
+        &Mat::from_slice_2d(back)?,
+        Size::new(size[0] as i32, size[1] as i32),
+        imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
+        if border.is_some() { BorderTypes::BORDER_CONSTANT as i32 } else { BorderTypes::BORDER_REFLECT_101 as i32 },
+        Scalar::all(f64::from(border.unwrap_or(0.0))),
+    )?;
+    Ok(())
+}
+
+/// Rows become columns.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn transpose(p: &Plane) -> Result<Plane> {
+    let mut out = Plane::filled(p.height, p.width, 0.0);
+    core::transpose(&view(p)?, &mut view_mut(&mut out)?)?;
+    Ok(out)
 }
 
 /// Median of values (the lower of the two middle ones); NaN for none. Reorders the slice.

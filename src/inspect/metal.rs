@@ -1,0 +1,427 @@
+//! The bare metal of a frame as planes, and how far each of its pixels stands out of its neighbourhood. The surface
+//! inspectors look for their shapes in that.
+
+use crate::vision::{ops, Image, Mask, Plane, Rect, VisionError};
+
+/// The bare metal's box of a frame, in planes: brightness and two colour ratios.
+pub(super) struct Metal {
+    pub mask: Mask,
+    /// 1 on bare metal, else 0.
+    weight: Plane,
+    /// Defined off the metal too, but not to be trusted there.
+    pub planes: Vec<Plane>,
+    /// The mask and weight of the colour planes: a channel at its end says nothing of colour.
+    unclipped: Option<(Mask, Plane)>,
+    pub mm_per_px: f64,
+}
+
+/// What filters of one width see of the metal: 1 over the share of it, 0 off the metal. One for the brightness and, where
+/// colours are clipped, one for them.
+pub(super) struct Smoothing {
+    sigma: f64,
+    inverse: Vec<Plane>,
+}
+
+/// The neighbourhoods a pixel is held against, for the same masks.
+pub(super) struct Surroundings {
+    /// Mean and scatter vary slowly: every `k`th pixel tells them as well as all.
+    k: usize,
+    kinds: Vec<Neighbourhood>,
+}
+
+struct Neighbourhood {
+    weight: Plane,
+    wide: LocalMean,
+    far: LocalMean,
+}
+
+/// Pixels of margin about the metal's box, so that filters meet the picture and not its border.
+const PAD_PX: usize = 8;
+/// Values drawn for a median or a quantile: it is known to about one percent then.
+const SAMPLE: usize = 32_768;
+
+impl Metal {
+    /// The metal inside `bounds`, averaged over blocks of `f` by `f` pixels, and the first pixel of its box.
+    pub fn new(
+        image: &Image,
+        mask: &Mask,
+        bounds: Rect,
+        mm_per_px: f64,
+        f: usize,
+    ) -> Result<(Self, [usize; 2]), VisionError> {
+        let pad = PAD_PX * f;
+        let (x0, y0) = (bounds.x.saturating_sub(pad), bounds.y.saturating_sub(pad));
+        let x1 = (bounds.x + bounds.width + pad).min(image.width);
+        let y1 = (bounds.y + bounds.height + pad).min(image.height);
+        let (w, h) = ((x1 - x0).div_ceil(f), (y1 - y0).div_ceil(f));
+        let mut cut = Mask::empty(w, h);
+        let mut lit = Mask::empty(w, h);
+        let channels = if image.grey { 1 } else { 3 };
+        let mut planes: Vec<Plane> = (0..channels).map(|_| Plane::filled(w, h, 0.0)).collect();
+        let mut clipped = false;
+        // Of one row of blocks: the sums, the pixels of metal, and whether a channel of it is at its end.
+        let mut blocks = vec![Block::default(); w];
+        for y in 0..h {
+            blocks.fill(Block::default());
+            let rows = (y0 + y * f)..(y0 + (y + 1) * f).min(y1);
+            for v in rows.clone() {
+                let line = v * image.width;
+                let metal = &mask.data[line + x0..line + x1];
+                let pixels = &image.data[3 * (line + x0)..3 * (line + x1)];
+                for ((b, m), p) in blocks.iter_mut().zip(metal.chunks(f)).zip(pixels.chunks(3 * f)) {
+                    for (m, p) in m.iter().zip(p.chunks_exact(3)) {
+                        b.add(*m, p);
+                    }
+                }
+            }
+            for (x, b) in blocks.iter().enumerate() {
+                let i = y * w + x;
+                let all = rows.len() * f.min(x1 - x0 - x * f);
+                // Half a block of metal is metal.
+                let is_metal = 2 * b.metal as usize >= all;
+                let ([r, g, b_], n) = if b.metal > 0 { (b.sum, b.metal) } else { (b.all, all as u32) };
+                let n = n as f32;
+                let (r, g, b_) = (r as f32 / n, g as f32 / n, b_ as f32 / n);
+                cut.data[i] = if is_metal { 255 } else { 0 };
+                lit.data[i] = if is_metal && !b.clipped { 255 } else { 0 };
+                clipped |= b.clipped && is_metal;
+                let sum = r + g + b_;
+                planes[0].data[i] = sum / 3.0;
+                if channels == 3 {
+                    // Ratios, because a metal's colour keeps its ratios where its light falls off; the constant keeps
+                    // the noise of dark pixels finite.
+                    let k = 384.0 / (sum + 48.0);
+                    planes[1].data[i] = (r - b_) * k;
+                    planes[2].data[i] = (r + b_ - 2.0 * g) * k;
+                }
+            }
+        }
+        // Blur spreads what is clipped by a pixel or two.
+        let unclipped = if clipped && channels == 3 {
+            let lit = ops::erode(&lit, (2.0 / f as f64).max(1.0))?;
+            let weight = weight_of(&lit);
+            Some((lit, weight))
+        } else {
+            None
+        };
+        let weight = weight_of(&cut);
+        Ok((Metal { mask: cut, weight, planes, unclipped, mm_per_px: mm_per_px * f as f64 }, [x0, y0]))
+    }
+
+    /// A length in pixels.
+    pub fn px(&self, mm: f64) -> f64 {
+        mm / self.mm_per_px
+    }
+
+    fn kind(&self, index: usize) -> usize {
+        usize::from(index > 0 && self.unclipped.is_some())
+    }
+
+    fn weights(&self) -> impl Iterator<Item = &Plane> {
+        std::iter::once(&self.weight).chain(self.unclipped.as_ref().map(|u| &u.1))
+    }
+
+    /// For [`Metal::standout`]: smoothing by a Gaussian of `sigma` pixels.
+    pub fn smoothing(&self, sigma: f64) -> Result<Smoothing, VisionError> {
+        let inverse = self
+            .weights()
+            .map(|weight| {
+                let mut seen = ops::gaussian(weight, sigma)?;
+                for (s, k) in seen.data.iter_mut().zip(&weight.data) {
+                    *s = *k / s.max(1e-3);
+                }
+                Ok(seen)
+            })
+            .collect::<Result<_, VisionError>>()?;
+        Ok(Smoothing { sigma, inverse })
+    }
+
+    /// For [`Metal::standout`]: the local mean at `wide` and the scatter at `far`, in pixels.
+    pub fn surroundings(&self, wide: f64, far: f64) -> Result<Surroundings, VisionError> {
+        let k = ((wide / 4.0).floor() as usize).clamp(1, 4);
+        let (wide, far) = (wide / k as f64, far / k as f64);
+        let kinds = self
+            .weights()
+            .map(|weight| {
+                let weight = every(weight, k);
+                let wide = LocalMean::new(&weight, wide, true)?;
+                let far = LocalMean::new(&weight, far, false)?;
+                Ok(Neighbourhood { weight, wide, far })
+            })
+            .collect::<Result<_, VisionError>>()?;
+        Ok(Surroundings { k, kinds })
+    }
+
+    /// Response of a plane at a scale, divided by its local scatter: the smoothed plane less its local mean, over the local
+    /// scatter. 0 outside the metal.
+    pub fn standout(
+        &self,
+        index: usize,
+        smoothing: &Smoothing,
+        surroundings: &Surroundings,
+    ) -> Result<Plane, VisionError> {
+        let kind = self.kind(index);
+        let weight = self.unclipped.as_ref().filter(|_| kind == 1).map_or(&self.weight, |u| &u.1);
+        let plane = &self.planes[index];
+        let (w, h) = (plane.width, plane.height);
+        let data = plane.data.iter().zip(&weight.data).map(|(v, k)| v * k).collect();
+        // Smoothing, normalised by how much metal the filter sees, so that neither stones nor background leak in.
+        let mut response = ops::gaussian(&Plane { width: w, height: h, data }, smoothing.sigma)?;
+        for (r, d) in response.data.iter_mut().zip(&smoothing.inverse[kind].data) {
+            *r *= d;
+        }
+        let k = surroundings.k;
+        let near = &surroundings.kinds[kind];
+        let few = every(&response, k);
+        let inside: Vec<usize> = (0..few.data.len()).filter(|i| near.weight.data[*i] > 0.0).collect();
+        let stride = inside.len().div_ceil(SAMPLE).max(1);
+        // Two rounds: the second leaves out what stood out in the first, so that a defect does not hide itself.
+        let mut clipped = few.clone();
+        let mut square = Plane::filled(few.width, few.height, 0.0);
+        let mut scatter = Plane::filled(few.width, few.height, 1.0);
+        let mut mean = Plane::filled(few.width, few.height, 0.0);
+        for round in 0..2 {
+            mean = near.wide.of(&clipped)?;
+            let mut sample: Vec<f32> =
+                inside.iter().step_by(stride).map(|i| (few.data[*i] - mean.data[*i]).abs()).collect();
+            let global = (1.4826 * ops::median(&mut sample)).max(1e-4);
+            for i in &inside {
+                // Noise may differ much from place to place (bright glints, dark flanks), so the bound is local as soon
+                // as the scatter is known.
+                let limit = if round == 0 { 10.0 * global } else { 3.5 * scatter.data[*i] };
+                let v = (few.data[*i] - mean.data[*i]).clamp(-limit, limit);
+                square.data[*i] = v * v;
+            }
+            // Nowhere quieter than half the frame's own median scatter: there the few pixels say too little.
+            scatter = near.far.of(&square)?;
+            for v in &mut scatter.data {
+                *v = v.max(0.25 * global * global).sqrt();
+            }
+            if round == 0 {
+                for i in &inside {
+                    let b = 3.0 * scatter.data[*i];
+                    clipped.data[*i] = mean.data[*i] + (few.data[*i] - mean.data[*i]).clamp(-b, b);
+                }
+            }
+        }
+        // Tails heavier than normal (grain, brushing) raise the bar: scale by the 99.5 % point where it lies further out
+        // than a normal one's 2.81.
+        let mut sample: Vec<f32> = inside
+            .iter()
+            .step_by(stride)
+            .map(|i| ((few.data[*i] - mean.data[*i]) / scatter.data[*i]).abs())
+            .collect();
+        let q = ops::quantile(&mut sample, 0.995);
+        let tail = if q > 2.81 { 2.81 / q.min(2.0 * 2.81) } else { 1.0 };
+        for v in &mut scatter.data {
+            *v = tail / *v;
+        }
+        let (mut level, mut gain) = (vec![0.0; w], vec![0.0; w]);
+        let mut enlarge = Enlarge::new(few.width, k, w);
+        for y in 0..h {
+            enlarge.row(&mean, y, &mut level);
+            enlarge.row(&scatter, y, &mut gain);
+            let row = y * w..(y + 1) * w;
+            for (((r, inside), m), g) in
+                response.data[row.clone()].iter_mut().zip(&weight.data[row]).zip(&level).zip(&gain)
+            {
+                *r = (*r - m) * g * inside;
+            }
+        }
+        Ok(response)
+    }
+
+    /// The same metal at a coarser scale: planes averaged over the metal only.
+    pub fn shrunk(&self, f: usize) -> Metal {
+        let whole = |weight: &Plane| -> (Plane, Mask, Plane) {
+            let share = ops::shrink(weight, f);
+            // Half a block of metal is metal.
+            let mask = Mask {
+                width: share.width,
+                height: share.height,
+                data: share.data.iter().map(|v| if *v >= 0.5 { 255 } else { 0 }).collect(),
+            };
+            let full = weight_of(&mask);
+            (share, mask, full)
+        };
+        let (share, mask, weight) = whole(&self.weight);
+        let unclipped = self.unclipped.as_ref().map(|(_, w)| whole(w));
+        let planes = self
+            .planes
+            .iter()
+            .enumerate()
+            .map(|(index, p)| {
+                let (fine, coarse) = match (&self.unclipped, &unclipped) {
+                    (Some((_, w)), Some((s, _, _))) if index > 0 => (w, s),
+                    _ => (&self.weight, &share),
+                };
+                let data = p.data.iter().zip(&fine.data).map(|(v, k)| v * k).collect();
+                let mut s = ops::shrink(&Plane { width: p.width, height: p.height, data }, f);
+                for (v, k) in s.data.iter_mut().zip(&coarse.data) {
+                    *v = if *k > 0.0 { *v / k } else { 0.0 };
+                }
+                s
+            })
+            .collect();
+        Metal {
+            mask,
+            weight,
+            planes,
+            unclipped: unclipped.map(|(_, m, w)| (m, w)),
+            mm_per_px: self.mm_per_px * f as f64,
+        }
+    }
+}
+
+/// Sums over the pixels of one block: of its metal, and of all.
+#[derive(Clone, Default)]
+struct Block {
+    sum: [u32; 3],
+    all: [u32; 3],
+    metal: u32,
+    clipped: bool,
+}
+
+impl Block {
+    /// `metal` is 255 or 0.
+    #[inline]
+    fn add(&mut self, metal: u8, p: &[u8]) {
+        for c in 0..3 {
+            self.sum[c] += u32::from(p[c] & metal);
+            self.all[c] += u32::from(p[c]);
+        }
+        self.metal += u32::from(metal & 1);
+        self.clipped |= p[0].max(p[1]).max(p[2]) & metal >= 252;
+    }
+}
+
+fn weight_of(mask: &Mask) -> Plane {
+    let data = mask.data.iter().map(|v| if *v != 0 { 1.0 } else { 0.0 }).collect();
+    Plane { width: mask.width, height: mask.height, data }
+}
+
+/// Every `k`th pixel of a plane, from the middle of the first block.
+fn every(p: &Plane, k: usize) -> Plane {
+    if k == 1 {
+        return p.clone();
+    }
+    let (w, h) = (p.width.div_ceil(k), p.height.div_ceil(k));
+    let mut out = Plane::filled(w, h, 0.0);
+    for y in 0..h {
+        let row = &p.data[(y * k + k / 2).min(p.height - 1) * p.width..];
+        for x in 0..w {
+            out.data[y * w + x] = row[(x * k + k / 2).min(p.width - 1)];
+        }
+    }
+    out
+}
+
+/// Mean over the metal with a Gaussian weight, computed on a shrunk picture. Beside a stone or the rim the weight sees one
+/// side only; the slope times the shift of its centre of gravity makes up for that.
+struct LocalMean {
+    f: usize,
+    sigma: f64,
+    /// 1 over the weight seen.
+    inverse: Plane,
+    /// The centre of gravity's shift in x and y, where it is asked for.
+    shift: Option<(Plane, Plane)>,
+}
+
+impl LocalMean {
+    fn new(weight: &Plane, sigma: f64, slope: bool) -> Result<Self, VisionError> {
+        let f = ((sigma / 3.0).floor() as usize).clamp(1, 16);
+        let sigma = sigma / f as f64;
+        let weight = ops::shrink(weight, f);
+        let seen = ops::gaussian(&weight, sigma)?;
+        let (w, h) = (weight.width, weight.height);
+        let shift = if slope {
+            let along = |coordinate: &dyn Fn(usize) -> f32| -> Result<Plane, VisionError> {
+                let data = weight.data.iter().enumerate().map(|(i, v)| v * coordinate(i)).collect();
+                let mut p = ops::gaussian(&Plane { width: w, height: h, data }, sigma)?;
+                let bound = sigma as f32;
+                for (i, (v, s)) in p.data.iter_mut().zip(&seen.data).enumerate() {
+                    *v = if *s > 0.05 { (*v / s - coordinate(i)).clamp(-bound, bound) } else { 0.0 };
+                }
+                Ok(p)
+            };
+            Some((along(&|i| (i % w) as f32)?, along(&|i| (i / w) as f32)?))
+        } else {
+            None
+        };
+        let mut inverse = seen;
+        for v in &mut inverse.data {
+            *v = 1.0 / v.max(1e-3);
+        }
+        Ok(LocalMean { f, sigma, inverse, shift })
+    }
+
+    /// Of a plane that is 0 off the metal.
+    fn of(&self, plane: &Plane) -> Result<Plane, VisionError> {
+        let mut mean = ops::gaussian(&ops::shrink(plane, self.f), self.sigma)?;
+        for (v, k) in mean.data.iter_mut().zip(&self.inverse.data) {
+            *v *= k;
+        }
+        if let Some((dx, dy)) = &self.shift {
+            let (gx, gy) = ops::gradient(&mean)?;
+            for (i, v) in mean.data.iter_mut().enumerate() {
+                *v -= gx.data[i] * dx.data[i] + gy.data[i] * dy.data[i];
+            }
+        }
+        Ok(grow(mean, self.f, plane.width, plane.height))
+    }
+}
+
+/// Bilinear enlargement, row by row, of planes shrunk by `f`.
+struct Enlarge {
+    f: usize,
+    /// For each column: the two it lies between and how far it is towards the second.
+    columns: Vec<(u32, u32, f32)>,
+    between: Vec<f32>,
+}
+
+impl Enlarge {
+    fn new(small: usize, f: usize, w: usize) -> Self {
+        let columns = (0..w)
+            .map(|x| {
+                let (x0, x1, fx) = Self::place(x, f, small);
+                (x0 as u32, x1 as u32, fx)
+            })
+            .collect();
+        Enlarge { f, columns, between: vec![0.0; small] }
+    }
+
+    fn place(x: usize, f: usize, small: usize) -> (usize, usize, f32) {
+        let at = ((x as f32 + 0.5) / f as f32 - 0.5).clamp(0.0, (small - 1) as f32);
+        let x0 = at as usize;
+        (x0, (x0 + 1).min(small - 1), at - x0 as f32)
+    }
+
+    fn row(&mut self, small: &Plane, y: usize, out: &mut [f32]) {
+        let line = |y: usize| &small.data[y * small.width..(y + 1) * small.width];
+        if self.f == 1 {
+            out.copy_from_slice(line(y));
+            return;
+        }
+        let (y0, y1, fy) = Self::place(y, self.f, small.height);
+        for ((v, a), b) in self.between.iter_mut().zip(line(y0)).zip(line(y1)) {
+            *v = a + (b - a) * fy;
+        }
+        for (v, (x0, x1, fx)) in out.iter_mut().zip(&self.columns) {
+            let (a, b) = (self.between[*x0 as usize], self.between[*x1 as usize]);
+            *v = a + (b - a) * fx;
+        }
+    }
+}
+
+/// Bilinear enlargement of a plane shrunk by `f`.
+fn grow(small: Plane, f: usize, w: usize, h: usize) -> Plane {
+    if f == 1 {
+        return small;
+    }
+    let mut out = Plane::filled(w, h, 0.0);
+    let mut enlarge = Enlarge::new(small.width, f, w);
+    for (y, row) in out.data.chunks_exact_mut(w).enumerate() {
+        enlarge.row(&small, y, row);
+    }
+    out
+}
