@@ -368,13 +368,19 @@ fn pose_errors(sample: &Sample, job: &Job, report: &Report) -> (Vec<PoseError>, 
         // A plain disc has no direction, and a plain shank no place along itself.
         let turns = !(no_stones && matches!(outline, None | Some(Outline::Disc { .. })));
         let slides = no_stones && matches!(outline, Some(Outline::Band { .. }));
-        let dx = if slides { 0.0 } else { pose.dx_mm - truth.dx_mm };
+        let (dx, dy) = (pose.dx_mm - truth.dx_mm, pose.dy_mm - truth.dy_mm);
+        let shift = if slides {
+            let (s, c) = truth.rotation_deg.to_radians().sin_cos();
+            (c * dy - s * dx).abs()
+        } else {
+            dx.hypot(dy)
+        };
         let rotation = pose.rotation_deg - truth.rotation_deg;
         let rotation = rotation - 360.0 * (rotation / 360.0).round();
         out.push(PoseError {
             rotation_deg: turns.then_some(rotation),
             // A burst is shaken: the truth says only where the piece rests.
-            shift_um: frame.burst.is_none().then(|| 1000.0 * dx.hypot(pose.dy_mm - truth.dy_mm)),
+            shift_um: frame.burst.is_none().then_some(1000.0 * shift),
         });
     }
     (out, lost)

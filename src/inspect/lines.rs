@@ -4,7 +4,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 
 use super::metal::Metal;
 use super::surface::{Line, Spot};
-use crate::vision::{ops, Mask, Plane, VisionError};
+use crate::vision::{ops, Mask, Plane, Rect, VisionError};
 
 /// Length of the straight piece a line is averaged over: the shortest scratch that matters to the eye at arm's length.
 pub(super) const LINE_MM: f64 = 0.3;
@@ -20,13 +20,14 @@ impl Metal {
     pub fn scratches(&self, spots: &[Spot]) -> Result<Vec<Line>, VisionError> {
         let f = ((0.02 / self.mm_per_px).round() as usize).clamp(1, 8);
         let small = self.shrunk(f);
-        let (w, h) = (small.mask.width, small.mask.height);
-        if w < 8 || h < 8 {
+        if small.mask.width < 8 || small.mask.height < 8 {
             return Ok(vec![]);
         }
         let length = small.px(LINE_MM).max(9.0);
         let smoothing = small.smoothing(0.7)?;
         let surroundings = small.surroundings(small.px(0.15).max(5.0), small.px(0.4).max(15.0))?;
+        let mask = padded(&small.mask);
+        let (w, h) = (mask.width, mask.height);
         let mut planes = Vec::new();
         for index in 0..small.planes.len().min(2) {
             let mut z = small.standout(index, &smoothing, &surroundings)?;
@@ -38,11 +39,11 @@ impl Metal {
                 let at = |v: f64| (v + 0.5) / f as f64 - 0.5;
                 clear(&mut z, at(s.x), at(s.y), 0.5 * s.diameter_px / f as f64 + 2.0);
             }
-            planes.push(z);
+            planes.push(carried_on(&z, &mask, small.runs_on));
         }
         let mut best = Plane::filled(w, h, 0.0);
         for k in 0..DIRECTIONS / 2 {
-            add_directions(&planes, &small.mask, 180.0 * k as f64 / DIRECTIONS as f64, length, &mut best)?;
+            add_directions(&planes, &mask, 180.0 * k as f64 / DIRECTIONS as f64, length, &mut best)?;
         }
         if let [brightness, colour] = planes.as_mut_slice() {
             // The planes a line's ends are looked for in: the same three that found it.
@@ -52,12 +53,12 @@ impl Metal {
             }
             planes.push(both);
         }
-        let depth = ops::distance_inside(&small.mask)?;
-        let mut mask = Mask::empty(w, h);
-        for (m, v) in mask.data.iter_mut().zip(&best.data) {
+        let depth = ops::distance_inside(&mask)?;
+        let mut seen = Mask::empty(w, h);
+        for (m, v) in seen.data.iter_mut().zip(&best.data) {
             *m = if *v > LINE_GROW_Z { 255 } else { 0 };
         }
-        let (blobs, labels) = ops::components(&mask)?;
+        let (blobs, labels) = ops::components(&seen)?;
         let mut out = Vec::new();
         for b in &blobs {
             let mut points: Vec<([f64; 2], f32)> = Vec::new();
@@ -94,10 +95,20 @@ impl Metal {
             if 10 * beside > 7 * path.len() {
                 continue;
             }
-            let full = |p: &[f64; 2]| [(p[0] + 0.5) * f as f64 - 0.5, (p[1] + 0.5) * f as f64 - 0.5];
+            // Where metal mirrors a stone, a prong or the rim, and at the border of what is overexposed, lines are as
+            // common as scratches: there only a plain one counts.
+            let mirrored = bends_along_a_border(&path, &depth, small.px(BORDER_MM));
+            if peak < DOUBTFUL * LINE_SEED_Z && (mirrored || small.is_mostly_white_about(&path, MARGIN)) {
+                continue;
+            }
+            let full = |p: &[f64; 2]| p.map(|v| (v - MARGIN as f64 + 0.5) * f as f64 - 0.5);
             let points: Vec<[f64; 2]> = path.iter().map(full).collect();
             let width_px = self.line_width(&points).unwrap_or(width * f as f64);
+            if SLENDER * width_px > length_px * f as f64 {
+                continue;
+            }
             out.push(Line {
+                pit: None,
                 points,
                 length_px: length_px * f as f64,
                 width_px,
@@ -178,6 +189,63 @@ const WINDOWS: [(usize, f64); 4] = [(0, 1.0), (1, 1.0), (1, 2.0), (1, 3.0)];
 const SIDE_ROWS: usize = 2;
 /// Values that a direction's scatter is read off.
 const DIRECTION_SAMPLE: usize = 6_000;
+
+/// Pixels about the metal's box that the strips beside a line may reach into.
+const MARGIN: usize = SIDE_ROWS + 2;
+
+fn padded(mask: &Mask) -> Mask {
+    let mut out = Mask::empty(mask.width + 2 * MARGIN, mask.height + 2 * MARGIN);
+    for (y, row) in mask.data.chunks_exact(mask.width).enumerate() {
+        let from = (y + MARGIN) * out.width + MARGIN;
+        out.data[from..from + mask.width].copy_from_slice(row);
+    }
+    out
+}
+
+/// A plane padded like its mask. Where the metal runs on beyond the frame (left, top, right, bottom) so does the plane, by as
+/// much as the strips beside a line reach: each pixel is the mean of its known neighbours. Nothing there (0) would make a
+/// line of the frame's border as soon as the local mean is a little wrong.
+fn carried_on(plane: &Plane, mask: &Mask, runs_on: [bool; 4]) -> Plane {
+    let (w, h) = (mask.width, mask.height);
+    let b = mask.bounds().unwrap_or(Rect { x: 0, y: 0, width: w, height: h });
+    let beyond = |i: usize| {
+        let (x, y) = (i % w, i / w);
+        let sides = [x < b.x, y < b.y, x >= b.x + b.width, y >= b.y + b.height];
+        sides.iter().zip(runs_on).any(|(outside, on)| *outside && on)
+    };
+    let mut out = Plane::filled(w, h, 0.0);
+    for (y, row) in plane.data.chunks_exact(plane.width).enumerate() {
+        let from = (y + MARGIN) * w + MARGIN;
+        out.data[from..from + plane.width].copy_from_slice(row);
+    }
+    let mut known: Vec<bool> = mask.data.iter().map(|v| *v != 0).collect();
+    let around = |i: usize| {
+        let (x, y) = (i % w, i / w);
+        let rows = y.saturating_sub(1)..(y + 2).min(h);
+        rows.flat_map(move |v| (x.saturating_sub(1)..(x + 2).min(w)).map(move |u| v * w + u))
+    };
+    let mut border: Vec<usize> =
+        (0..w * h).filter(|i| beyond(*i) && !known[*i] && around(*i).any(|j| known[j])).collect();
+    for _ in 0..MARGIN {
+        let values: Vec<f32> = border
+            .iter()
+            .map(|i| {
+                let (sum, n) = around(*i).filter(|j| known[*j]).fold((0.0, 0), |a, j| (a.0 + out.data[j], a.1 + 1));
+                sum / n as f32
+            })
+            .collect();
+        for (i, v) in border.iter().zip(values) {
+            out.data[*i] = v;
+            known[*i] = true;
+        }
+        let mut next: Vec<usize> =
+            border.iter().flat_map(|i| around(*i)).filter(|j| beyond(*j) && !known[*j]).collect();
+        next.sort_unstable();
+        next.dedup();
+        border = next;
+    }
+    out
+}
 
 /// Raises `best` to what lines along one direction and across it show.
 fn add_directions(
@@ -410,6 +478,25 @@ impl LineRows {
             }
         }
     }
+}
+
+/// Metal this near to a stone, a prong or the rim mirrors it, in mm.
+const BORDER_MM: f64 = 0.3;
+/// A line that bends by more than this beside a border may be the border's mirror image.
+const BEND_DEG: f64 = 25.0;
+/// A doubtful line must stand out by this many times the seed.
+const DOUBTFUL: f32 = 2.0;
+/// A scratch is at least this many times as long as wide; what is wider is a patch.
+const SLENDER: f64 = 4.0;
+
+/// Whether a path bends and lies beside a border all along.
+fn bends_along_a_border(path: &[[f64; 2]], depth: &Plane, near_px: f64) -> bool {
+    let n = path.len();
+    let quarter = (n / 4).max(1);
+    let heading = |a: [f64; 2], b: [f64; 2]| (b[1] - a[1]).atan2(b[0] - a[0]);
+    let bend = heading(path[0], path[quarter]) - heading(path[n - 1 - quarter], path[n - 1]);
+    let bend = (bend + std::f64::consts::PI).rem_euclid(std::f64::consts::TAU) - std::f64::consts::PI;
+    bend.abs() > BEND_DEG.to_radians() && path.iter().all(|p| f64::from(depth.sample(p[0], p[1])) < near_px)
 }
 
 /// The middle line of an elongated cloud of weighted points: a cubic over its main axis. None for a cloud too small.

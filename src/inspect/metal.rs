@@ -1,6 +1,7 @@
 //! The bare metal of a frame as planes, and how far each of its pixels stands out of its neighbourhood. The surface
 //! inspectors look for their shapes in that.
 
+use crate::locate::FRAME_BORDER_PX;
 use crate::vision::{ops, Image, Mask, Plane, Rect, VisionError};
 
 /// The bare metal's box of a frame, in planes: brightness and two colour ratios.
@@ -12,6 +13,10 @@ pub(super) struct Metal {
     pub planes: Vec<Plane>,
     /// The mask and weight of the colour planes: a channel at its end says nothing of colour.
     unclipped: Option<(Mask, Plane)>,
+    /// 1 where every channel is at its end: the metal shows nothing there, not even noise.
+    white: Option<Plane>,
+    /// Whether the metal runs on beyond the frame: left, top, right, bottom.
+    pub runs_on: [bool; 4],
     pub mm_per_px: f64,
 }
 
@@ -39,6 +44,12 @@ struct Neighbourhood {
 const PAD_PX: usize = 8;
 /// Values drawn for a median or a quantile: it is known to about one percent then.
 const SAMPLE: usize = 32_768;
+/// Grey levels below which nothing scatters: what rounding to whole levels leaves after smoothing.
+const ROUNDING: f32 = 0.1;
+/// The share of the metal that is taken for as noisy as metal gets.
+const NOISIEST: f64 = 0.9;
+/// A channel's end, less the noise about it.
+const END: u8 = 252;
 
 impl Metal {
     /// The metal inside `bounds`, averaged over blocks of `f` by `f` pixels, and the first pixel of its box.
@@ -59,6 +70,8 @@ impl Metal {
         let channels = if image.grey { 1 } else { 3 };
         let mut planes: Vec<Plane> = (0..channels).map(|_| Plane::filled(w, h, 0.0)).collect();
         let mut clipped = false;
+        let mut white = Plane::filled(w, h, 0.0);
+        let mut any_white = false;
         // Of one row of blocks: the sums, the pixels of metal, and whether a channel of it is at its end.
         let mut blocks = vec![Block::default(); w];
         for y in 0..h {
@@ -85,6 +98,10 @@ impl Metal {
                 cut.data[i] = if is_metal { 255 } else { 0 };
                 lit.data[i] = if is_metal && !b.clipped { 255 } else { 0 };
                 clipped |= b.clipped && is_metal;
+                if b.white && is_metal {
+                    white.data[i] = 1.0;
+                    any_white = true;
+                }
                 let sum = r + g + b_;
                 planes[0].data[i] = sum / 3.0;
                 if channels == 3 {
@@ -105,12 +122,40 @@ impl Metal {
             None
         };
         let weight = weight_of(&cut);
-        Ok((Metal { mask: cut, weight, planes, unclipped, mm_per_px: mm_per_px * f as f64 }, [x0, y0]))
+        let white = any_white.then_some(white);
+        let (right, low) = (image.width - bounds.x - bounds.width, image.height - bounds.y - bounds.height);
+        let runs_on = [bounds.x, bounds.y, right, low].map(|gap| gap <= FRAME_BORDER_PX);
+        let mm_per_px = mm_per_px * f as f64;
+        Ok((Metal { mask: cut, weight, planes, unclipped, white, runs_on, mm_per_px }, [x0, y0]))
+    }
+
+    /// The share of the metal that is white: overexposed, so that nothing is seen of it.
+    pub fn white_share(&self) -> f64 {
+        let white = self.white.as_ref().map_or(0.0, |p| p.data.iter().map(|v| f64::from(*v)).sum());
+        white / self.mask.count().max(1) as f64
     }
 
     /// A length in pixels.
     pub fn px(&self, mm: f64) -> f64 {
         mm / self.mm_per_px
+    }
+
+    /// Whether more than half of the pixels about a path are white; the path's pixels are counted from `margin` outside the
+    /// box.
+    pub fn is_mostly_white_about(&self, path: &[[f64; 2]], margin: usize) -> bool {
+        let Some(white) = &self.white else { return false };
+        let (mut sum, mut n) = (0.0, 0.0);
+        for p in path {
+            let (x, y) = (p[0].round() as i64 - margin as i64, p[1].round() as i64 - margin as i64);
+            for (dx, dy) in (-3..=3).flat_map(|v| (-3..=3).map(move |u| (u, v))) {
+                let (x, y) = (x + dx, y + dy);
+                if x >= 0 && y >= 0 && (x as usize) < white.width && (y as usize) < white.height {
+                    sum += white.at(x as usize, y as usize);
+                    n += 1.0;
+                }
+            }
+        }
+        2.0 * sum > n
     }
 
     fn kind(&self, index: usize) -> usize {
@@ -174,7 +219,15 @@ impl Metal {
         let near = &surroundings.kinds[kind];
         let few = every(&response, k);
         let inside: Vec<usize> = (0..few.data.len()).filter(|i| near.weight.data[*i] > 0.0).collect();
-        let stride = inside.len().div_ceil(SAMPLE).max(1);
+        // White metal has no noise and says nothing of what noise is elsewhere.
+        let grey: Vec<usize> = match self.white.as_ref().filter(|_| kind == 0) {
+            Some(white) => {
+                let white = every(white, k);
+                inside.iter().copied().filter(|i| white.data[*i] == 0.0).collect()
+            }
+            None => inside.clone(),
+        };
+        let stride = grey.len().div_ceil(SAMPLE).max(1);
         // Two rounds: the second leaves out what stood out in the first, so that a defect does not hide itself.
         let mut clipped = few.clone();
         let mut square = Plane::filled(few.width, few.height, 0.0);
@@ -183,8 +236,9 @@ impl Metal {
         for round in 0..2 {
             mean = near.wide.of(&clipped)?;
             let mut sample: Vec<f32> =
-                inside.iter().step_by(stride).map(|i| (few.data[*i] - mean.data[*i]).abs()).collect();
-            let global = (1.4826 * ops::median(&mut sample)).max(1e-4);
+                grey.iter().step_by(stride).map(|i| (few.data[*i] - mean.data[*i]).abs()).collect();
+            // All white: nothing can stand out.
+            let global = if sample.is_empty() { 1e6 } else { (1.4826 * ops::median(&mut sample)).max(ROUNDING) };
             for i in &inside {
                 // Noise may differ much from place to place (bright glints, dark flanks), so the bound is local as soon
                 // as the scatter is known.
@@ -197,6 +251,12 @@ impl Metal {
             for v in &mut scatter.data {
                 *v = v.max(0.25 * global * global).sqrt();
             }
+            // Nor much noisier than nearly all of the frame: a place full of defects must not hide them.
+            let mut sample: Vec<f32> = grey.iter().step_by(stride).map(|i| scatter.data[*i]).collect();
+            let most = 1.5 * ops::quantile(&mut sample, NOISIEST).max(global);
+            for v in &mut scatter.data {
+                *v = v.min(most);
+            }
             if round == 0 {
                 for i in &inside {
                     let b = 3.0 * scatter.data[*i];
@@ -206,11 +266,8 @@ impl Metal {
         }
         // Tails heavier than normal (grain, brushing) raise the bar: scale by the 99.5 % point where it lies further out
         // than a normal one's 2.81.
-        let mut sample: Vec<f32> = inside
-            .iter()
-            .step_by(stride)
-            .map(|i| ((few.data[*i] - mean.data[*i]) / scatter.data[*i]).abs())
-            .collect();
+        let mut sample: Vec<f32> =
+            grey.iter().step_by(stride).map(|i| ((few.data[*i] - mean.data[*i]) / scatter.data[*i]).abs()).collect();
         let q = ops::quantile(&mut sample, 0.995);
         let tail = if q > 2.81 { 2.81 / q.min(2.0 * 2.81) } else { 1.0 };
         for v in &mut scatter.data {
@@ -268,6 +325,12 @@ impl Metal {
             weight,
             planes,
             unclipped: unclipped.map(|(_, m, w)| (m, w)),
+            white: self.white.as_ref().map(|p| {
+                let mut white = ops::shrink(p, f);
+                white.data.iter_mut().for_each(|v| *v = v.ceil());
+                white
+            }),
+            runs_on: self.runs_on,
             mm_per_px: self.mm_per_px * f as f64,
         }
     }
@@ -280,6 +343,7 @@ struct Block {
     all: [u32; 3],
     metal: u32,
     clipped: bool,
+    white: bool,
 }
 
 impl Block {
@@ -291,7 +355,8 @@ impl Block {
             self.all[c] += u32::from(p[c]);
         }
         self.metal += u32::from(metal & 1);
-        self.clipped |= p[0].max(p[1]).max(p[2]) & metal >= 252;
+        self.clipped |= p[0].max(p[1]).max(p[2]) & metal >= END;
+        self.white |= p[0].min(p[1]).min(p[2]) & metal >= END;
     }
 }
 

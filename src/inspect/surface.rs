@@ -43,6 +43,11 @@ const SMALLEST_PIT_MM: f64 = 0.05;
 const PIXELS_ACROSS: f64 = 4.0;
 /// Compact spots larger than this are patches, in mm.
 const LARGEST_SPOT_MM: f64 = 0.3;
+/// The largest share of the bare metal that may be white (every channel at its end) in a frame that is to tell whether the
+/// surface is sound: a quarter of the surface unseen is a defect in four unseen.
+const MOST_WHITE: f64 = 0.25;
+/// A spot fills at least this share of the circle about it.
+const LEAST_FILLED: f64 = 0.35;
 /// Regions grow from a seed down to here.
 const GROW_Z: f32 = 3.2;
 
@@ -76,12 +81,20 @@ impl Inspect for Surface {
         let scratches = metal.scratches(&spots)?;
         let patches = metal.patches()?;
         let blur_px = 2.6 * metal.px(0.05).round().clamp(1.0, 16.0);
+        let (spots, scratches) = join(spots, scratches, metal.px(JOIN_MM));
         let (mut spots, mut scratches, mut patches) =
             settle(spots, scratches, patches, blur_px, metal.px(LARGEST_SPOT_MM));
         to_frame(f as f64, corner, &mut spots, &mut scratches, &mut patches);
         let scale_u = scene.scale_u();
         features(mm_per_px, spots, scratches, patches, scale_u, self.name(), &mut answer);
         answer.assessed = CHARACTERISTICS.to_vec();
+        let white = metal.white_share();
+        if white > MOST_WHITE {
+            let text = format!("{:.0} % of the bare metal is overexposed and shows nothing", 100.0 * white);
+            answer.not_assessed = CHARACTERISTICS.iter().map(|c| (*c, text.clone())).collect();
+            answer.assessed.clear();
+            return Ok(answer);
+        }
         // What the camera cannot resolve must not pass for being unseen (Nyquist: two pixels).
         if let Some(limit) = smallest.filter(|l| *l < 2.0 * mm_per_px) {
             answer.assessed.retain(|c| *c != "pit.diameter_mm");
@@ -111,6 +124,8 @@ pub(super) struct Line {
     pub width_px: f64,
     pub width_u_px: f64,
     pub z: f32,
+    /// Diameter and its uncertainty of the largest spot that is part of the line.
+    pub pit: Option<(f64, f64)>,
 }
 
 /// A patch of other colour or brightness.
@@ -207,6 +222,8 @@ impl Metal {
                 rims.push(Rim::new(points, top));
             }
             // Two arcs of one rim: their circles overlap by far more than those of neighbouring pores.
+            let arcs = rims.clone();
+            let mut members: Vec<Vec<usize>> = (0..rims.len()).map(|i| vec![i]).collect();
             loop {
                 let n = rims.len();
                 let pair = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).find(|(i, j)| {
@@ -215,11 +232,24 @@ impl Metal {
                 });
                 let Some((i, j)) = pair else { break };
                 let other = rims.swap_remove(j);
+                let parts = members.swap_remove(j);
+                members[i].extend(parts);
                 let first = std::mem::replace(&mut rims[i], Rim::new(vec![], 0.0));
                 let mut points = first.points;
                 points.extend(other.points);
                 rims[i] = Rim::new(points, first.z.max(other.z));
             }
+            // Pores that crowd are taken for arcs of one rim, and then of one too large or too empty to be a pit.
+            let mut parted: Vec<Rim> = Vec::new();
+            for (rim, parts) in rims.into_iter().zip(&members) {
+                let (raw, filled) = rim.size();
+                if parts.len() > 1 && (filled < LEAST_FILLED || raw > self.px(LARGEST_SPOT_MM)) {
+                    parted.extend(parts.iter().map(|i| arcs[*i].clone()));
+                } else {
+                    parted.push(rim);
+                }
+            }
+            let mut rims = parted;
             rims.sort_by(|a, b| (a.y, a.x).partial_cmp(&(b.y, b.x)).unwrap_or(std::cmp::Ordering::Equal));
             for rim in rims {
                 // Specks of one or two pixels beside a pit are its ragged rim.
@@ -230,13 +260,10 @@ impl Metal {
                     continue;
                 }
                 let hull = hull(&rim.points);
-                // Through pixel centres plus half a pixel all around.
-                let area = ops::polygon_area(&hull) + 0.5 * perimeter(&hull) + std::f64::consts::FRAC_PI_4;
-                let raw = (4.0 * area / std::f64::consts::PI).sqrt();
-                let filled = area / (std::f64::consts::PI * (rim.radius + 0.5).powi(2));
+                let (raw, filled) = rim.size();
                 // A small spot has many places to be by chance.
                 let chance = if raw < 6.0 { SMALL_SEED_Z } else { SEED_Z };
-                if filled < 0.35 || raw > self.px(0.6) || (rim.z < chance && pieces.len() == 1) {
+                if filled < LEAST_FILLED || raw > self.px(0.6) || (rim.z < chance && pieces.len() == 1) {
                     continue;
                 }
                 // A spot cut off by a stone's or the rim's margin is at least as large as it is long.
@@ -390,6 +417,15 @@ impl Rim {
         let radius = points.iter().map(|p| (p[0] - x).hypot(p[1] - y)).fold(0.0, f64::max) + 0.5;
         Rim { points, x, y, radius, z }
     }
+
+    /// Diameter of the circle as large as its hull, and the hull's share of the circle about it.
+    fn size(&self) -> (f64, f64) {
+        let hull = hull(&self.points);
+        // Through pixel centres plus half a pixel all around.
+        let area = ops::polygon_area(&hull) + 0.5 * perimeter(&hull) + std::f64::consts::FRAC_PI_4;
+        let filled = area / (std::f64::consts::PI * (self.radius + 0.5).powi(2));
+        ((4.0 * area / std::f64::consts::PI).sqrt(), filled)
+    }
 }
 
 /// Convex hull (Andrew's monotone chain), counter-clockwise.
@@ -420,6 +456,66 @@ fn hull(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
 fn perimeter(p: &[[f64; 2]]) -> f64 {
     let n = p.len();
     (0..n).map(|i| (p[(i + 1) % n][0] - p[i][0]).hypot(p[(i + 1) % n][1] - p[i][1])).sum()
+}
+
+/// A spot this near to a scratch's end and in line with it belongs to it, in mm: a fifth of the length that lines are
+/// averaged over, by which their ends are unsure.
+const JOIN_MM: f64 = 0.06;
+/// A spot wider than this many times the scratch is a pit of its own.
+const JOIN_WIDTHS: f64 = 4.0;
+
+/// The deep places of a scratch are found as spots; they are one defect. What lies on a line or carries it on is taken into
+/// it; the line remembers the largest, because a limit on pits holds for it all the same.
+fn join(mut spots: Vec<Spot>, mut lines: Vec<Line>, gap_px: f64) -> (Vec<Spot>, Vec<Line>) {
+    for l in &mut lines {
+        loop {
+            let n = l.points.len();
+            if n < 2 {
+                break;
+            }
+            let third = (n / 3).max(1);
+            // The ends, each with the direction the line leaves it in.
+            let leave = |end: [f64; 2], from: [f64; 2]| {
+                let (dx, dy) = (end[0] - from[0], end[1] - from[1]);
+                let len = dx.hypot(dy).max(1e-9);
+                (end, [dx / len, dy / len])
+            };
+            let ends = [leave(l.points[0], l.points[third]), leave(l.points[n - 1], l.points[n - 1 - third])];
+            let mut found: Option<(usize, Option<(usize, f64)>)> = None;
+            for (i, s) in spots.iter().enumerate().filter(|(_, s)| s.diameter_px <= JOIN_WIDTHS * l.width_px) {
+                let slack = 0.5 * s.diameter_px.max(l.width_px) + 1.5;
+                let on = l.points.iter().any(|p| (p[0] - s.x).hypot(p[1] - s.y) < slack);
+                let beyond = ends.iter().enumerate().find_map(|(k, (e, d))| {
+                    let (dx, dy) = (s.x - e[0], s.y - e[1]);
+                    let (along, across) = (dx * d[0] + dy * d[1], (dx * d[1] - dy * d[0]).abs());
+                    let reach = along + 0.5 * s.diameter_px;
+                    let near = along > 0.0 && along - 0.5 * s.diameter_px < gap_px + 0.5 * s.diameter_px;
+                    (near && across < slack && reach > 0.0).then_some((k, reach))
+                });
+                if on || beyond.is_some() {
+                    found = Some((i, beyond));
+                    break;
+                }
+            }
+            let Some((i, beyond)) = found else { break };
+            let s = spots.remove(i);
+            if let Some((k, reach)) = beyond {
+                let (e, d) = ends[k];
+                let tip = [e[0] + reach * d[0], e[1] + reach * d[1]];
+                if k == 0 {
+                    l.points.insert(0, tip);
+                } else {
+                    l.points.push(tip);
+                }
+                l.length_px += reach;
+            }
+            if l.pit.is_none_or(|p| p.0 < s.diameter_px) {
+                l.pit = Some((s.diameter_px, s.diameter_u_px));
+            }
+            l.z = l.z.max(s.z);
+        }
+    }
+    (spots, lines)
 }
 
 /// One defect is one finding: a patch that is only the blur of spots or lines goes, and so do spots and lines that are
@@ -487,6 +583,7 @@ fn to_frame(f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], 
         l.length_px *= f;
         l.width_px *= f;
         l.width_u_px *= f;
+        l.pit = l.pit.map(|(d, u)| (d * f, u * f));
     }
     for p in patches {
         let mut at = [p.x, p.y];
@@ -571,6 +668,13 @@ fn features(
         let rim = Rim::new(l.points.clone(), 0.0);
         // Both ends together are known to about a quarter of the averaging length: the scatter seen on rendered scratches.
         let length_u = LINE_MM / 4.0;
+        let mut values = vec![
+            value("scratch.length_mm", l.length_px * mm, length_u, 1.0),
+            value("scratch.width_mm", l.width_px * mm, l.width_u_px * mm, 1.0),
+        ];
+        if let Some((d, u)) = l.pit {
+            values.push(value("pit.diameter_mm", d * mm, u * mm, 1.0));
+        }
         answer.features.push(Feature {
             kind: Some(FindingType::Scratch),
             name: format!("scratch-{}", i + 1),
@@ -580,10 +684,7 @@ fn features(
             outline_px: ribbon(&l.points, l.width_px / 2.0 + 1.0),
             confidence: sure(l.z),
             found_by: found_by.clone(),
-            values: vec![
-                value("scratch.length_mm", l.length_px * mm, length_u, 1.0),
-                value("scratch.width_mm", l.width_px * mm, l.width_u_px * mm, 1.0),
-            ],
+            values,
         });
     }
     let mut count = [0usize; 2];

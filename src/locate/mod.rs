@@ -129,6 +129,9 @@ pub fn locate(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<Loca
 /// half the trade's tolerance of calibrated melee, 0.1 mm.
 pub const SETTING_TOLERANCE_MM: f64 = 0.05;
 
+/// Pixels at the frame's own border that are left out: filters see mirrored pixels there.
+pub const FRAME_BORDER_PX: usize = 4;
+
 /// Blocks that the depth under the rim is measured in, in micrometres.
 const DEPTH_UM: f64 = 10.0;
 
@@ -181,8 +184,7 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
             ops::fill_polygons(&mut mask, &[notch], 0)?;
         }
     }
-    // At the frame's own border filters see mirrored pixels.
-    let border = 4.min(width / 4).min(height / 4);
+    let border = FRAME_BORDER_PX.min(width / 4).min(height / 4);
     for (y, row) in mask.data.chunks_exact_mut(width).enumerate() {
         if y < border || y + border >= height {
             row.fill(0);

@@ -67,23 +67,26 @@ fn peak(
         return None;
     }
     // A missing stone can make the row fit one place further along nearly as well: among the coarse score's good peaks
-    // the girdles and prongs decide, because an empty seat still has its rim and its prongs.
+    // the girdles and prongs decide, because an empty seat still has its rim and its prongs. They count above what they
+    // show anywhere. A score that still rises at the end of the search is no peak.
     let m = scores.len();
-    let mut best = (f64::MIN, 0.0);
-    for i in 0..m {
+    let mut anywhere: Vec<f32> = scores.iter().step_by(4).map(|s| fine(s.1) as f32).collect();
+    let base = f64::from(ops::median(&mut anywhere));
+    let mut best = (f64::MIN, None);
+    for i in 1..m.saturating_sub(1) {
         let (s, v) = scores[i];
-        let is_peak = (i == 0 || scores[i - 1].0 <= s) && (i + 1 == m || scores[i + 1].0 < s);
-        if is_peak && s > 0.4 * top {
+        if scores[i - 1].0 <= s && scores[i + 1].0 < s && s > 0.4 * top {
             let sharp = (-3..=3).map(|k| fine(v + f64::from(k) * step / 4.0)).fold(f64::MIN, f64::max);
-            let both = sharp * (s / top).powf(0.25);
+            let both = (sharp - base) * (s / top).powf(0.25);
             if both > best.0 {
-                best = (both, v);
+                best = (both, Some(v));
             }
         }
     }
+    let centre = best.1?;
     let half = (4.0 * step / fine_step).round() as i32;
     let scores: Vec<(f64, f64)> =
-        (-half..=half).map(|i| best.1 + f64::from(i) * fine_step).map(|v| (fine(v), v)).collect();
+        (-half..=half).map(|i| centre + f64::from(i) * fine_step).map(|v| (fine(v), v)).collect();
     let k = (0..scores.len()).max_by(|a, b| scores[*a].0.total_cmp(&scores[*b].0))?;
     // The peak's centre of gravity over what stands above half of it: one girdle's noise does not move it.
     let mut sorted: Vec<f32> = scores.iter().map(|s| s.0 as f32).collect();
