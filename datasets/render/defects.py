@@ -472,9 +472,10 @@ def hallmark(p, wrong):
     if m < 0.8:  # narrow metal: only the corners may come close
         a0 = 0.0
     ang = float(rng.normal(0, 2.0)) if p.band or m < 1 else float(rng.choice([0, 0, 90, rng.uniform(-30, 30)]) + rng.normal(0, 2))
-    blur = float(rng.uniform(1.5, 5))
+    blur = float(rng.uniform(0.8, 3.5))
     soft = gaussian_filter(np.asarray(img, float) / 255, blur)
-    depth = high * float(rng.uniform(0.04, 0.10))
+    depth = high * float(rng.uniform(0.07, 0.15))
+    filled = float(rng.choice([0.0, rng.uniform(0.2, 0.75)], p=[0.5, 0.5]))  # soot of a laser, or paste left in the letters
     worn = Noise(rng, p.half, 0.25)
     wear = float(rng.uniform(0.0, 0.35))
     ca, sa = math.cos(math.radians(ang)), math.sin(math.radians(ang))
@@ -497,6 +498,10 @@ def hallmark(p, wrong):
     if text:
         p.heights.append(((c[0] - far, c[0] + far, c[1] - far, c[1] + far), h))
         p.fine.append((*c, far, far, max(0.006, p.um / 2000)))
+        if filled:
+            p.skins.append(((c[0] - far, c[0] + far, c[1] - far, c[1] + far), lambda gx, gy: filled * (
+                np.clip(letters(gx, gy), 0, 1) if not framed else np.clip(1 - letters(gx, gy), 0, 1) * smoothstep(0, 0.03, np.minimum(
+                    hw + pad - np.abs(local(gx, gy)[0]), hh + pad - np.abs(local(gx, gy)[1])))), p.f0 * 0.35, 0.25, None))
     box = lambda x, y, hits: (np.abs(local(x, y)[0]) < hw + pad) & (np.abs(local(x, y)[1]) < hh + pad)
     more = dict(text=text, ordered=ordered, width_mm=2 * hw, height_mm=high, angle_deg=ang, style="relief" if framed else "engraved")
     p.record("hallmark", *c, far, box, into=p.hallmarks, **more)

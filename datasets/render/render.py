@@ -348,7 +348,7 @@ def main():
     ap.add_argument("--size", default="960x720", help="width and height of a frame in pixels")
     ap.add_argument("--jpeg", type=int, metavar="QUALITY", help="all frames as JPEG of this quality; 0: all as PNG")
     ap.add_argument("--spp", type=int, default=28, help="samples a pixel")
-    ap.add_argument("--depth", type=int, default=12, help="longest light path")
+    ap.add_argument("--depth", type=int, default=10, help="longest light path")
     args = ap.parse_args()
     if bool(args.specs) == bool(args.kind):
         ap.error("give spec files or --kind")

@@ -40,6 +40,16 @@ def _mesh(name, v, f, n=None):
     return m
 
 
+def unrest(total, square, n, shape):
+    """Pixels whose mean of n samples is not yet known to about half a grey level, or that lie beside one."""
+    from scipy.ndimage import maximum_filter, uniform_filter
+    mean = total.mean(-1) / n
+    var = np.maximum(square / n - mean * mean, 0) / (n - 1)
+    err = np.sqrt(uniform_filter(np.nan_to_num(var, posinf=1.0).reshape(shape), 3))
+    near = uniform_filter(mean.reshape(shape), 3)
+    return maximum_filter(err > 0.006 * (near + 0.06), 3).ravel()
+
+
 class Light:
     """A sphere of light around the piece, and the ground below it. Seen in camera coordinates."""
 
@@ -183,9 +193,10 @@ class Tracer:
             w = F(1)
             pc, dc = turn(ray.o), turn.dir(ray.d)
             if dr.hint(nee_on, mode="scalar"):
-                weigh = miss & (last_pdf > 0)
-                pe = light.pdf(pc, dc)
-                w = dr.select(weigh & (dc.z > 0), last_pdf * last_pdf / (last_pdf * last_pdf + pe * pe + 1e-20), 1)
+                weigh = miss & (last_pdf > 0) & (dc.z > 0)
+                if weigh:
+                    pe = light.pdf(pc, dc)
+                    w = last_pdf * last_pdf / (last_pdf * last_pdf + pe * pe + 1e-20)
             L[miss] += T * light.look(pc, dc) * w
             active = hit
             stone = hit & self._of(si, self.stones)
@@ -194,72 +205,77 @@ class Tracer:
             a1 = dr.select(depth == 0, u1, dr.select(depth == 1, v1, a1))
             a2 = dr.select(depth == 0, u2, dr.select(depth == 1, v2, a2))
             last_pdf = F(0)
+            out, weight = V3(ray.d), C3(1)
             # metal and dust
-            col, au, av, diff = self._material(si, solid)
-            n = si.sh_frame.n
-            n = dr.select(dr.dot(si.n, ray.d) > 0, -n, n)
-            ng = dr.select(dr.dot(si.n, ray.d) > 0, -si.n, si.n)
-            t = V3(*self.brush)
-            t = dr.normalize(t - n * dr.dot(n, t))
-            b = dr.cross(n, t)
-            wi = V3(-dr.dot(ray.d, t), -dr.dot(ray.d, b), dr.maximum(-dr.dot(ray.d, n), 0.01))
-            wi = dr.normalize(wi)
-            vh = dr.normalize(V3(au * wi.x, av * wi.y, wi.z))
-            q = dr.maximum(vh.x * vh.x + vh.y * vh.y, 1e-12)
-            t1 = V3(-vh.y, vh.x, 0) * dr.rsqrt(q)
-            t2 = dr.cross(vh, t1)
-            r = dr.sqrt(a1)
-            sp, cp = dr.sincos(dr.two_pi * a2)
-            p1, p2 = r * cp, r * sp
-            s = 0.5 * (1 + vh.z)
-            p2 = (1 - s) * dr.safe_sqrt(1 - p1 * p1) + s * p2
-            nh = p1 * t1 + p2 * t2 + dr.safe_sqrt(1 - p1 * p1 - p2 * p2) * vh
-            m = dr.normalize(V3(au * nh.x, av * nh.y, dr.maximum(nh.z, 1e-5)))
-            wo = 2 * dr.dot(wi, m) * m - wi
-            wo = dr.select(diff, mi.warp.square_to_cosine_hemisphere(P2(a1, a2)), wo)
-            lam_i = 0.5 * (dr.sqrt(1 + ((au * wi.x) ** 2 + (av * wi.y) ** 2) / dr.maximum(wi.z * wi.z, 1e-8)) - 1)
-            lam_o = 0.5 * (dr.sqrt(1 + ((au * wo.x) ** 2 + (av * wo.y) ** 2) / dr.maximum(wo.z * wo.z, 1e-8)) - 1)
-            fr = col + (1 - col) * dr.maximum(1 - dr.dot(wi, m), 0) ** 5
-            weight = dr.select(diff, col, fr * (1 + lam_i) / (1 + lam_i + lam_o))
-            weight = dr.select(wo.z > 0, weight, 0)
-            if dr.hint(nee_on, mode="scalar"):
-                do = solid & (depth == 0) & (diff | (dr.maximum(au, av) > 0.06))
-                if do:
-                    dl = light.draw(turn(si.p), P2(rng.next_float32(), rng.next_float32()))
-                    pl = light.pdf(turn(si.p), dl)
-                    dp = turn.back(dl)
-                    wl = V3(dr.dot(dp, t), dr.dot(dp, b), dr.dot(dp, n))
-                    ok = (wl.z > 0) & (dl.z > 0) & (dr.dot(dp, ng) > 0)
-                    ok &= ~self.scene.ray_test(si.spawn_ray(dp), False, ok)
-                    h = dr.normalize(wi + wl)
-                    e = (h.x / au) ** 2 + (h.y / av) ** 2 + h.z**2
-                    D = 1 / (dr.pi * au * av * e * e)
-                    ll = 0.5 * (dr.sqrt(1 + ((au * wl.x) ** 2 + (av * wl.y) ** 2) / dr.maximum(wl.z * wl.z, 1e-8)) - 1)
-                    fl = col + (1 - col) * dr.maximum(1 - dr.dot(wi, h), 0) ** 5
-                    f = dr.select(diff, col * wl.z / dr.pi, fl * D / (4 * wi.z * (1 + lam_i + ll)))
-                    pb = dr.select(diff, wl.z / dr.pi, D / (4 * wi.z * (1 + lam_i)))
-                    L[ok] += T * f * light.look(turn(si.p), dl) * pl / (pl * pl + pb * pb + 1e-20)
-                    e2 = (m.x / au) ** 2 + (m.y / av) ** 2 + m.z**2
-                    last_pdf = dr.select(diff, wo.z / dr.pi, 1 / (dr.pi * au * av * e2 * e2) / (4 * wi.z * (1 + lam_i)))
-            out = wo.x * t + wo.y * b + wo.z * n
-            out = out - 2 * dr.minimum(dr.dot(out, ng), 0) * ng
+            if solid:
+                col, au, av, diff = self._material(si, solid)
+                n = si.sh_frame.n
+                n = dr.select(dr.dot(si.n, ray.d) > 0, -n, n)
+                ng = dr.select(dr.dot(si.n, ray.d) > 0, -si.n, si.n)
+                t = V3(*self.brush)
+                t = dr.normalize(t - n * dr.dot(n, t))
+                b = dr.cross(n, t)
+                wi = V3(-dr.dot(ray.d, t), -dr.dot(ray.d, b), dr.maximum(-dr.dot(ray.d, n), 0.01))
+                wi = dr.normalize(wi)
+                vh = dr.normalize(V3(au * wi.x, av * wi.y, wi.z))
+                q = dr.maximum(vh.x * vh.x + vh.y * vh.y, 1e-12)
+                t1 = V3(-vh.y, vh.x, 0) * dr.rsqrt(q)
+                t2 = dr.cross(vh, t1)
+                r = dr.sqrt(a1)
+                sp, cp = dr.sincos(dr.two_pi * a2)
+                p1, p2 = r * cp, r * sp
+                s = 0.5 * (1 + vh.z)
+                p2 = (1 - s) * dr.safe_sqrt(1 - p1 * p1) + s * p2
+                nh = p1 * t1 + p2 * t2 + dr.safe_sqrt(1 - p1 * p1 - p2 * p2) * vh
+                m = dr.normalize(V3(au * nh.x, av * nh.y, dr.maximum(nh.z, 1e-5)))
+                wo = 2 * dr.dot(wi, m) * m - wi
+                wo = dr.select(diff, mi.warp.square_to_cosine_hemisphere(P2(a1, a2)), wo)
+                lam_i = 0.5 * (dr.sqrt(1 + ((au * wi.x) ** 2 + (av * wi.y) ** 2) / dr.maximum(wi.z * wi.z, 1e-8)) - 1)
+                lam_o = 0.5 * (dr.sqrt(1 + ((au * wo.x) ** 2 + (av * wo.y) ** 2) / dr.maximum(wo.z * wo.z, 1e-8)) - 1)
+                fr = col + (1 - col) * dr.maximum(1 - dr.dot(wi, m), 0) ** 5
+                weight = dr.select(diff, col, fr * (1 + lam_i) / (1 + lam_i + lam_o))
+                weight = C3(dr.select(wo.z > 0, weight, 0))
+                if dr.hint(nee_on, mode="scalar"):
+                    do = solid & (depth == 0)
+                    if do:
+                        dl = light.draw(turn(si.p), P2(rng.next_float32(), rng.next_float32()))
+                        pl = light.pdf(turn(si.p), dl)
+                        dp = turn.back(dl)
+                        wl = V3(dr.dot(dp, t), dr.dot(dp, b), dr.dot(dp, n))
+                        ok = (wl.z > 0) & (dl.z > 0) & (dr.dot(dp, ng) > 0)
+                        ok &= ~self.scene.ray_test(si.spawn_ray(dp), False, ok)
+                        h = dr.normalize(wi + wl)
+                        e = (h.x / au) ** 2 + (h.y / av) ** 2 + h.z**2
+                        D = 1 / (dr.pi * au * av * e * e)
+                        ll = 0.5 * (dr.sqrt(1 + ((au * wl.x) ** 2 + (av * wl.y) ** 2) / dr.maximum(wl.z * wl.z, 1e-8)) - 1)
+                        fl = col + (1 - col) * dr.maximum(1 - dr.dot(wi, h), 0) ** 5
+                        f = dr.select(diff, col * wl.z / dr.pi, fl * D / (4 * wi.z * (1 + lam_i + ll)))
+                        pb = dr.select(diff, wl.z / dr.pi, D / (4 * wi.z * (1 + lam_i)))
+                        L[ok] += T * f * light.look(turn(si.p), dl) * pl / (pl * pl + pb * pb + 1e-20)
+                        e2 = (m.x / au) ** 2 + (m.y / av) ** 2 + m.z**2
+                        last_pdf = dr.select(diff, wo.z / dr.pi, 1 / (dr.pi * au * av * e2 * e2) / (4 * wi.z * (1 + lam_i)))
+                out = V3(wo.x * t + wo.y * b + wo.z * n)
+                out = V3(out - 2 * dr.minimum(dr.dot(out, ng), 0) * ng)
             # stones
             if dr.hint(self.stones is not None, mode="scalar"):
-                eta = dr.gather(F, self.ior, si.prim_index, stone)
-                sig = C3(*[dr.gather(F, c, si.prim_index, stone) for c in self.sig])
-                inside = stone & (dr.dot(ray.d, si.n) > 0)
-                T[inside] *= dr.exp(-sig * si.t)
-                ns = dr.select(inside, -si.n, si.n)
-                ci = -dr.dot(ray.d, ns)
-                rel = dr.select(inside, eta, 1 / dr.maximum(eta, 1))
-                st2 = rel * rel * (1 - ci * ci)
-                ct = dr.safe_sqrt(1 - st2)
-                rs = (rel * ci - ct) / (rel * ci + ct)
-                rp = (ci - rel * ct) / (ci + rel * ct)
-                R = dr.select(st2 >= 1, 1, 0.5 * (rs * rs + rp * rp))
-                bounce = a1 < R
-                dd = dr.select(bounce, ray.d + 2 * ci * ns, rel * ray.d + (rel * ci - ct) * ns)
-                out = dr.select(stone, dr.normalize(dd), out)
+                if stone:
+                    eta = dr.gather(F, self.ior, si.prim_index, stone)
+                    sig = C3(*[dr.gather(F, c, si.prim_index, stone) for c in self.sig])
+                    inside = stone & (dr.dot(ray.d, si.n) > 0)
+                    T = dr.select(inside, T * dr.exp(-sig * si.t), T)
+                    ns = dr.select(inside, -si.n, si.n)
+                    ci = -dr.dot(ray.d, ns)
+                    rel = dr.select(inside, eta, 1 / dr.maximum(eta, 1))
+                    st2 = rel * rel * (1 - ci * ci)
+                    ct = dr.safe_sqrt(1 - st2)
+                    rs = (rel * ci - ct) / (rel * ci + ct)
+                    rp = (ci - rel * ct) / (ci + rel * ct)
+                    R = dr.select(st2 >= 1, 1, 0.5 * (rs * rs + rp * rp))
+                    pr = dr.select((depth == 0) & (R < 0.5), 0.5 * R + 0.25, R)  # the mirror on top, seen more evenly
+                    bounce = a1 < pr
+                    T *= dr.select(bounce, R / dr.maximum(pr, 1e-6), (1 - R) / dr.maximum(1 - pr, 1e-6))
+                    dd = dr.select(bounce, ray.d + 2 * ci * ns, rel * ray.d + (rel * ci - ct) * ns)
+                    out = V3(dr.normalize(dd))
             T[solid] *= weight
             ray = si.spawn_ray(dr.normalize(out))
             depth += 1
@@ -273,26 +289,37 @@ class Tracer:
         big = dr.max(L)
         return L * dr.minimum(1, CLAMP / dr.maximum(big, CLAMP))
 
-    def render(self, light, view, spp, seed, chunk=4):
-        """Linear picture, H x W x 3."""
+    def render(self, light, view, spp, seed, chunk=4, first=8):
+        """Linear picture, H x W x 3. After the first samples, calm pixels (bare metal, ground) get no more."""
         n = view.w * view.h
-        total = np.zeros((n, 3), np.float32)
+        total, square, count = np.zeros((n, 3), np.float32), np.zeros(n, np.float32), np.zeros(n, np.float32)
         turn = Turn(view.pose)
-        done = 0
-        while done < spp:
+        done, todo, which = 0, n, dr.arange(U, n)
+        where = np.arange(n)
+        while done < spp and todo:
+            if done == first:
+                where = np.flatnonzero(unrest(total, square, done, (view.h, view.w)))
+                todo, which = len(where), U(where.astype(np.uint32))
+                if not todo:
+                    break
             k = min(chunk, spp - done)
-            idx = dr.arange(U, n * k)
-            pix, s = idx // k, idx % k + dr.opaque(U, done)
+            idx = dr.arange(U, todo * k)
+            pix, s = dr.gather(U, which, idx // k), idx % k + dr.opaque(U, done)
             u = [dr.fma(F(s), F(R8[i]), mi.sample_tea_float32(pix, dr.opaque(U, (seed + 7919 * i) & 0x7FFFFFFF), 4)) for i in range(8)]
             u = [x - dr.floor(x) for x in u]
             px, py = F(pix % view.w) + u[0] - 0.5, F(pix // view.w) + u[1] - 0.5
             o, d = view.rays(px, py, P2(u[2], u[3]))
-            rng = mi.PCG32(size=n * k, initstate=dr.opaque(mi.UInt64, int(seed) * 1000003 + done))
+            rng = mi.PCG32(size=todo * k, initstate=dr.opaque(mi.UInt64, int(seed) * 1000003 + done))
             L = self.radiance(light, turn.point_back(o), turn.back(d), turn, u[4], u[5], u[6], u[7], rng, True)
+            y = dr.mean(L)
+            sums = [dr.block_sum(q, k) if k > 1 else q for q in (L[0], L[1], L[2], y * y)]
+            dr.eval(*sums)
             for c in range(3):
-                total[:, c] += np.array(dr.block_sum(L[c], k) if k > 1 else L[c])
+                total[where, c] += np.array(sums[c])
+            square[where] += np.array(sums[3])
+            count[where] += k
             done += k
-        return (np.nan_to_num(total) / spp).reshape(view.h, view.w, 3)
+        return (np.nan_to_num(total) / count[:, None]).reshape(view.h, view.w, 3)
 
     def first_hits(self, view):
         """What each pixel's centre shows, and what a mirror there would show; piece coordinates."""
