@@ -60,22 +60,22 @@ def turn(weights, u):
     return k
 
 
-def spread(seed, index, which):
+def spread(seed, stem, index, which):
     """Numbers that fill 0 to 1 evenly over the pieces, whatever their order."""
     step = (0.6180339887, 0.7548776662, 0.5698402910)[which]
-    return ((zlib.crc32(f"{seed} {which}".encode()) % 9973) / 9973 + step * index) % 1.0
+    return ((zlib.crc32(f"{seed} {stem} {which}".encode()) % 9973) / 9973 + step * index) % 1.0
 
 
 # ---------------------------------------------------------------- one piece
 
 def build(spec_in, kind, name, index, args, mix, first):
     """A piece laid out; and the streams' key, and the number of the attempt that fitted."""
-    crc = zlib.crc32(name.encode())
+    crc, stem = zlib.crc32(name.encode()), name.rsplit("-", 1)[0]
     for attempt in range(first, first + 40):
         key = [args.seed, crc, index, attempt]
         spec = spec_in or sp.random_spec(kind, name, np.random.default_rng([args.seed, crc, index, attempt // 10]))
         can = D.possible(spec)
-        good = args.good if args.good is not None else spread(args.seed, index, 0) < mix["good"]
+        good = args.good if args.good is not None else spread(args.seed, stem, index, 0) < mix["good"]
         kinds = []
         if not good:
             weights = {t: w for t, w in mix["defect"].items() if t in can and w > 0}
@@ -88,7 +88,7 @@ def build(spec_in, kind, name, index, args, mix, first):
                 kinds = [args.defect]
             elif weights:
                 rng = np.random.default_rng(key)
-                kinds = [turn(weights, spread(args.seed, index, 1) if attempt < first + 8 else rng.random())]
+                kinds = [turn(weights, spread(args.seed, stem, index, 1) if attempt < first + 8 else rng.random())]
                 if rng.random() < mix["second_defect"] and len(weights) > 1:
                     kinds.append(turn({t: w for t, w in weights.items() if t != kinds[0] and t != "loose_stone"} or weights, rng.random()))
                     kinds = list(dict.fromkeys(kinds))
