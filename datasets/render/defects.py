@@ -444,6 +444,23 @@ def prong(p, rng):
 
 # ---------------------------------------------------------------- hallmarks
 
+def lettering(text, rng):
+    """White letters on black, and their height in pixels."""
+    if rng.random() < 0.55:
+        font = ImageFont.load_default(96)
+        l, t, r, b = font.getbbox(text)
+        img = Image.new("L", (r - l + 24, b - t + 24), 0)
+        ImageDraw.Draw(img).text((12 - l, 12 - t), text, 255, font=font, stroke_width=int(rng.integers(0, 4)))
+        return img, b - t
+    import cv2
+    face = int(rng.choice([cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX]))
+    thick = int(rng.integers(5, 13))
+    (w, h), _ = cv2.getTextSize(text, face, 3.0, thick)
+    img = np.zeros((h + 40, w + 40), np.uint8)
+    cv2.putText(img, text, (20, h + 20), face, 3.0, 255, thick, cv2.LINE_AA)
+    return Image.fromarray(img), h
+
+
 def hallmark(p, wrong):
     """Stamps the ordered mark where the spec asks for one; a wrong or no mark if `wrong`."""
     ordered = hallmark_of(p.spec)
@@ -455,37 +472,41 @@ def hallmark(p, wrong):
         others = sorted({str(f) for v in FINENESS.values() for f in v} - {ordered})
         text = str(rng.choice(others)) if rng.random() < 0.8 else ""
     high = float(rng.uniform(0.5, 1.1))
-    font = ImageFont.load_default(96)
-    l, t, r, b = font.getbbox(ordered if not text else text)
-    img = Image.new("L", (r - l + 24, b - t + 24), 0)
-    ImageDraw.Draw(img).text((12 - l, 12 - t), text, 255, font=font, stroke_width=int(rng.integers(0, 4)))
-    mm = high / (b - t)
-    hw, hh = img.size[0] * mm / 2, img.size[1] * mm / 2
+    img, tall = lettering(text or ordered, rng)
     framed = rng.random() < 0.45
-    pad = 0.10 * high if framed else 0.0
-    for m in (1.0, 0.85, 0.7, 0.55, 0.45):
-        c = p.place(rng, m * math.hypot(hw + pad, hh + pad))
-        if c:
+    where = None
+    for shrink in (1.0, 0.85, 0.7, 0.6, 0.5):
+        mm = high * shrink / tall
+        hw, hh = img.size[0] * mm / 2 * float(rng.uniform(0.85, 1.1)), img.size[1] * mm / 2
+        pad = 0.10 * high * shrink if framed else 0.0
+        for _ in range(300):
+            ang = float(rng.normal(0, 2.0)) if p.band else float(rng.choice([0, 0, 90, rng.uniform(-30, 30)]) + rng.normal(0, 2))
+            c = p.place(rng, hh * 0.7, tries=60)
+            if c is None:
+                continue
+            ca, sa = math.cos(math.radians(ang)), math.sin(math.radians(ang))
+            u, v = (q.ravel() for q in np.meshgrid(np.linspace(-1, 1, 9) * (hw + pad), np.linspace(-1, 1, 5) * (hh + pad)))
+            if p.free(c[0] + ca * u - sa * v, c[1] + sa * u + ca * v).min() > 0.04:
+                where = c
+                break
+        if where:
             break
     else:
         raise Retry("no room for a hallmark")
-    if m < 0.8:  # narrow metal: only the corners may come close
-        a0 = 0.0
-    ang = float(rng.normal(0, 2.0)) if p.band or m < 1 else float(rng.choice([0, 0, 90, rng.uniform(-30, 30)]) + rng.normal(0, 2))
+    high *= shrink
     blur = float(rng.uniform(0.8, 3.5))
     soft = gaussian_filter(np.asarray(img, float) / 255, blur)
     depth = high * float(rng.uniform(0.07, 0.15))
     filled = float(rng.choice([0.0, rng.uniform(0.2, 0.75)], p=[0.5, 0.5]))  # soot of a laser, or paste left in the letters
     worn = Noise(rng, p.half, 0.25)
     wear = float(rng.uniform(0.0, 0.35))
-    ca, sa = math.cos(math.radians(ang)), math.sin(math.radians(ang))
 
     def local(gx, gy):
         return ca * (gx - c[0]) + sa * (gy - c[1]), -sa * (gx - c[0]) + ca * (gy - c[1])
 
     def letters(gx, gy):
         u, v = local(gx, gy)
-        return map_coordinates(soft, [(hh - v) / mm - 0.5, (u + hw) / mm - 0.5], order=1, cval=0.0)
+        return map_coordinates(soft, [(hh - v) / (2 * hh) * soft.shape[0] - 0.5, (u + hw) / (2 * hw) * soft.shape[1] - 0.5], order=1, cval=0.0)
 
     def h(gx, gy):
         k = depth * np.clip(1 - wear * np.abs(worn(gx, gy)), 0, 1)
