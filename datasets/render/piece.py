@@ -183,7 +183,11 @@ class Piece:
             turn = 0.0
             if S.LENGTH.get(cut, 1) > 1 and pr:
                 ex = [max(q[k] for q in pr) - min(q[k] for q in pr) for k in ("x_mm", "y_mm")]
-                turn = math.pi / 2 if ex[0] > ex[1] else 0.0
+                turn = -math.pi / 2 if ex[0] > ex[1] else 0.0
+                if cut == "pear":  # the prong farthest out holds the point
+                    far = max(pr, key=lambda q: math.hypot(q["x_mm"] - s["x_mm"], q["y_mm"] - s["y_mm"]))
+                    if (far["x_mm"] < s["x_mm"]) if turn else (far["y_mm"] < s["y_mm"]):
+                        turn += math.pi
             turn += float(rng.uniform(0, 2 * math.pi)) if cut not in S.LENGTH or cut == "round" else float(rng.normal(0, 0.015))
             self.stones.append({
                 "id": s["id"], "x": s["x_mm"] + off * math.cos(ang), "y": s["y_mm"] + off * math.sin(ang), "d": s["diameter_mm"],

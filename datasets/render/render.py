@@ -120,6 +120,9 @@ def lights_of(p, args, mix):
             names.append(k)
         if names == ["backlight"]:
             names = ["dome", "backlight"]
+        if any(d["type"] == "wrong_finish" for d in p.defects) and set(names) <= {"dome", "diffuse", "backlight"}:
+            names.append(str(rng.choice(["ring", "bars"])))  # even light does not show a finish
+            names = names[1:] if p.burst else names
     return names[:1] if p.burst else names
 
 

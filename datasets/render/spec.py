@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stones import LENGTH
+from stones import LENGTH, gauge
 
 KINDS = ("signet", "band", "pave", "halo", "solitaire", "row", "plate", "stamp")
 METALS = {  # specular reflectance at normal incidence, linear RGB
@@ -45,18 +45,19 @@ def limits_for(has_stones, hallmark=None):
 
 
 def stone_row(sid, x, y, d, prong_az, prong_r, cut="round", along_x=False):
-    """A stone with prongs at azimuths on its girdle (its outline's, by the ellipse through it)."""
-    a, b = d / 2, d / 2 * LENGTH[cut]
-    if along_x:
-        a, b = b, a
-    k = 1.02 if cut not in ("princess", "emerald", "baguette") else 1.36
-    if cut == "marquise":
-        prong_az = [math.pi / 2 + (-math.pi / 2 if along_x else 0), -math.pi / 2 + (-math.pi / 2 if along_x else 0)] + list(prong_az)
-        k = 0.99
+    """A stone with prongs where the azimuths (of the stone, its length along y) meet its girdle."""
+    az = [math.copysign(math.atan2(LENGTH[cut] * abs(math.sin(a)), abs(math.cos(a))), math.sin(a)) for a in prong_az]
+    az = [q if math.cos(a) >= 0 else math.pi - q for q, a in zip(az, prong_az)]
+    if prong_az and cut in ("pear", "marquise"):
+        az += [math.pi / 2] + ([-math.pi / 2] if cut == "marquise" else [])
+    k = 1.0 if cut in ("princess", "emerald", "baguette", "pear", "marquise") else 1.02
     rows = []
-    for q in prong_az:
-        kk = k if cut != "marquise" or abs(math.cos(2 * q)) > 0.9 else 0.82
-        rows.append({"x_mm": x + kk * a * math.cos(q), "y_mm": y + kk * b * math.sin(q), "radius_mm": prong_r})
+    for q in az:
+        r = k * d / float(gauge(cut, np.array(math.cos(q)), np.array(math.sin(q))))
+        u, v = r * math.cos(q), r * math.sin(q)
+        if along_x:
+            u, v = v, -u
+        rows.append({"x_mm": x + u, "y_mm": y + v, "radius_mm": prong_r})
     row = {"id": sid, "x_mm": x, "y_mm": y, "diameter_mm": d, "cut": cut}
     if rows:
         row["prongs"] = rows
@@ -132,7 +133,8 @@ def random_spec(kind, name, rng):
     elif kind == "solitaire":
         cut = str(rng.choice(["round", "princess", "oval", "emerald", "pear", "marquise"], p=[0.15, 0.17, 0.17, 0.17, 0.17, 0.17]))
         d = round(float(rng.uniform(2.2, 4.6)), 1)
-        turned = bool(rng.random() < 0.5) and LENGTH[cut] > 1
+        held = rng.random() < 0.65
+        turned = bool(rng.random() < 0.5) and LENGTH[cut] > 1 and held
         hx, hy = (d / 2 * LENGTH[cut], d / 2) if turned else (d / 2, d / 2 * LENGTH[cut])
         m = float(rng.uniform(0.7, 1.6))
         if rng.random() < 0.6:
@@ -140,11 +142,7 @@ def random_spec(kind, name, rng):
         else:
             outline = {"shape": "rounded_rect", "width_mm": round(2 * hx + 2 * m + 0.6, 2), "height_mm": round(2 * hy + 2 * m + 0.6, 2),
                        "corner_mm": round(float(rng.uniform(0.3, 1.0)), 2)}
-        held = rng.random() < 0.65
-        stones.append(stone_row("C", 0.0, 0.0, d, (DIAG4 if held else []) if cut != "marquise" else (DIAG4[:0] if not held else DIAG4),
-                                round(float(rng.uniform(0.16, 0.26)), 2), cut, turned))
-        if not held:
-            stones[-1].pop("prongs", None)
+        stones.append(stone_row("C", 0.0, 0.0, d, DIAG4 if held else [], round(float(rng.uniform(0.16, 0.26)), 2), cut, turned))
     elif kind == "row":  # stones without prongs in a row: channel, bezels or beads
         cut = str(rng.choice(["round", "princess", "baguette", "emerald", "oval"], p=[0.35, 0.25, 0.2, 0.1, 0.1]))
         d = round(float(rng.uniform(0.9, 1.8)), 2)

@@ -9,7 +9,7 @@ LENGTH = {"round": 1.0, "princess": 1.0, "oval": 1.4, "emerald": 1.4, "pear": 1.
 GEMS = {  # index of refraction; absorption per stone width and channel, linear RGB
     "diamond": (2.417, (0.0, 0.0, 0.0)),
     "ruby": (1.766, (0.10, 2.6, 1.9)),
-    "sapphire": (1.766, (2.6, 1.3, 0.12)),
+    "sapphire": (1.766, (2.2, 1.35, 0.3)),
     "emerald": (1.578, (2.3, 0.25, 1.35)),
     "amethyst": (1.549, (0.75, 1.9, 0.35)),
     "citrine": (1.549, (0.06, 0.45, 1.9)),
@@ -170,7 +170,7 @@ def cut_planes(cut, r):
         corner = np.array([0.5, 0.5, -g])
         tip = np.array([0, 0, -g - depth])
         for k in range(4):
-            for f, az, deg in ((0.0, 9, 64), (0.22, 17, 55), (0.5, 25, 50), (1.0, 33, None)):
+            for f, az, deg in ((0.0, 10, 58), (0.22, 17, 52), (0.5, 25, 47), (1.0, 33, None)):
                 p0 = corner + f * (tip - corner)
                 a = math.radians(az)
                 if deg is None:  # through the rib's foot and the tip
