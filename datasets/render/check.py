@@ -82,7 +82,7 @@ def piece(folder):
         if t != "chipped_stone" and math.hypot(cx - x, cy - y) > 0.6 * r + 2:
             bad.append(f"{t}: the mask's centre ({cx:.1f}, {cy:.1f}) is not at ({x:.1f}, {y:.1f})")
         alone = sum(q["type"] == t for q in truth["defects"]) == 1
-        if t == "chipped_stone" and not (own & disc(d["chip_x_px"], d["chip_y_px"], max(0.4 * r, 4))).any():
+        if t == "chipped_stone" and not (own & disc(d["chip_x_px"], d["chip_y_px"], max(0.7 * r, 4))).any():
             bad.append("chipped_stone: the mask does not lie at the break")
         if t == "pit":
             want = math.pi * r * r

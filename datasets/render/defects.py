@@ -391,6 +391,8 @@ def stone(p, rng, kind):
         s["tilt"] = more["tilt_deg"] = sized(p, rng, "stone.tilt_deg", 5.0, 2.5, 18.0)
     elif kind == "chipped_stone":
         depth = sized(p, rng, "stone.chip_mm", 0.05, max(0.02, 1.5 * p.um / 1000), 0.08 + 0.12 * s["d"])
+        if p.setting == "bezel" and "held" in s:  # its rim hides the girdle
+            depth = max(depth, s["held"]["over"] + 2 * p.um / 1000)
         depth = min(depth, 0.3 * s["d"])
         poly = S.cut_outline(s["cut"])
         pr = [q for q in p.prongs if q["stone"] == s["id"]]
@@ -401,6 +403,9 @@ def stone(p, rng, kind):
             c, n = math.cos(s["turn"]), math.sin(s["turn"])
             x, y = s["x"] + c * foot[0] - n * foot[1], s["y"] + n * foot[0] + c * foot[1]
             room = min([math.hypot(q["x"] - x, q["y"] - y) - q["r"] for q in pr], default=9.0)
+            if p.setting == "channel":  # the rails hide two sides
+                x0, x1, y0, y1 = p.channel[:4]
+                room = min(x - x0, x1 - x, y - y0, y1 - y)
             if best is None or room > best[0]:
                 best = (room, az, x, y)
             if room > 0.5 * math.sqrt(depth * s["d"]):

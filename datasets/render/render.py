@@ -236,6 +236,14 @@ def mirrors(p, h, mask, notes):
             mask["nuisance_mask"] |= m
 
 
+def drop(p, mask, lost):
+    """Takes defects out of truth and masks that no pixel shows."""
+    p.defects = [d for d in p.defects if d not in lost]
+    for t in {d["type"] for d in lost} - {d["type"] for d in p.defects}:
+        del mask[f"{t}_mask"]
+    mask["defect_mask"] = np.any([mask[f"{d['type']}_mask"] for d in p.defects] or [np.zeros_like(mask["metal_mask"])], 0)
+
+
 # ---------------------------------------------------------------- truth
 
 def bare(row):
@@ -387,12 +395,12 @@ def main():
             except Retry:
                 first = attempt + 1
                 continue
-            lost = [d for d in p.defects if not d["area_px"]]
+            lost = [d for d in p.defects if d["area_px"] < 3]
             faint = [d for d in p.defects if d.get("contrast", 99) < args.min_contrast]
             if not lost and not faint:
                 break
             if again == 3 and lost:
-                p.defects = [d for d in p.defects if d["area_px"]]
+                drop(p, mask, lost)
             first = attempt + 1
         tmp = out / f".{name}.{os.getpid()}"
         shutil.rmtree(tmp, ignore_errors=True)

@@ -45,7 +45,7 @@ def unrest(total, square, n, shape):
     from scipy.ndimage import maximum_filter, uniform_filter
     mean = total.mean(-1) / n
     var = np.maximum(square / n - mean * mean, 0) / (n - 1)
-    err = np.sqrt(uniform_filter(np.nan_to_num(var, posinf=1.0).reshape(shape), 3))
+    err = np.sqrt(np.maximum(uniform_filter(np.nan_to_num(var, posinf=1.0).reshape(shape), 3), 0))
     near = uniform_filter(mean.reshape(shape), 3)
     return maximum_filter(err > 0.006 * (near + 0.06), 3).ravel()
 
@@ -286,6 +286,7 @@ class Tracer:
             keep = dr.minimum(top, 0.95)
             active &= ~rr | (rng.next_float32() < keep)
             T[rr] /= keep
+        L = C3(dr.select(dr.isfinite(L.x) & dr.isfinite(L.y) & dr.isfinite(L.z), L, 0))
         big = dr.max(L)
         return L * dr.minimum(1, CLAMP / dr.maximum(big, CLAMP))
 
