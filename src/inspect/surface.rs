@@ -865,6 +865,45 @@ mod tests {
         assert!(patches[0].worn);
     }
 
+    fn spot(x: f64, y: f64, diameter_px: f64) -> Spot {
+        Spot { x, y, diameter_px, diameter_u_px: 0.6, z: 12.0, outline: vec![] }
+    }
+
+    #[test]
+    fn a_scratchs_deep_places_are_part_of_it_and_a_pit_beside_it_is_not() {
+        let points: Vec<[f64; 2]> = (0..=20).map(|i| [100.0 + 2.0 * f64::from(i), 50.0]).collect();
+        let line = Line { points, length_px: 40.0, width_px: 3.0, width_u_px: 1.0, z: 9.0, pit: None };
+        // On it, beyond its end, beyond that one, beside it, and one far too wide to be part of it.
+        let spots = vec![
+            spot(110.0, 51.0, 4.0),
+            spot(146.0, 50.5, 5.0),
+            spot(154.0, 50.0, 6.0),
+            spot(120.0, 70.0, 4.0),
+            spot(130.0, 50.0, 20.0),
+        ];
+        let (left, lines) = join(spots, vec![line], 5.0);
+        assert_eq!(left.iter().map(|s| s.x).collect::<Vec<_>>(), [120.0, 130.0]);
+        assert!((lines[0].length_px - 57.0).abs() < 1.0, "{:?}", lines[0].length_px);
+        assert_eq!(lines[0].pit.map(|p| p.0), Some(6.0));
+    }
+
+    #[test]
+    fn white_metal_says_so() {
+        let m = metal(200.0, 2.0, 9, |x, _| if x < 200.0 { 140.0 } else { 0.0 });
+        assert!((m.white_share() - 0.5).abs() < 0.05, "{}", m.white_share());
+        assert_eq!(metal(150.0, 3.0, 9, |_, _| 0.0).white_share(), 0.0);
+    }
+
+    #[test]
+    fn metal_that_runs_on_beyond_the_frame_makes_no_line_of_its_border() {
+        // A steep curved fall-off towards the right border, of little noise.
+        let fall = |x: f64, _: f64| -80.0 * (x / 400.0).powi(4);
+        for seed in 1..4 {
+            let lines = metal(150.0, 0.7, seed, fall).scratches(&[]).unwrap();
+            assert!(lines.is_empty(), "seed {seed}: {lines:?}");
+        }
+    }
+
     #[test]
     fn brushing_raises_the_bar_for_itself_but_not_across() {
         let brushed = |x: f64, y: f64| 8.0 * ((y * 2.1).sin() + (y * 0.83 + 0.01 * x).sin());

@@ -26,8 +26,8 @@ const STONE: [u8; 3] = [90, 150, 255];
 const PRONG: [u8; 3] = [190, 130, 255];
 const DARK: [u8; 3] = [14, 16, 20];
 
-/// Draws a frame's findings, what was located on it, and the verdict on its piece. The picture has the frame's
-/// size; the same frame and report give the same pixels.
+/// Draws a frame's findings, what was located on it, and below it a strip with the verdict on its piece: no word hides the
+/// piece, and pixels keep the frame's coordinates. The same frame and report give the same pixels.
 pub fn draw(view: &FrameView, report: &Report) -> Image {
     let mut img = view.image.clone();
     if img.width == 0 || img.height == 0 {
@@ -69,8 +69,7 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
     let rings: Vec<Circle> = shapes[..named].iter().map(|s| s.circle).collect();
     let quiet: Vec<Circle> = shapes[named..].iter().map(|s| s.circle).collect();
     let banner = Banner::of(report, named, &img, &style);
-    let (bx, by) = banner.place(&img, &rings);
-    let mut taken = vec![Rect { x: bx, y: by, w: banner.w, h: banner.h }];
+    let mut taken = Vec::new();
 
     let labels: Vec<Option<Label>> = findings[..named]
         .iter()
@@ -91,7 +90,10 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
     for label in labels.iter().flatten() {
         label.draw(&mut img, &style);
     }
-    banner.draw(&mut img, bx, by, &style);
+    let below = img.height as i32;
+    img.height += banner.h as usize;
+    img.data.resize(3 * img.width * img.height, 0);
+    banner.draw(&mut img, 0, below, &style);
     img
 }
 
@@ -545,10 +547,10 @@ impl Banner {
             Verdict::Review => (AMBER, "REVIEW"),
             Verdict::Fail => (RED, "FAIL"),
         };
-        let (fw, fh, pad) = (img.width as i32, img.height as i32, style.pad);
-        let inner = (fw * 9 / 10 - 2 * pad).max(0) as u32;
+        let (fw, pad) = (img.width as i32, style.pad);
+        let inner = (fw - 2 * pad).max(0) as u32;
         let word_scale = (1..=2 * style.text).rev().find(|s| text_width(word, *s) <= inner).unwrap_or(1);
-        // On a small frame the words would hide the piece: there the verdict stands alone.
+        // Below a small frame the words would outgrow it: there the verdict stands alone.
         let roomy = img.width.min(img.height) >= 240;
         let scale = style.text;
         let letters = (inner / scale + 1) as usize / super::text::ADVANCE as usize;
@@ -562,27 +564,16 @@ impl Banner {
                 lines.push(more(named - MAX_LABELS, "finding"));
             }
         }
-        let text_w = lines.iter().map(|l| text_width(l, scale)).max().unwrap_or(0);
-        let w = (text_w.max(text_width(word, word_scale)) as i32 + 2 * pad).min(fw);
+        let w = fw;
         // Capitals have no descender: the word's box ends below row 6.
         let h = 7 * word_scale as i32 + 2 * pad;
         let lines_h = lines.len() as i32 * line_height(scale) + if lines.is_empty() { 0 } else { pad };
-        Banner { rgb, word, word_scale, lines, scale, w, h: (h + lines_h).min(fh) }
-    }
-
-    /// The corner in which it hides the fewest findings.
-    fn place(&self, img: &Image, rings: &[Circle]) -> (i32, i32) {
-        let (right, low) = (img.width as i32 - self.w, img.height as i32 - self.h);
-        let hidden = |&(x, y): &(i32, i32)| {
-            let area = Rect { x, y, w: self.w, h: self.h };
-            rings.iter().filter(|c| area.touches(c)).count()
-        };
-        [(0, 0), (right, 0), (0, low), (right, low)].into_iter().min_by_key(hidden).unwrap_or((0, 0))
+        Banner { rgb, word, word_scale, lines, scale, w, h: h + lines_h }
     }
 
     fn draw(&self, img: &mut Image, x: i32, y: i32, style: &Style) {
         let pad = style.pad;
-        fill(img, &Rect { x, y, w: self.w, h: self.h }, DARK, 0.65);
+        fill(img, &Rect { x, y, w: self.w, h: self.h }, DARK, 1.0);
         let head = Rect { x, y, w: self.w, h: 7 * self.word_scale as i32 + 2 * pad };
         fill(img, &head, self.rgb, 1.0);
         let ink = if self.rgb == AMBER { DARK } else { [255; 3] };
@@ -781,7 +772,8 @@ mod tests {
                 &view,
                 &report(Verdict::Review, &["a reason that is longer than the frame"], vec![far, odd, nan]),
             );
-            assert_eq!((out.width, out.height, out.data.len()), (w, h, 3 * w * h));
+            // An empty picture stays one; any other has its strip below.
+            assert!(out.width == w && (out.height > h || w * h == 0) && out.data.len() == 3 * out.width * out.height);
             encode_png(&out).unwrap();
         }
     }
