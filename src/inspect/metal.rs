@@ -350,9 +350,9 @@ impl Block {
     /// `metal` is 255 or 0.
     #[inline]
     fn add(&mut self, metal: u8, p: &[u8]) {
-        for c in 0..3 {
-            self.sum[c] += u32::from(p[c] & metal);
-            self.all[c] += u32::from(p[c]);
+        for ((sum, all), v) in self.sum.iter_mut().zip(&mut self.all).zip(p) {
+            *sum += u32::from(v & metal);
+            *all += u32::from(*v);
         }
         self.metal += u32::from(metal & 1);
         self.clipped |= p[0].max(p[1]).max(p[2]) & metal >= END;

@@ -132,6 +132,9 @@ pub const SETTING_TOLERANCE_MM: f64 = 0.05;
 /// Pixels at the frame's own border that are left out: filters see mirrored pixels there.
 pub const FRAME_BORDER_PX: usize = 4;
 
+/// The width of a bezel, a channel's wall or a bead beside a stone without nominal prongs, with the shade beside it.
+const WALL_MM: f64 = 0.35;
+
 /// Blocks that the depth under the rim is measured in, in micrometres.
 const DEPTH_UM: f64 = 10.0;
 
@@ -197,7 +200,9 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
         let place = if located.has_direction { located.place_u2_mm(s.x_mm.hypot(s.y_mm)) } else { 0.0 };
         let margin = place + SETTING_TOLERANCE_MM;
         let p = pose.to_px(s.x_mm, s.y_mm);
-        ops::fill_circle(&mut mask, p[0], p[1], pose.px(s.diameter_mm / 2.0 + margin) + blur_px, 0);
+        // What holds a stone without prongs lies all around it.
+        let wall = if s.prongs.is_empty() { WALL_MM } else { 0.0 };
+        ops::fill_circle(&mut mask, p[0], p[1], pose.px(s.reach_mm() + wall + margin) + blur_px, 0);
         for q in &s.prongs {
             let p = pose.to_px(q.x_mm, q.y_mm);
             ops::fill_circle(&mut mask, p[0], p[1], pose.px(PRONG_HALO * q.radius_mm + margin) + blur_px, 0);

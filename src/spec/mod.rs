@@ -101,12 +101,32 @@ pub struct Stone {
     pub y_mm: f64,
     /// Diameter of the girdle.
     pub diameter_mm: f64,
-    /// round, princess, oval, emerald, pear, marquise, baguette, ...
+    /// round, princess, oval, emerald, pear, marquise, baguette, ... The diameter of a long cut is its width.
     #[serde(default = "round_cut")]
     pub cut: String,
     /// The prongs that hold it.
     #[serde(default)]
     pub prongs: Vec<Prong>,
+}
+
+impl Stone {
+    /// How far the girdle may reach from its centre, in mm: half the width of a round stone, half the longest line across a
+    /// stone of another cut. A spec says neither length nor direction, so the longest ratio of length to width that the
+    /// trade cuts commonly (GIA: oval and pear 1.5, emerald and baguette 1.5 and 2, marquise 2) is allowed for in every
+    /// direction.
+    pub fn reach_mm(&self) -> f64 {
+        let ratio = match self.cut.as_str() {
+            "princess" | "square" | "cushion" | "asscher" | "radiant" => std::f64::consts::SQRT_2,
+            "oval" => 1.5,
+            "pear" | "heart" | "trilliant" => 1.75,
+            // The diagonals of 1 to 1.5 and 1 to 2.
+            "emerald" => 1.81,
+            "baguette" | "tapered_baguette" => 2.24,
+            "marquise" => 2.0,
+            _ => 1.0,
+        };
+        ratio * self.diameter_mm / 2.0
+    }
 }
 
 fn round_cut() -> String {
@@ -163,5 +183,27 @@ impl Spec {
         let mut of = self.limits.iter().filter(|l| l.characteristic == characteristic && l.zone.is_none());
         let of_view = of.clone().find(|l| l.view.as_deref() == Some(view));
         of_view.or_else(|| of.find(|l| l.view.is_none()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_cut_reaches_farther_than_its_width() {
+        let stone = |cut: &str| Stone {
+            id: "S".into(),
+            x_mm: 0.0,
+            y_mm: 0.0,
+            diameter_mm: 2.0,
+            cut: cut.into(),
+            prongs: vec![],
+        };
+        assert_eq!(stone("round").reach_mm(), 1.0);
+        assert!((stone("princess").reach_mm() - 2f64.sqrt()).abs() < 1e-9);
+        // Half the diagonal of 2 x 4 mm.
+        assert!((stone("baguette").reach_mm() - 5f64.sqrt()).abs() < 0.01);
+        assert_eq!(stone("marquise").reach_mm(), 2.0);
     }
 }
