@@ -8,7 +8,7 @@ use std::path::Path;
 use criterion::{criterion_group, criterion_main, Criterion};
 
 use loupe::cli::bench::{draw_piece, draw_signet};
-use loupe::model::SurfaceModel;
+use loupe::model::{Precision, SurfaceModel};
 use loupe::pipeline::{Inspector, Settings};
 use loupe::report::overlay;
 use loupe::vision;
@@ -18,8 +18,8 @@ fn steps(c: &mut Criterion) {
     let job = draw_piece(dir.path(), "five-megapixels", 2448, 2048, 5.0, 0).expect("the piece is drawn");
     let path = job.base.join("top.png");
     let bytes = std::fs::read(&path).expect("its frame is read");
-    let inspector =
-        Inspector::new(Settings { use_model: false, model_path: None }).expect("classic inspectors need no file");
+    let inspector = Inspector::new(Settings { use_model: false, model_path: None, precision: Precision::Fp32 })
+        .expect("classic inspectors need no file");
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
 
     let mut g = c.benchmark_group("2448x2048");
@@ -34,7 +34,7 @@ fn steps(c: &mut Criterion) {
 
     // The shipped model where there is one; the tests' own shows what tiles and joining cost.
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny_surface.onnx");
-    let model = SurfaceModel::load_default().or_else(|_| SurfaceModel::load(&tiny));
+    let model = SurfaceModel::load_default(Precision::Fp32).or_else(|_| SurfaceModel::load(&tiny));
     let Ok(model) = model else { return };
     let (image, mask) = draw_signet(960, 720, 1);
     let mut g = c.benchmark_group(format!("960x720 model {}", model.info().name));

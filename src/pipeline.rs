@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::inspect::{self, Answer, Feature, Scene};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, Located, Pose};
-use crate::model::{ModelError, SurfaceModel};
+use crate::model::{ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
 use crate::report::{round_to, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA};
 use crate::spec::{Spec, View};
@@ -21,6 +21,8 @@ pub struct Settings {
     pub use_model: bool,
     /// Its file; none for the one shipped.
     pub model_path: Option<PathBuf>,
+    /// Which of the shipped models, where no file is given.
+    pub precision: Precision,
 }
 
 /// A piece ready to be inspected: its manifest, its spec, and the folder its frames are in.
@@ -88,7 +90,7 @@ impl Inspector {
         let model = match (settings.use_model, &settings.model_path) {
             (false, _) => None,
             (true, Some(path)) => Some(SurfaceModel::load(path)?),
-            (true, None) => Some(SurfaceModel::load_default()?),
+            (true, None) => Some(SurfaceModel::load_default(settings.precision)?),
         };
         Ok(Self { settings, model })
     }

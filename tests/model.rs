@@ -226,3 +226,22 @@ fn a_finer_frame_is_averaged_down_and_a_coarser_one_refused() {
     assert_eq!(map.defect_plane().data.len(), 250 * 131);
     assert_eq!(model.segment_at(&image, None, Some(1.01 * info.um_per_px_max)).unwrap(), None);
 }
+
+#[test]
+fn the_int8_model_says_nearly_what_the_fp32_model_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let load = |name: &str| SurfaceModel::load(&root.join("models").join(name)).expect(name);
+    let (full, small) = (load("surface.onnx"), load("surface.int8.onnx"));
+    assert_eq!(
+        (&full.info().classes, &full.info().thresholds, full.info().min_area_px),
+        (&small.info().classes, &small.info().thresholds, small.info().min_area_px)
+    );
+    assert_ne!(full.info().name, small.info().name);
+    let (_, image) = loupe::vision::read_image(&root.join("datasets/demo/signet-002/top.png")).unwrap();
+    let (a, b) = (full.segment(&image, None).unwrap(), small.segment(&image, None).unwrap());
+    let difference: f32 =
+        a.cells(0).iter().zip(b.cells(0)).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.cells(0).len() as f32;
+    assert!(difference < 0.01, "{difference}");
+    let seen = |m: &ClassMap| m.cells(0).iter().filter(|good| 1.0 - **good > full.info().defect_threshold()).count();
+    assert!(seen(&a) > 0 && seen(&a).abs_diff(seen(&b)) * 4 < seen(&a), "{} and {}", seen(&a), seen(&b));
+}

@@ -9,7 +9,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::model::SurfaceModel;
+use crate::model::{Precision, SurfaceModel};
 use crate::piece::{Frame, Piece, PIECE_SCHEMA};
 use crate::pipeline::{Inspector, Job, Settings};
 use crate::source;
@@ -31,6 +31,9 @@ pub struct Args {
     /// The model to run instead of the one shipped
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// Which of the shipped surface models
+    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["model", "no_model"])]
+    pub model_precision: Precision,
     /// Time the classic inspectors alone
     #[arg(long, conflicts_with = "model")]
     pub no_model: bool,
@@ -102,7 +105,7 @@ pub fn run(args: &Args) -> u8 {
 fn measure(args: &Args) -> Result<Figures, String> {
     let runs = args.runs as usize;
     let dir = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
-    let classic = inspector(&Settings { use_model: false, model_path: None })?;
+    let classic = inspector(&Settings { use_model: false, model_path: None, precision: Precision::Fp32 })?;
     let one = pool(1)?;
     let mut rows = vec![classic_row(&classic, &one, dir.path(), runs)?];
 
@@ -115,9 +118,13 @@ fn measure(args: &Args) -> Result<Figures, String> {
     let full = if args.no_model {
         classic
     } else {
-        let full = inspector(&Settings { use_model: true, model_path: args.model.clone() })?;
+        let settings = Settings { use_model: true, model_path: args.model.clone(), precision: args.model_precision };
+        let full = inspector(&settings)?;
         if let Some(model) = full.model() {
             rows.push(model_row(model, &jobs[0], &one, runs)?);
+            if args.model.is_none() {
+                rows.push(precision_row(&jobs[0], &one, runs)?);
+            }
         }
         full
     };
@@ -212,6 +219,34 @@ fn model_row(model: &SurfaceModel, job: &Job, one: &rayon::ThreadPool, runs: usi
             image.height,
             prepared.tiles()
         ),
+    })
+}
+
+/// The int8 model's own time over the fp32 model's, for the same tiles.
+fn precision_row(job: &Job, one: &rayon::ThreadPool, runs: usize) -> Result<Row, String> {
+    let path = job.base.join(&job.piece.frames[0].file);
+    let (_, image) = vision::read_image(&path).map_err(|e| e.to_string())?;
+    let load = |p: Precision| SurfaceModel::load_default(p).map_err(|e| e.to_string());
+    let (int8, fp32) = (load(Precision::Int8)?, load(Precision::Fp32)?);
+    let prepared = fp32.prepare(&image, None).map_err(|e| e.to_string())?;
+    int8.bare_run(&prepared).map_err(|e| e.to_string())?;
+    let (small_ms, full_ms) = one.install(|| {
+        medians(
+            runs,
+            || {
+                let _ = int8.bare_run(&prepared);
+            },
+            || {
+                let _ = fp32.bare_run(&prepared);
+            },
+        )
+    });
+    Ok(Row {
+        name: "int8_over_fp32",
+        ratio: small_ms / full_ms,
+        time_ms: small_ms,
+        base_ms: full_ms,
+        what: format!("running {} tiles of a {} x {} frame, one thread", prepared.tiles(), image.width, image.height),
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{EXIT_ERROR, EXIT_OK};
-use crate::model::{find_default, runtime_info, ModelError, SurfaceModel};
+use crate::model::{find_default, runtime_info, ModelError, Precision, SurfaceModel};
 use crate::vision::Image;
 
 /// Arguments of `loupe doctor`.
@@ -90,11 +90,17 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
         },
     });
     if runs {
-        surface_model(model, &mut checks);
+        match model {
+            Some(file) => surface_model("surface model", SurfaceModel::load(file), &mut checks),
+            None => {
+                surface_model("surface model", SurfaceModel::load_default(Precision::Fp32), &mut checks);
+                surface_model("int8 model", SurfaceModel::load_default(Precision::Int8), &mut checks);
+            }
+        }
     } else {
-        let file = model.map(Path::to_owned).or_else(find_default);
+        let file = model.map(Path::to_owned).or_else(|| find_default(Precision::Fp32));
         let found = file.map_or_else(
-            || ModelError::NotFound.to_string(),
+            || ModelError::NotFound { file: Precision::Fp32.file() }.to_string(),
             |p| format!("{} was not tried: it needs ONNX Runtime", p.display()),
         );
         checks.push(Check { name: "surface model", ok: false, found, hint: None });
@@ -102,20 +108,18 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
     checks
 }
 
-fn surface_model(file: Option<&Path>, checks: &mut Vec<Check>) {
-    let missing = |name, e: ModelError| Check {
+fn surface_model(name: &'static str, loaded: Result<SurfaceModel, ModelError>, checks: &mut Vec<Check>) {
+    let missing = |name, e: ModelError| {
+        Check {
         name,
         ok: false,
         found: e.to_string(),
-        hint: Some("models/surface.onnx comes with the program; `inspect --no-model` goes without"),
-    };
-    let loaded = match file {
-        Some(file) => SurfaceModel::load(file),
-        None => SurfaceModel::load_default(),
+        hint: Some("models/surface.onnx and models/surface.int8.onnx come with the program; `inspect --no-model` goes without"),
+    }
     };
     let model = match loaded {
         Ok(model) => model,
-        Err(e) => return checks.push(missing("surface model", e)),
+        Err(e) => return checks.push(missing(name, e)),
     };
     let info = model.info();
     let found = format!(
@@ -126,7 +130,7 @@ fn surface_model(file: Option<&Path>, checks: &mut Vec<Check>) {
         info.sha256,
         info.classes.join(" ")
     );
-    checks.push(Check { name: "surface model", ok: true, found, hint: None });
+    checks.push(Check { name, ok: true, found, hint: None });
     // An even grey: what it says of it does not matter, that it says anything does.
     let image = Image { width: 64, height: 64, data: vec![128; 3 * 64 * 64], grey: true };
     checks.push(match model.segment(&image, None) {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub use class_map::ClassMap;
 pub use info::{ModelInfo, MODEL_SCHEMA};
 pub use runtime::{runtime_info, RuntimeInfo};
-pub use surface::{find_default, Prepared, SurfaceModel, DEFAULT_BATCH};
+pub use surface::{find_default, Precision, Prepared, SurfaceModel, DEFAULT_BATCH};
 
 /// Why a model could not be loaded or run. Every message names the file and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -47,10 +47,13 @@ pub enum ModelError {
     },
     /// No model was named and none was found.
     #[error(
-        "no models/surface.onnx beside the program or above the current folder (set LOUPE_MODELS to its folder, \
+        "no models/{file} beside the program or above the current folder (set LOUPE_MODELS to its folder, \
          name a file with --model, or go without: --no-model)"
     )]
-    NotFound,
+    NotFound {
+        /// The file's name.
+        file: &'static str,
+    },
     /// The file could not be read.
     #[error("{}: cannot read the model: {source} (name another with --model, or go without: --no-model)", path.display())]
     Read {

@@ -16,8 +16,25 @@ use crate::vision::{ops, Image, Mask};
 /// Tiles per call of the runtime.
 pub const DEFAULT_BATCH: usize = 4;
 
-/// The name of the shipped model's file.
-const FILE: &str = "surface.onnx";
+/// Which of the shipped surface models is run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    Fp32,
+    /// Eight-bit integers: about half the time, nearly the same answers (`models/surface.md` has the figures).
+    Int8,
+}
+
+impl Precision {
+    /// The name of its file.
+    pub fn file(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "surface.onnx",
+            Precision::Int8 => "surface.int8.onnx",
+        }
+    }
+}
 
 /// A loaded surface model. Shared by threads: each call takes a session of its own from a pool that grows to the
 /// number of threads that run at the same time (a session holds its own copy of the weights).
@@ -47,10 +64,11 @@ type Shape = [i64; 4];
 /// Where the shipped model lies: in the folder that `LOUPE_MODELS` names (and nowhere else, where it is set),
 /// else `models/` beside the program or beside the program's folder, `../share/loupe/models`, or `models/` in a
 /// folder above the program or above the current folder.
-pub fn find_default() -> Option<PathBuf> {
+pub fn find_default(precision: Precision) -> Option<PathBuf> {
+    let file = precision.file();
     if let Some(dir) = std::env::var_os("LOUPE_MODELS").filter(|v| !v.is_empty()) {
         // Given back though it may not be there: the error is to name it.
-        return Some(Path::new(&dir).join(FILE));
+        return Some(Path::new(&dir).join(file));
     }
     let program = std::env::current_exe().ok().and_then(|p| p.parent().map(Path::to_owned));
     let current = std::env::current_dir().ok();
@@ -61,7 +79,7 @@ pub fn find_default() -> Option<PathBuf> {
     for dir in program.iter().chain(&current) {
         places.extend(dir.ancestors().map(|d| d.join("models")));
     }
-    places.into_iter().map(|d| d.join(FILE)).find(|p| p.is_file())
+    places.into_iter().map(|d| d.join(file)).find(|p| p.is_file())
 }
 
 impl SurfaceModel {
@@ -89,8 +107,8 @@ impl SurfaceModel {
     ///
     /// # Errors
     /// [`ModelError::NotFound`], or as [`SurfaceModel::load`].
-    pub fn load_default() -> Result<Self, ModelError> {
-        Self::load(&find_default().ok_or(ModelError::NotFound)?)
+    pub fn load_default(precision: Precision) -> Result<Self, ModelError> {
+        Self::load(&find_default(precision).ok_or(ModelError::NotFound { file: precision.file() })?)
     }
 
     /// What the model says of itself.
