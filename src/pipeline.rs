@@ -259,8 +259,9 @@ impl Inspector {
         // A model that was asked for and cannot answer is a person's matter, not a silence.
         let note = match (&self.model, &classes, frame.um_per_px) {
             (Some(m), None, Some(scale)) if !silhouette => Some(format!(
-                "the model {} is for up to {} um a pixel and the frame has {scale} (--no-model inspects without it)",
+                "the model {} is for {} to {} um a pixel and the frame has {scale} (--no-model inspects without it)",
                 m.info().name,
+                m.info().um_per_px_min,
                 m.info().um_per_px_max
             )),
             _ => None,
@@ -384,7 +385,13 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
                     s.times += 1;
                     s.last_frame = k;
                     if feature.confidence > s.feature.confidence {
-                        s.feature = feature;
+                        let before = std::mem::replace(&mut s.feature, feature);
+                        // What only the other frame measured (a pit in a scratch) holds all the same.
+                        for v in before.values {
+                            if !s.feature.values.iter().any(|w| w.characteristic == v.characteristic) {
+                                s.feature.values.push(v);
+                            }
+                        }
                         s.place = place;
                         s.file = look.frame.file.clone();
                     }

@@ -59,7 +59,7 @@ fn a_frame_too_coarse_for_the_model_is_reviewed_and_says_so() {
     let report: loupe::report::Report = serde_json::from_str(&report).unwrap();
     assert_eq!(report.verdict, Verdict::Review);
     assert!(
-        report.reasons.iter().any(|r| r.contains("top.png: the model surface is for up to")),
+        report.reasons.iter().any(|r| r.contains("top.png: the model surface is for 5 to 25 um a pixel")),
         "{:?}",
         report.reasons
     );

@@ -9,7 +9,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::model::{Precision, SurfaceModel};
+use crate::model::{find_default, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece, PIECE_SCHEMA};
 use crate::pipeline::{Inspector, Job, Settings};
 use crate::source;
@@ -122,7 +122,7 @@ fn measure(args: &Args) -> Result<Figures, String> {
         let full = inspector(&settings)?;
         if let Some(model) = full.model() {
             rows.push(model_row(model, &jobs[0], &one, runs)?);
-            if args.model.is_none() {
+            if args.model.is_none() && find_default(Precision::Int8).is_some_and(|p| p.is_file()) {
                 rows.push(precision_row(&jobs[0], &one, runs)?);
             }
         }

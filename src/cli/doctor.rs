@@ -94,7 +94,11 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
             Some(file) => surface_model("surface model", SurfaceModel::load(file), &mut checks),
             None => {
                 surface_model("surface model", SurfaceModel::load_default(Precision::Fp32), &mut checks);
-                surface_model("int8 model", SurfaceModel::load_default(Precision::Int8), &mut checks);
+                if find_default(Precision::Int8).is_some_and(|p| p.is_file()) {
+                    surface_model("int8 model", SurfaceModel::load_default(Precision::Int8), &mut checks);
+                } else {
+                    checks.push(fine("int8 model", "not there: --model-precision int8 cannot be used".into()));
+                }
             }
         }
     } else {

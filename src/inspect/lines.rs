@@ -6,6 +6,8 @@ use super::metal::Metal;
 use super::surface::{Line, Spot};
 use crate::vision::{ops, Mask, Plane, Rect, VisionError};
 
+/// The pixel of the picture that lines are looked for in, in mm: finer than the finest that are limited.
+pub(super) const LINE_PICTURE_MM: f64 = 0.02;
 /// Length of the straight piece a line is averaged over: the shortest scratch that matters to the eye at arm's length.
 pub(super) const LINE_MM: f64 = 0.3;
 const DIRECTIONS: usize = 24;
@@ -18,7 +20,7 @@ impl Metal {
     /// the strips on both sides. Each direction is measured by its own scatter, so a brushing raises the bar only for
     /// lines along itself.
     pub fn scratches(&self, spots: &[Spot]) -> Result<Vec<Line>, VisionError> {
-        let f = ((0.02 / self.mm_per_px).round() as usize).clamp(1, 8);
+        let f = ((LINE_PICTURE_MM / self.mm_per_px).round() as usize).clamp(1, 8);
         let small = self.shrunk(f);
         if small.mask.width < 8 || small.mask.height < 8 {
             return Ok(vec![]);
@@ -54,6 +56,7 @@ impl Metal {
             planes.push(both);
         }
         let depth = ops::distance_inside(&mask)?;
+        let depth_of_metal = ops::distance_inside(&run_on(&mask, small.runs_on))?;
         let mut seen = Mask::empty(w, h);
         for (m, v) in seen.data.iter_mut().zip(&best.data) {
             *m = if *v > LINE_GROW_Z { 255 } else { 0 };
@@ -97,18 +100,23 @@ impl Metal {
             }
             // Where metal mirrors a stone, a prong or the rim, and at the border of what is overexposed, lines are as
             // common as scratches: there only a plain one counts.
-            let mirrored = bends_along_a_border(&path, &depth, small.px(BORDER_MM));
+            let mirrored = bends_along_a_border(&path, &depth_of_metal, small.px(BORDER_MM));
             if peak < DOUBTFUL * LINE_SEED_Z && (mirrored || small.is_mostly_white_about(&path, MARGIN)) {
                 continue;
             }
             let full = |p: &[f64; 2]| p.map(|v| (v - MARGIN as f64 + 0.5) * f as f64 - 0.5);
             let points: Vec<[f64; 2]> = path.iter().map(full).collect();
-            let width_px = self.line_width(&points).unwrap_or(width * f as f64);
-            if SLENDER * width_px > length_px * f as f64 {
+            let measured = self.line_width(&points);
+            // What is wide is a matter for the patches.
+            // On open metal a profile that never falls to half is a wide one; on a strip too narrow for it nothing is known.
+            let mut depths: Vec<f32> = path.iter().map(|p| depth.sample(p[0], p[1])).collect();
+            let open = f64::from(ops::median(&mut depths)) > small.px(PROFILE_MM);
+            let width_px = measured.unwrap_or(width * f as f64);
+            if (measured.is_some() || open) && SLENDER * width_px > length_px * f as f64 {
                 continue;
             }
             out.push(Line {
-                pit: None,
+                parts: vec![],
                 points,
                 length_px: length_px * f as f64,
                 width_px,
@@ -123,7 +131,7 @@ impl Metal {
     /// Width of a line at half its depth, in pixels: the brightness averaged along the path at every distance across it.
     /// The optics' and the sampling's own width (about two pixels) is taken off in squares.
     fn line_width(&self, path: &[[f64; 2]]) -> Option<f64> {
-        let reach = self.px(0.1).max(8.0);
+        let reach = self.px(PROFILE_MM).max(8.0);
         let steps = (2.0 * reach / 0.5) as usize;
         let (n, plane) = (path.len(), &self.planes[0]);
         let mut profile = Vec::with_capacity(steps + 1);
@@ -198,6 +206,33 @@ fn padded(mask: &Mask) -> Mask {
     for (y, row) in mask.data.chunks_exact(mask.width).enumerate() {
         let from = (y + MARGIN) * out.width + MARGIN;
         out.data[from..from + mask.width].copy_from_slice(row);
+    }
+    out
+}
+
+/// A padded mask carried on where the metal runs on beyond the frame: the frame's border is no border of the metal.
+fn run_on(mask: &Mask, runs_on: [bool; 4]) -> Mask {
+    let mut out = mask.clone();
+    let Some(b) = mask.bounds() else { return out };
+    let [left, top, right, low] = runs_on;
+    for y in b.y..b.y + b.height {
+        let row = &mut out.data[y * mask.width..(y + 1) * mask.width];
+        if left {
+            let v = row[b.x];
+            row[..b.x].fill(v);
+        }
+        if right {
+            let v = row[b.x + b.width - 1];
+            row[b.x + b.width..].fill(v);
+        }
+    }
+    let line = |y: usize| y * mask.width..(y + 1) * mask.width;
+    if top {
+        (0..b.y).for_each(|y| out.data.copy_within(line(b.y), y * mask.width));
+    }
+    if low {
+        let last = b.y + b.height - 1;
+        (last + 1..mask.height).for_each(|y| out.data.copy_within(line(last), y * mask.width));
     }
     out
 }
@@ -486,7 +521,9 @@ const BORDER_MM: f64 = 0.3;
 const BEND_DEG: f64 = 25.0;
 /// A doubtful line must stand out by this many times the seed.
 const DOUBTFUL: f32 = 2.0;
-/// A scratch is at least this many times as long as wide; what is wider is a patch.
+/// How far to either side of a line its profile is read, in mm.
+const PROFILE_MM: f64 = 0.1;
+/// A scratch is at least this many times as long as wide.
 const SLENDER: f64 = 4.0;
 
 /// Whether a path bends and lies beside a border all along.

@@ -13,8 +13,10 @@ pub(super) struct Metal {
     pub planes: Vec<Plane>,
     /// The mask and weight of the colour planes: a channel at its end says nothing of colour.
     unclipped: Option<(Mask, Plane)>,
-    /// 1 where every channel is at its end: the metal shows nothing there, not even noise.
+    /// 1 where of at least half of the pixels every channel is at its end: the metal shows nothing there, not even noise.
     white: Option<Plane>,
+    /// The share of the bare metal's pixels whose channels are all at their end: overexposed, so that nothing is seen of it.
+    pub white_share: f64,
     /// Whether the metal runs on beyond the frame: left, top, right, bottom.
     pub runs_on: [bool; 4],
     pub mm_per_px: f64,
@@ -72,6 +74,7 @@ impl Metal {
         let mut clipped = false;
         let mut white = Plane::filled(w, h, 0.0);
         let mut any_white = false;
+        let mut pixels = (0u64, 0u64);
         // Of one row of blocks: the sums, the pixels of metal, and whether a channel of it is at its end.
         let mut blocks = vec![Block::default(); w];
         for y in 0..h {
@@ -98,10 +101,11 @@ impl Metal {
                 cut.data[i] = if is_metal { 255 } else { 0 };
                 lit.data[i] = if is_metal && !b.clipped { 255 } else { 0 };
                 clipped |= b.clipped && is_metal;
-                if b.white && is_metal {
+                if 2 * b.white >= b.metal && is_metal {
                     white.data[i] = 1.0;
                     any_white = true;
                 }
+                pixels = (pixels.0 + u64::from(b.white), pixels.1 + u64::from(b.metal));
                 let sum = r + g + b_;
                 planes[0].data[i] = sum / 3.0;
                 if channels == 3 {
@@ -126,18 +130,18 @@ impl Metal {
         let (right, low) = (image.width - bounds.x - bounds.width, image.height - bounds.y - bounds.height);
         let runs_on = [bounds.x, bounds.y, right, low].map(|gap| gap <= FRAME_BORDER_PX);
         let mm_per_px = mm_per_px * f as f64;
-        Ok((Metal { mask: cut, weight, planes, unclipped, white, runs_on, mm_per_px }, [x0, y0]))
-    }
-
-    /// The share of the metal that is white: overexposed, so that nothing is seen of it.
-    pub fn white_share(&self) -> f64 {
-        let white = self.white.as_ref().map_or(0.0, |p| p.data.iter().map(|v| f64::from(*v)).sum());
-        white / self.mask.count().max(1) as f64
+        let white_share = pixels.0 as f64 / pixels.1.max(1) as f64;
+        Ok((Metal { mask: cut, weight, planes, unclipped, white, white_share, runs_on, mm_per_px }, [x0, y0]))
     }
 
     /// A length in pixels.
     pub fn px(&self, mm: f64) -> f64 {
         mm / self.mm_per_px
+    }
+
+    /// The share of the metal whose colour is seen: no channel at its end there or beside it.
+    pub fn colour_share(&self) -> f64 {
+        self.unclipped.as_ref().map_or(1.0, |u| u.0.count() as f64 / self.mask.count().max(1) as f64)
     }
 
     /// Whether more than half of the pixels about a path are white; the path's pixels are counted from `margin` outside the
@@ -327,9 +331,10 @@ impl Metal {
             unclipped: unclipped.map(|(_, m, w)| (m, w)),
             white: self.white.as_ref().map(|p| {
                 let mut white = ops::shrink(p, f);
-                white.data.iter_mut().for_each(|v| *v = v.ceil());
+                white.data.iter_mut().for_each(|v| *v = if *v >= 0.5 { 1.0 } else { 0.0 });
                 white
             }),
+            white_share: self.white_share,
             runs_on: self.runs_on,
             mm_per_px: self.mm_per_px * f as f64,
         }
@@ -343,7 +348,7 @@ struct Block {
     all: [u32; 3],
     metal: u32,
     clipped: bool,
-    white: bool,
+    white: u32,
 }
 
 impl Block {
@@ -356,7 +361,7 @@ impl Block {
         }
         self.metal += u32::from(metal & 1);
         self.clipped |= p[0].max(p[1]).max(p[2]) & metal >= END;
-        self.white |= p[0].min(p[1]).min(p[2]) & metal >= END;
+        self.white += u32::from(p[0].min(p[1]).min(p[2]) & metal >= END);
     }
 }
 

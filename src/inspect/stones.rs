@@ -139,6 +139,9 @@ pub struct Look {
 /// Least colour of the metal, in chromaticity, that can be told from none: three grey levels of 255.
 const LEAST_COLOUR: f64 = 0.008;
 
+/// Chromaticity beyond that of a metal's tarnish or of a warm light on it: a gem's own. A paler gem is told by its facets.
+const GEM_COLOUR: f64 = 0.1;
+
 /// The largest tint of an empty seat: those of 17 rendered ones lie between 1.4 and 2.4.
 const MIRRORED: f64 = 2.5;
 
@@ -150,10 +153,10 @@ impl Look {
         let facets = 4.0 * (self.texture - 2.0).max(0.0);
         if self.metal < LEAST_COLOUR {
             // An empty seat is no more coloured than its metal.
-            return 2.0 * (self.texture - 1.2) + facets + 100.0 * (self.colour - 0.04).max(0.0);
+            return 2.0 * (self.texture - 1.2) + facets + 100.0 * (self.colour - GEM_COLOUR).max(0.0);
         }
         // A bowl that mirrors itself squares the metal's colour and no more: what is far beyond that is a gem's own.
-        let own = 100.0 * (self.colour - MIRRORED * self.metal - 0.03).max(0.0);
+        let own = 100.0 * (self.colour - MIRRORED * self.metal - GEM_COLOUR).max(0.0);
         let coloured = (100.0 * (self.across - 0.04).max(0.0)).max(own);
         8.0 * (0.8 - self.tint.min(MIRRORED)) + facets + coloured
     }
@@ -238,5 +241,7 @@ mod tests {
             assert!(look(texture, tint, across, colour, metal) < -DOUBT);
         }
         assert!(look(0.8, 1.9, 0.003, 0.004, 0.005) < -DOUBT);
+        // A tarnished one.
+        assert!(look(0.8, 1.9, 0.003, 0.095, 0.005) < -DOUBT);
     }
 }

@@ -5,7 +5,7 @@
 //! themselves and no grey level is written down here. The filters' sizes are lengths on the metal, turned to
 //! pixels by the frame's scale, or, without a scale, multiples of a pixel.
 
-use super::lines::LINE_MM;
+use super::lines::{LINE_MM, LINE_PICTURE_MM};
 use super::metal::Metal;
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::report::FindingType;
@@ -41,11 +41,18 @@ const STAIN_LOSS: f64 = 0.075;
 const SMALLEST_PIT_MM: f64 = 0.05;
 /// Pixels across the smallest pit that its outline needs.
 const PIXELS_ACROSS: f64 = 4.0;
-/// Compact spots larger than this are patches, in mm.
+/// The largest spot that is looked at as one, in mm.
+const LARGEST_PIT_MM: f64 = 0.6;
+/// Compact spots larger than this may be patches, in mm.
 const LARGEST_SPOT_MM: f64 = 0.3;
 /// The largest share of the bare metal that may be white (every channel at its end) in a frame that is to tell whether the
 /// surface is sound: a quarter of the surface unseen is a defect in four unseen.
 const MOST_WHITE: f64 = 0.25;
+/// Less than this share of the metal between the stones left bare says too little of the surface.
+const LEAST_BARE: f64 = 0.1;
+/// The least share of the bare metal whose colour must be seen for worn plating to be assessed; brightness still tells of the
+/// rest.
+const LEAST_COLOURED: f64 = 0.5;
 /// A spot fills at least this share of the circle about it.
 const LEAST_FILLED: f64 = 0.35;
 /// Regions grow from a seed down to here.
@@ -75,7 +82,7 @@ impl Inspect for Surface {
         // A frame that resolves the smallest pit of interest by more than twice what its outline needs is averaged down.
         let smallest = scene.spec.limit("pit.diameter_mm", &scene.view.name).and_then(|l| l.upper);
         let needed = smallest.unwrap_or(SMALLEST_PIT_MM).max(SMALLEST_PIT_MM / 2.0) / PIXELS_ACROSS;
-        let f = ((needed / mm_per_px).floor() as usize).clamp(1, 8);
+        let f = ((needed.min(LINE_PICTURE_MM) / mm_per_px).floor() as usize).clamp(1, 8);
         let (metal, corner) = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px, f)?;
         let spots = metal.spots()?;
         let scratches = metal.scratches(&spots)?;
@@ -88,12 +95,28 @@ impl Inspect for Surface {
         let scale_u = scene.scale_u();
         features(mm_per_px, spots, scratches, patches, scale_u, self.name(), &mut answer);
         answer.assessed = CHARACTERISTICS.to_vec();
-        let white = metal.white_share();
-        if white > MOST_WHITE {
-            let text = format!("{:.0} % of the bare metal is overexposed and shows nothing", 100.0 * white);
+        let bare = bare_share(scene);
+        let white = metal.white_share;
+        let blind = if bare < LEAST_BARE {
+            Some(format!("only {:.0} % of the metal between the stones is clear of their margins", 100.0 * bare))
+        } else if white > MOST_WHITE {
+            Some(format!("{:.0} % of the bare metal is overexposed and shows nothing", 100.0 * white))
+        } else {
+            None
+        };
+        if let Some(text) = blind {
             answer.not_assessed = CHARACTERISTICS.iter().map(|c| (*c, text.clone())).collect();
             answer.assessed.clear();
             return Ok(answer);
+        }
+        let colour = metal.colour_share();
+        if colour < LEAST_COLOURED {
+            let text = format!(
+                "{:.0} % of the bare metal has a channel at its end and shows no colour",
+                100.0 * (1.0 - colour)
+            );
+            answer.assessed.retain(|c| *c != "worn_plating.area_mm2");
+            answer.not_assessed.push(("worn_plating.area_mm2", text));
         }
         // What the camera cannot resolve must not pass for being unseen (Nyquist: two pixels).
         if let Some(limit) = smallest.filter(|l| *l < 2.0 * mm_per_px) {
@@ -103,6 +126,17 @@ impl Inspect for Surface {
         }
         Ok(answer)
     }
+}
+
+/// The bare metal's share of the metal that no nominal stone covers.
+fn bare_share(scene: &Scene) -> f64 {
+    let pose = &scene.located.pose;
+    let mut open = scene.located.metal.clone();
+    for s in &scene.view.stones {
+        let p = pose.to_px(s.x_mm, s.y_mm);
+        ops::fill_circle(&mut open, p[0], p[1], pose.px(s.diameter_mm / 2.0), 0);
+    }
+    scene.bare_metal.count() as f64 / open.count().max(1) as f64
 }
 
 /// A compact spot.
@@ -124,8 +158,8 @@ pub(super) struct Line {
     pub width_px: f64,
     pub width_u_px: f64,
     pub z: f32,
-    /// Diameter and its uncertainty of the largest spot that is part of the line.
-    pub pit: Option<(f64, f64)>,
+    /// The spots that are part of the line.
+    pub parts: Vec<Spot>,
 }
 
 /// A patch of other colour or brightness.
@@ -142,7 +176,7 @@ struct Patch {
 }
 
 impl Metal {
-    /// Spots of any sign in any plane at three scales; grown to their outline on the finest scale that shows them.
+    /// Spots of any sign in any plane at two scales; grown to their outline on the finest scale that shows them.
     fn spots(&self) -> Result<Vec<Spot>, VisionError> {
         let (w, h) = (self.mask.width, self.mask.height);
         // From the finest the camera resolves to a pit of 0.25 mm.
@@ -243,7 +277,7 @@ impl Metal {
             let mut parted: Vec<Rim> = Vec::new();
             for (rim, parts) in rims.into_iter().zip(&members) {
                 let (raw, filled) = rim.size();
-                if parts.len() > 1 && (filled < LEAST_FILLED || raw > self.px(LARGEST_SPOT_MM)) {
+                if parts.len() > 1 && (filled < LEAST_FILLED || raw > self.px(LARGEST_PIT_MM)) {
                     parted.extend(parts.iter().map(|i| arcs[*i].clone()));
                 } else {
                     parted.push(rim);
@@ -263,7 +297,7 @@ impl Metal {
                 let (raw, filled) = rim.size();
                 // A small spot has many places to be by chance.
                 let chance = if raw < 6.0 { SMALL_SEED_Z } else { SEED_Z };
-                if filled < LEAST_FILLED || raw > self.px(0.6) || (rim.z < chance && pieces.len() == 1) {
+                if filled < LEAST_FILLED || raw > self.px(LARGEST_PIT_MM) || (rim.z < chance && pieces.len() == 1) {
                     continue;
                 }
                 // A spot cut off by a stone's or the rim's margin is at least as large as it is long.
@@ -509,10 +543,8 @@ fn join(mut spots: Vec<Spot>, mut lines: Vec<Line>, gap_px: f64) -> (Vec<Spot>, 
                 }
                 l.length_px += reach;
             }
-            if l.pit.is_none_or(|p| p.0 < s.diameter_px) {
-                l.pit = Some((s.diameter_px, s.diameter_u_px));
-            }
             l.z = l.z.max(s.z);
+            l.parts.push(s);
         }
     }
     (spots, lines)
@@ -550,16 +582,15 @@ fn settle(
             spots + lines < 0.6 * p.area_px
         })
         .collect();
-    let spots = spots.into_iter().filter(|s| !kept.iter().any(|p| in_patch(p, [s.x, s.y], 0.0))).collect();
-    let lines = lines
-        .into_iter()
-        .filter(|l| {
-            !kept.iter().any(|p| {
-                let n = l.points.iter().filter(|q| in_patch(p, **q, blur_px)).count();
-                2 * n > l.points.len()
-            })
+    let (grain, lines): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|l| {
+        kept.iter().any(|p| {
+            let n = l.points.iter().filter(|q| in_patch(p, **q, blur_px)).count();
+            2 * n > l.points.len()
         })
-        .collect();
+    });
+    // A pit outside the patch is a pit, though a line of the patch's grain took it in.
+    let spots = spots.into_iter().chain(grain.into_iter().flat_map(|l| l.parts));
+    let spots = spots.filter(|s| !kept.iter().any(|p| in_patch(p, [s.x, s.y], 0.0))).collect();
     (spots, lines, kept)
 }
 
@@ -583,7 +614,10 @@ fn to_frame(f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], 
         l.length_px *= f;
         l.width_px *= f;
         l.width_u_px *= f;
-        l.pit = l.pit.map(|(d, u)| (d * f, u * f));
+        for s in &mut l.parts {
+            s.diameter_px *= f;
+            s.diameter_u_px *= f;
+        }
     }
     for p in patches {
         let mut at = [p.x, p.y];
@@ -672,8 +706,8 @@ fn features(
             value("scratch.length_mm", l.length_px * mm, length_u, 1.0),
             value("scratch.width_mm", l.width_px * mm, l.width_u_px * mm, 1.0),
         ];
-        if let Some((d, u)) = l.pit {
-            values.push(value("pit.diameter_mm", d * mm, u * mm, 1.0));
+        if let Some(s) = l.parts.iter().max_by(|a, b| a.diameter_px.total_cmp(&b.diameter_px)) {
+            values.push(value("pit.diameter_mm", s.diameter_px * mm, s.diameter_u_px * mm, 1.0));
         }
         answer.features.push(Feature {
             kind: Some(FindingType::Scratch),
@@ -872,7 +906,7 @@ mod tests {
     #[test]
     fn a_scratchs_deep_places_are_part_of_it_and_a_pit_beside_it_is_not() {
         let points: Vec<[f64; 2]> = (0..=20).map(|i| [100.0 + 2.0 * f64::from(i), 50.0]).collect();
-        let line = Line { points, length_px: 40.0, width_px: 3.0, width_u_px: 1.0, z: 9.0, pit: None };
+        let line = Line { points, length_px: 40.0, width_px: 3.0, width_u_px: 1.0, z: 9.0, parts: vec![] };
         // On it, beyond its end, beyond that one, beside it, and one far too wide to be part of it.
         let spots = vec![
             spot(110.0, 51.0, 4.0),
@@ -884,14 +918,14 @@ mod tests {
         let (left, lines) = join(spots, vec![line], 5.0);
         assert_eq!(left.iter().map(|s| s.x).collect::<Vec<_>>(), [120.0, 130.0]);
         assert!((lines[0].length_px - 57.0).abs() < 1.0, "{:?}", lines[0].length_px);
-        assert_eq!(lines[0].pit.map(|p| p.0), Some(6.0));
+        assert_eq!(lines[0].parts.iter().map(|s| s.diameter_px).fold(0.0, f64::max), 6.0);
     }
 
     #[test]
     fn white_metal_says_so() {
         let m = metal(200.0, 2.0, 9, |x, _| if x < 200.0 { 140.0 } else { 0.0 });
-        assert!((m.white_share() - 0.5).abs() < 0.05, "{}", m.white_share());
-        assert_eq!(metal(150.0, 3.0, 9, |_, _| 0.0).white_share(), 0.0);
+        assert!((m.white_share - 0.5).abs() < 0.05, "{}", m.white_share);
+        assert_eq!(metal(150.0, 3.0, 9, |_, _| 0.0).white_share, 0.0);
     }
 
     #[test]

@@ -164,8 +164,9 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
             located.outline_px.iter().map(|o| o.iter().map(coarse).collect()).collect();
         ops::fill_polygons(&mut metal, &outlines, 255)?;
         let mut depth = ops::distance_inside(&metal)?;
-        for d in &mut depth.data {
-            *d *= f as f32;
+        // A block's centre lies half a block nearer to the border than its far side.
+        for d in depth.data.iter_mut().filter(|d| **d > 0.0) {
+            *d = *d * f as f32 - 0.5 * (f - 1) as f32;
         }
         let rim_px = (place_px + rim_depth(image, &depth, f, pose).max(blur_px) + 1.0) as f32;
         let mut mask = Mask::empty(width, height);

@@ -77,7 +77,8 @@ fn peak(
         let (s, v) = scores[i];
         if scores[i - 1].0 <= s && scores[i + 1].0 < s && s > 0.4 * top {
             let sharp = (-3..=3).map(|k| fine(v + f64::from(k) * step / 4.0)).fold(f64::MIN, f64::max);
-            let both = (sharp - base) * (s / top).powf(0.25);
+            // Where no girdle shows at all the coarse score decides.
+            let both = (sharp - base).max(1e-6) * (s / top).powf(0.25);
             if both > best.0 {
                 best = (both, Some(v));
             }

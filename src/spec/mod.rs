@@ -115,15 +115,17 @@ impl Stone {
     /// trade cuts commonly (GIA: oval and pear 1.5, emerald and baguette 1.5 and 2, marquise 2) is allowed for in every
     /// direction.
     pub fn reach_mm(&self) -> f64 {
-        let ratio = match self.cut.as_str() {
+        let ratio = match self.cut.to_lowercase().replace([' ', '-'], "_").as_str() {
+            "round" => 1.0,
             "princess" | "square" | "cushion" | "asscher" | "radiant" => std::f64::consts::SQRT_2,
             "oval" => 1.5,
-            "pear" | "heart" | "trilliant" => 1.75,
+            "pear" | "heart" | "trilliant" | "trillion" => 1.75,
             // The diagonals of 1 to 1.5 and 1 to 2.
             "emerald" => 1.81,
             "baguette" | "tapered_baguette" => 2.24,
             "marquise" => 2.0,
-            _ => 1.0,
+            // A cut this version does not know: as an oval.
+            _ => 1.5,
         };
         ratio * self.diameter_mm / 2.0
     }

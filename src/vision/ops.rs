@@ -124,32 +124,6 @@ pub fn gradient(p: &Plane) -> Result<(Plane, Plane)> {
     Ok((one(1, 0)?, one(0, 1)?))
 }
 
-/// Second derivatives (xx, xy, yy) per pixel squared by 3 x 3 kernels; blur first to choose the scale.
-///
-/// # Errors
-/// Where OpenCV refuses.
-pub fn hessian(p: &Plane) -> Result<(Plane, Plane, Plane)> {
-    let one = |dx: i32, dy: i32, scale: f64| -> Result<Plane> {
-        let mut out = Plane::filled(p.width, p.height, 0.0);
-        {
-            let mut dst = view_mut(&mut out)?;
-            imgproc::sobel(
-                &view(p)?,
-                &mut dst,
-                CV_32F,
-                dx,
-                dy,
-                3,
-                scale,
-                0.0,
-                BorderTypes::BORDER_REFLECT_101 as i32,
-            )?;
-        }
-        Ok(out)
-    };
-    Ok((one(2, 0, 0.25)?, one(1, 1, 0.25)?, one(0, 2, 0.25)?))
-}
-
 /// Fills polygons given in pixels into a mask; parts outside are cut off. Sub-pixel corners count to 1/16 pixel.
 ///
 /// # Errors
@@ -225,33 +199,6 @@ pub fn erode(mask: &Mask, px: f64) -> Result<Mask> {
     let d = distance_inside(mask)?;
     let data = d.data.iter().map(|v| if f64::from(*v) > px { 255 } else { 0 }).collect();
     Ok(Mask { width: mask.width, height: mask.height, data })
-}
-
-/// Closing by an ellipse of this radius in pixels.
-///
-/// # Errors
-/// Where OpenCV refuses.
-pub fn close(mask: &Mask, radius: usize) -> Result<Mask> {
-    if radius == 0 {
-        return Ok(mask.clone());
-    }
-    let side = 2 * radius as i32 + 1;
-    let kernel = imgproc::get_structuring_element(imgproc::MORPH_ELLIPSE, Size::new(side, side), Point::new(-1, -1))?;
-    let mut out = Mask::empty(mask.width, mask.height);
-    {
-        let mut dst = mask_view_mut(&mut out)?;
-        imgproc::morphology_ex(
-            &mask_view(mask)?,
-            &mut dst,
-            imgproc::MORPH_CLOSE,
-            &kernel,
-            Point::new(-1, -1),
-            1,
-            BorderTypes::BORDER_REPLICATE as i32,
-            imgproc::morphology_default_border_value()?,
-        )?;
-    }
-    Ok(out)
 }
 
 /// One connected region of a mask.
@@ -488,20 +435,6 @@ mod tests {
         let b = gaussian(&p, 2.0).unwrap();
         assert!((b.data.iter().sum::<f32>() - 100.0).abs() < 0.1);
         assert!(b.at(16, 10) > b.at(18, 10));
-    }
-
-    #[test]
-    fn hessian_of_a_parabola() {
-        let mut p = Plane::filled(21, 21, 0.0);
-        for y in 0..21 {
-            for x in 0..21 {
-                p.data[y * 21 + x] = 3.0 * (x as f32 - 10.0).powi(2) + 2.0 * (x as f32 - 10.0) * (y as f32 - 10.0);
-            }
-        }
-        let (xx, xy, yy) = hessian(&p).unwrap();
-        assert!((xx.at(10, 10) - 6.0).abs() < 1e-3, "{}", xx.at(10, 10));
-        assert!((xy.at(10, 10) - 2.0).abs() < 1e-3, "{}", xy.at(10, 10));
-        assert!(yy.at(10, 10).abs() < 1e-3);
     }
 
     #[test]
