@@ -28,15 +28,9 @@ pub struct Args {
     /// Pieces to time instead of drawn ones: a piece's folder, a folder of pieces, or a manifest (*.jsonl)
     #[arg(long, value_name = "PATH")]
     pub frames: Option<PathBuf>,
-    /// The model to run instead of the one shipped
-    #[arg(long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
-    /// Which of the shipped surface models
-    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["model", "no_model"])]
-    pub model_precision: Precision,
-    /// Time the classic inspectors alone
-    #[arg(long, conflicts_with = "model")]
-    pub no_model: bool,
+    /// The surface model.
+    #[command(flatten)]
+    pub model: super::ModelArgs,
     /// Runs of which the median is taken
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
@@ -115,14 +109,13 @@ fn measure(args: &Args) -> Result<Figures, String> {
             .map(|i| draw_piece(dir.path(), &format!("drawn-{i}"), 960, 720, 12.0, i))
             .collect::<Result<_, _>>()?,
     };
-    let full = if args.no_model {
+    let full = if args.model.no_model {
         classic
     } else {
-        let settings = Settings { use_model: true, model_path: args.model.clone(), precision: args.model_precision };
-        let full = inspector(&settings)?;
+        let full = inspector(&args.model.settings())?;
         if let Some(model) = full.model() {
             rows.push(model_row(model, &jobs[0], &one, runs)?);
-            if args.model.is_none() && find_default(Precision::Int8).is_some_and(|p| p.is_file()) {
+            if args.model.model.is_none() && find_default(Precision::Int8).is_some_and(|p| p.is_file()) {
                 rows.push(precision_row(&jobs[0], &one, runs)?);
             }
         }
@@ -186,10 +179,14 @@ fn classic_row(inspector: &Inspector, one: &rayon::ThreadPool, dir: &Path, runs:
     })
 }
 
+fn first_frame(job: &Job) -> Result<Image, String> {
+    let path = job.base.join(&job.piece.frames[0].file);
+    vision::read_image(&path).map(|(_, image)| image).map_err(|e| e.to_string())
+}
+
 /// The model's whole path over the runtime's own calls for the same tiles.
 fn model_row(model: &SurfaceModel, job: &Job, one: &rayon::ThreadPool, runs: usize) -> Result<Row, String> {
-    let path = job.base.join(&job.piece.frames[0].file);
-    let (_, image) = vision::read_image(&path).map_err(|e| e.to_string())?;
+    let image = first_frame(job)?;
     let prepared = model.prepare(&image, None).map_err(|e| e.to_string())?;
     model.bare_run(&prepared).map_err(|e| e.to_string())?;
     let (path_ms, bare_ms) = one.install(|| {
@@ -224,8 +221,7 @@ fn model_row(model: &SurfaceModel, job: &Job, one: &rayon::ThreadPool, runs: usi
 
 /// The int8 model's own time over the fp32 model's, for the same tiles.
 fn precision_row(job: &Job, one: &rayon::ThreadPool, runs: usize) -> Result<Row, String> {
-    let path = job.base.join(&job.piece.frames[0].file);
-    let (_, image) = vision::read_image(&path).map_err(|e| e.to_string())?;
+    let image = first_frame(job)?;
     let load = |p: Precision| SurfaceModel::load_default(p).map_err(|e| e.to_string());
     let (int8, fp32) = (load(Precision::Int8)?, load(Precision::Fp32)?);
     let prepared = fp32.prepare(&image, None).map_err(|e| e.to_string())?;

@@ -113,13 +113,11 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
 }
 
 fn surface_model(name: &'static str, loaded: Result<SurfaceModel, ModelError>, checks: &mut Vec<Check>) {
-    let missing = |name, e: ModelError| {
-        Check {
+    let missing = |name, e: ModelError| Check {
         name,
         ok: false,
         found: e.to_string(),
-        hint: Some("models/surface.onnx and models/surface.int8.onnx come with the program; `inspect --no-model` goes without"),
-    }
+        hint: Some("the files in models/ come with the program; `inspect --no-model` goes without"),
     };
     let model = match loaded {
         Ok(model) => model,

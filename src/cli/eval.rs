@@ -7,8 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::dataset::{self, Kind, Protocol, Split};
 use crate::eval::{self, EvalReport};
-use crate::model::Precision;
-use crate::pipeline::{Inspector, Settings};
+use crate::pipeline::Inspector;
 use crate::report::write_whole;
 use crate::spec::Spec;
 
@@ -30,15 +29,9 @@ pub struct Args {
     /// Which protocol of its splits.json [default: supervised]
     #[arg(long, value_enum)]
     pub protocol: Option<Protocol>,
-    /// Only classic vision
-    #[arg(long, conflicts_with = "model")]
-    pub no_model: bool,
-    /// The surface model's file [default: the one shipped]
-    #[arg(long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
-    /// Which of the shipped surface models
-    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["model", "no_model"])]
-    pub model_precision: Precision,
+    /// The surface model.
+    #[command(flatten)]
+    pub model: super::ModelArgs,
     /// How many samples at once [default: one per core]
     #[arg(long, value_name = "N")]
     pub jobs: Option<std::num::NonZeroUsize>,
@@ -95,9 +88,7 @@ fn measure(args: &Args) -> Result<u8, String> {
     let spec = args.spec.as_deref().map(Spec::read).transpose().map_err(|e| e.to_string())?;
     let load = dataset::Options { kind: args.kind.0, split: args.split, protocol: args.protocol };
     let set = dataset::load(&args.set, load).map_err(|e| e.to_string())?;
-    let settings =
-        Settings { use_model: !args.no_model, model_path: args.model.clone(), precision: args.model_precision };
-    let inspector = Inspector::new(settings).map_err(|e| e.to_string())?;
+    let inspector = Inspector::new(args.model.settings()).map_err(|e| e.to_string())?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.jobs.map_or(0, std::num::NonZeroUsize::get))
         .build()

@@ -12,8 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
-use crate::model::Precision;
-use crate::pipeline::{Inspected, Inspector, Settings};
+use crate::pipeline::{Inspected, Inspector};
 use crate::report::{overlay, write_whole, Verdict};
 use crate::source::{self, Bare, Entry};
 
@@ -39,15 +38,9 @@ pub struct Args {
     /// Folder in which a piece's spec is looked up by its SKU
     #[arg(long, value_name = "DIR")]
     pub specs: Option<PathBuf>,
-    /// Go without the surface model
-    #[arg(long, conflicts_with = "model")]
-    pub no_model: bool,
-    /// Use this surface model (an ONNX file) instead of the one shipped
-    #[arg(long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
-    /// Which of the shipped surface models
-    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["model", "no_model"])]
-    pub model_precision: Precision,
+    /// The surface model.
+    #[command(flatten)]
+    pub model: super::ModelArgs,
     /// Write no pictures
     #[arg(long)]
     pub no_overlay: bool,
@@ -121,9 +114,7 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     if let Some(specs) = args.specs.as_ref().filter(|s| !s.is_dir()) {
         return Err(format!("{}: --specs is no folder that can be read", specs.display()));
     }
-    let settings =
-        Settings { use_model: !args.no_model, model_path: args.model.clone(), precision: args.model_precision };
-    let inspector = Inspector::new(settings).map_err(|e| {
+    let inspector = Inspector::new(args.model.settings()).map_err(|e| {
         let message = e.to_string();
         let hint = if message.contains("--no-model") {
             ""

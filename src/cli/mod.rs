@@ -8,9 +8,13 @@ pub mod inspect;
 pub mod schema;
 pub mod spec;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::model::Precision;
+use crate::pipeline::Settings;
 
 /// Every piece passed, or the command did what was asked.
 pub const EXIT_OK: u8 = 0;
@@ -44,6 +48,26 @@ pub enum Command {
     Eval(eval::Args),
     /// Time the steps of an inspection
     Bench(bench::Args),
+}
+
+/// Which surface model a run goes with, if any.
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// Go without the surface model
+    #[arg(long, conflicts_with = "model")]
+    pub no_model: bool,
+    /// Use this surface model (an ONNX file) instead of the one shipped
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Which of the shipped surface models
+    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["model", "no_model"])]
+    pub model_precision: Precision,
+}
+
+impl ModelArgs {
+    fn settings(&self) -> Settings {
+        Settings { use_model: !self.no_model, model_path: self.model.clone(), precision: self.model_precision }
+    }
 }
 
 /// Parses the command line, runs the subcommand and gives its exit code.

@@ -28,8 +28,8 @@ impl Metal {
         let length = small.px(LINE_MM).max(9.0);
         let smoothing = small.smoothing(0.7)?;
         let surroundings = small.surroundings(small.px(0.15).max(5.0), small.px(0.4).max(15.0))?;
-        let mask = padded(&small.mask);
-        let (w, h) = (mask.width, mask.height);
+        let (w, h) = (small.mask.width + 2 * MARGIN, small.mask.height + 2 * MARGIN);
+        let mask = Mask { width: w, height: h, data: padded(&small.mask.data, small.mask.width) };
         let mut planes = Vec::new();
         for index in 0..small.planes.len().min(2) {
             let mut z = small.standout(index, &smoothing, &surroundings)?;
@@ -201,11 +201,13 @@ const DIRECTION_SAMPLE: usize = 6_000;
 /// Pixels about the metal's box that the strips beside a line may reach into.
 const MARGIN: usize = SIDE_ROWS + 2;
 
-fn padded(mask: &Mask) -> Mask {
-    let mut out = Mask::empty(mask.width + 2 * MARGIN, mask.height + 2 * MARGIN);
-    for (y, row) in mask.data.chunks_exact(mask.width).enumerate() {
-        let from = (y + MARGIN) * out.width + MARGIN;
-        out.data[from..from + mask.width].copy_from_slice(row);
+/// Pixels of this width with a margin of nothing about them.
+fn padded<T: Copy + Default>(data: &[T], width: usize) -> Vec<T> {
+    let w = width + 2 * MARGIN;
+    let mut out = vec![T::default(); w * (data.len() / width + 2 * MARGIN)];
+    for (y, row) in data.chunks_exact(width).enumerate() {
+        let from = (y + MARGIN) * w + MARGIN;
+        out[from..from + width].copy_from_slice(row);
     }
     out
 }
@@ -248,11 +250,7 @@ fn carried_on(plane: &Plane, mask: &Mask, runs_on: [bool; 4]) -> Plane {
         let sides = [x < b.x, y < b.y, x >= b.x + b.width, y >= b.y + b.height];
         sides.iter().zip(runs_on).any(|(outside, on)| *outside && on)
     };
-    let mut out = Plane::filled(w, h, 0.0);
-    for (y, row) in plane.data.chunks_exact(plane.width).enumerate() {
-        let from = (y + MARGIN) * w + MARGIN;
-        out.data[from..from + plane.width].copy_from_slice(row);
-    }
+    let mut out = Plane { width: w, height: h, data: padded(&plane.data, plane.width) };
     let mut known: Vec<bool> = mask.data.iter().map(|v| *v != 0).collect();
     let around = |i: usize| {
         let (x, y) = (i % w, i / w);

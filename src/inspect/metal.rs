@@ -210,7 +210,7 @@ impl Metal {
         surroundings: &Surroundings,
     ) -> Result<Plane, VisionError> {
         let kind = self.kind(index);
-        let weight = self.unclipped.as_ref().filter(|_| kind == 1).map_or(&self.weight, |u| &u.1);
+        let weight = self.weights().nth(kind).unwrap_or(&self.weight);
         let plane = &self.planes[index];
         let (w, h) = (plane.width, plane.height);
         let data = plane.data.iter().zip(&weight.data).map(|(v, k)| v * k).collect();

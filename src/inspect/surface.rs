@@ -276,8 +276,11 @@ impl Metal {
             // Pores that crowd are taken for arcs of one rim, and then of one too large or too empty to be a pit.
             let mut parted: Vec<Rim> = Vec::new();
             for (rim, parts) in rims.into_iter().zip(&members) {
-                let (raw, filled) = rim.size();
-                if parts.len() > 1 && (filled < LEAST_FILLED || raw > self.px(LARGEST_PIT_MM)) {
+                let is_pit = || {
+                    let (_, raw, filled) = rim.hull();
+                    filled >= LEAST_FILLED && raw <= self.px(LARGEST_PIT_MM)
+                };
+                if parts.len() > 1 && !is_pit() {
                     parted.extend(parts.iter().map(|i| arcs[*i].clone()));
                 } else {
                     parted.push(rim);
@@ -293,8 +296,7 @@ impl Metal {
                 if rim.z < SEED_Z && pieces.len() > 1 {
                     continue;
                 }
-                let hull = hull(&rim.points);
-                let (raw, filled) = rim.size();
+                let (hull, raw, filled) = rim.hull();
                 // A small spot has many places to be by chance.
                 let chance = if raw < 6.0 { SMALL_SEED_Z } else { SEED_Z };
                 if filled < LEAST_FILLED || raw > self.px(LARGEST_PIT_MM) || (rim.z < chance && pieces.len() == 1) {
@@ -313,7 +315,7 @@ impl Metal {
                     diameter_px,
                     diameter_u_px: f64::hypot(0.5, share * diameter_px),
                     z: rim.z,
-                    outline: hull.iter().map(|p| [p[0], p[1]]).collect(),
+                    outline: hull,
                 });
             }
         }
@@ -452,13 +454,13 @@ impl Rim {
         Rim { points, x, y, radius, z }
     }
 
-    /// Diameter of the circle as large as its hull, and the hull's share of the circle about it.
-    fn size(&self) -> (f64, f64) {
+    /// Its hull, the diameter of the circle as large as that, and the hull's share of the circle about it.
+    fn hull(&self) -> (Vec<[f64; 2]>, f64, f64) {
         let hull = hull(&self.points);
         // Through pixel centres plus half a pixel all around.
         let area = ops::polygon_area(&hull) + 0.5 * perimeter(&hull) + std::f64::consts::FRAC_PI_4;
         let filled = area / (std::f64::consts::PI * (self.radius + 0.5).powi(2));
-        ((4.0 * area / std::f64::consts::PI).sqrt(), filled)
+        (hull, (4.0 * area / std::f64::consts::PI).sqrt(), filled)
     }
 }
 

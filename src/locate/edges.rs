@@ -176,14 +176,11 @@ struct Turned {
 
 impl Turned {
     fn new(points: &[EdgePoint], pose: &Pose, gap_mm: f64) -> Self {
-        let (s, c) = pose.rotation.sin_cos();
-        let k = 1000.0 / pose.um_per_px;
-        let px = |x: f64, y: f64| [pose.centre_px[0] + k * (c * x - s * y), pose.centre_px[1] - k * (s * x + c * y)];
         let pairs = points
             .iter()
             .map(|e| {
                 let (gx, gy) = (e.nx * gap_mm, e.ny * gap_mm);
-                [px(e.x - gx, e.y - gy), px(e.x + gx, e.y + gy)]
+                [pose.to_px(e.x - gx, e.y - gy), pose.to_px(e.x + gx, e.y + gy)]
             })
             .collect();
         Turned { pairs }
