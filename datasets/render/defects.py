@@ -13,6 +13,7 @@ from spec import BASE_METALS, FINENESS, FINISHES, hallmark_of, outline_sdf
 SURFACE = ["pit", "porosity", "scratch", "stain", "worn_plating", "incomplete_fill", "wrong_finish"]
 STONE = ["missing_stone", "offset_stone", "tilted_stone", "chipped_stone", "loose_stone", "missing_prong"]
 TYPES = SURFACE + STONE + ["hallmark_mismatch"]
+AREAS = ["pit", "porosity", "scratch", "stain", "worn_plating", "incomplete_fill"]  # of which a piece can have several
 VISIBLE = ["pit", "porosity", "scratch", "stain", "worn_plating"]  # should show in a picture
 NEED_PRONGS = ["missing_prong"]
 
@@ -31,9 +32,10 @@ def possible(spec):
     return out
 
 
-def add(p, kind):
+def add(p, kind, again=0):
+    """Adds a defect; `again` numbers further ones of a piece, each with a stream of its own."""
     {"pit": pits, "porosity": porosity, "scratch": scratch, "stain": patch, "worn_plating": patch, "incomplete_fill": bite,
-     "wrong_finish": finish, "hallmark_mismatch": lambda p, r, k: None}.get(kind, stone)(p, p.rng("defect " + kind), kind)
+     "wrong_finish": finish, "hallmark_mismatch": lambda p, r, k: None}.get(kind, stone)(p, p.rng("defect " + kind + (f" {again}" if again else "")), kind)
 
 
 def sized(p, rng, name, fallback, lo, hi, side="upper"):
@@ -73,7 +75,8 @@ def hole(p, rng, x, y, r, jagged):
     p.heights.append(((x - 1.3 * far, x + 1.3 * far, y - 1.3 * far, y + 1.3 * far),
                       lambda gx, gy: -depth * np.maximum(0, 1 - q(gx, gy) ** 2) ** steep))
     p.fine.append((x, y, 1.1 * far, 1.1 * far, max(0.003, min(r, far / 2) / 8)))
-    return lambda gx, gy: q(gx, gy) < 1, far
+    box = (x - 1.05 * far, x + 1.05 * far, y - 1.05 * far, y + 1.05 * far)
+    return lambda gx, gy: boxed(box, gx, gy, lambda a, b: q(a, b) < 1), far
 
 
 def pits(p, rng, kind):

@@ -61,6 +61,9 @@ class Piece:
             um = max(2 * bx / (W * fit), 2 * by / (H * fit)) * 1000
             if rng.random() < self.mix["camera"]["far"]:
                 um *= rng.uniform(1.15, 1.8)
+            near = self.mix["camera"]["near"]
+            if near and rng.random() < near:
+                um = min(um, hi) * rng.uniform(0.45, 0.9)
         self.um = float(min(hi, max(lo, round(um * 2) / 2)))
         self.fx, self.fy = W * self.um / 2000, H * self.um / 2000
         if self.open_x:

@@ -97,6 +97,8 @@ def build(spec_in, kind, name, index, args, mix, first):
             D.hallmark(p, "hallmark_mismatch" in kinds)
             for k in sorted(kinds, key=lambda k: k not in D.STONE):
                 D.add(p, k)
+            if not good:
+                crowd(p, {t: w for t, w in mix["defect"].items() if t in can and t in D.AREAS and w > 0}, mix["crowd"])
             if good and p.stones and p.rng("burst").random() < mix["burst"]["good"]:
                 p.burst = True
             p.settings()
@@ -105,6 +107,17 @@ def build(spec_in, kind, name, index, args, mix, first):
         except Retry:
             continue
     raise SystemExit(f"{name}: no layout found")
+
+
+def crowd(p, weights, mean):
+    """Further defects of the open metal, a geometric number of that mean: a frame that teaches more."""
+    rng = p.rng("crowd")
+    more = int(rng.geometric(1 / (1 + mean))) - 1 if mean > 0 and weights else 0
+    for n in range(min(more, 24)):
+        try:
+            D.add(p, turn(weights, rng.random()), n + 1)
+        except Retry:  # the metal is full
+            continue
 
 
 def lights_of(p, args, mix):
@@ -206,13 +219,13 @@ def masks(p, h):
         d["area_px"] = int(m.sum())
         every |= m
     out["defect_mask"] = every
-    dust = np.zeros(part.shape, bool)
     for d in p.not_defects:
         m = d["_mask"](h["x"], h["y"], h)
         d["area_px"] = int(m.sum())
-        dust |= m
+        if d["area_px"]:
+            out[f"{d['type']}_mask"] = out.get(f"{d['type']}_mask", False) | m
     p.not_defects = [d for d in p.not_defects if d["area_px"]]
-    out["nuisance_mask"] = dust
+    out["nuisance_mask"] = np.any([out[f"{d['type']}_mask"] for d in p.not_defects] or [np.zeros(part.shape, bool)], 0)
     return out
 
 
@@ -355,7 +368,7 @@ def main():
     g.add_argument("--all-good", dest="good", action="store_const", const=True)
     g.add_argument("--all-bad", dest="good", action="store_const", const=False)
     ap.add_argument("--min-contrast", type=float, default=4.0,
-                    help="a surface defect that shows less (grey levels) is drawn anew, three times at most")
+                    help="a surface defect that shows less (grey levels) is drawn anew, three times at most; 0: never")
     ap.add_argument("--size", default="960x720", help="width and height of a frame in pixels")
     ap.add_argument("--jpeg", type=int, metavar="QUALITY", help="all frames as JPEG of this quality; 0: all as PNG")
     ap.add_argument("--spp", type=int, default=28, help="samples a pixel")
@@ -388,7 +401,8 @@ def main():
             bar.step(f"{name}: there already", made=False)
             continue
         t0, first = time.time(), 0
-        for again in range(4):
+        tries = 4 if args.min_contrast > 0 else 1
+        for again in range(tries):
             p, attempt = build(spec_in, kind, name, index, args, mix, first)
             try:
                 frames, mask, notes, cam, poses = render(p, args, mix)
@@ -399,7 +413,7 @@ def main():
             faint = [d for d in p.defects if d.get("contrast", 99) < args.min_contrast]
             if not lost and not faint:
                 break
-            if again == 3 and lost:
+            if again == tries - 1 and lost:
                 drop(p, mask, lost)
             first = attempt + 1
         tmp = out / f".{name}.{os.getpid()}"
