@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes the int8 variant of a surface model: static quantisation, calibrated on real frames of the train parts.
 
-  quantize_surface.py --data REAL --model models/surface.onnx --out models/surface.int8.onnx
+  quantize_surface.py --data REAL --rendered RENDERED --model models/surface.onnx --out models/surface.int8.onnx
 
-REAL holds mtd/ and bsdata/. Weights get int8 scales per output channel, activations one uint8 scale each. The first
+REAL holds mtd/ and bsdata/, RENDERED the pieces that training used. Weights get int8 scales per output channel, activations one uint8 scale each. The first
 and the last layers stay in float: they are the thinnest and the most sensitive. The metadata is carried over, with
 `loupe.name` = `surface-int8`.
 """
@@ -16,6 +16,7 @@ import onnxruntime as ort
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+import rendered
 import train_surface as ts
 
 
@@ -30,8 +31,9 @@ class Tiles(CalibrationDataReader):
             im = it.image if it.image.ndim == 3 else np.repeat(it.image[:, :, None], 3, 2)
             h, w = im.shape[:2]
             x, y = rng.randrange(max(1, w - side + 1)), rng.randrange(max(1, h - side + 1))
-            if k % 2 and it.mask.any():
-                ys, xs = np.nonzero(it.mask)
+            bad = (it.mask >= ts.SOUND) & (it.mask < ts.ANY)
+            if k % 2 and bad.any():
+                ys, xs = np.nonzero(bad)
                 j = rng.randrange(len(ys))
                 x, y = int(np.clip(xs[j] - side // 2, 0, max(0, w - side))), int(np.clip(ys[j] - side // 2, 0, max(0, h - side)))
             crop = im[y:y + side, x:x + side]
@@ -48,6 +50,7 @@ class Tiles(CalibrationDataReader):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--data", required=True, type=Path)
+    ap.add_argument("--rendered", type=Path, help="rendered pieces, for half of the tiles")
     ap.add_argument("--model", required=True, type=Path)
     ap.add_argument("--out", required=True, type=Path)
     ap.add_argument("--tiles", type=int, default=120, help="calibration tiles")
@@ -57,6 +60,9 @@ def main():
     rng = random.Random(a.seed)
     items = ts.load_mtd(str(a.data), rng.sample(sp["mtd"]["train"], 80))
     items += ts.load_bsdata(str(a.data), rng.sample(sp["bsdata"]["train"], 40), labels)
+    if a.rendered:
+        frames = rendered.load(str(a.rendered))
+        items = rng.sample(items, 60) + rng.sample(frames, min(60, len(frames)))
     pre = a.out.with_suffix(".pre.onnx")
     quant_pre_process(str(a.model), str(pre), skip_symbolic_shape=True)
     graph = onnx.load(str(pre)).graph

@@ -21,12 +21,14 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-CLASSES = ["good", "pore_pit", "crack_scratch", "other_defect"]
-GOOD, PORE, CRACK, OTHER = range(4)
+from rendered import CLASSES, CRACK, IGNORE, LINT, MARK, METAL, OTHER, PORE, SOUND, STAIN, WORN
+import rendered
+
+ANY = len(CLASSES)  # a pixel of a real set that is sound: which of the sound classes it shows is not labelled
 MTD_CLASS = {"blowhole": PORE, "crack": CRACK, "break": OTHER, "fray": OTHER, "uneven": OTHER}
 STRIDE = 2
 TILE, OVERLAP = 384, 64
-VERSION = "1.0.0"
+VERSION = "2.0.0"
 
 # ---------------------------------------------------------------------------- model
 
@@ -113,10 +115,10 @@ class SurfaceNet(nn.Module):
         self.up8 = Up(96, 40, 64)
         self.up4 = Up(64, 24, 48)
         self.up2 = Up(48, 32, 32)
-        self.head = nn.Conv2d(32, 4, 1)
+        self.head = nn.Conv2d(32, len(CLASSES), 1)
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():
-            self.head.bias.copy_(torch.tensor([2.0, -2.0, -2.0, -0.5]))
+            self.head.bias.copy_(torch.tensor([2.0, 0.5, 0.5, -1.0, -2.0, -2.0, -2.0, -2.0, -1.5, -1.5, -0.5]))
         for m in (self.stem, self.blocks[0], self.blocks[1]):  # generic edge filters: left as they are (halves the cost)
             for p in m.parameters():
                 p.requires_grad_(False)
@@ -199,12 +201,12 @@ def load_mtd(root, names):
     for n in names:
         im = cv2.imread(os.path.join(root, "mtd", n), 0)
         kind = n.split("/")[0]
-        mask = np.zeros(im.shape, np.uint8)
+        mask = np.full(im.shape, ANY, np.uint8)
         if kind != "free":
             m = cv2.imread(os.path.join(root, "mtd", n[:-4] + ".png"), 0)
             mask[m > 127] = MTD_CLASS[kind]
         it = Item(n, im, mask, kind)
-        ys, xs = np.nonzero(mask)
+        ys, xs = np.nonzero(mask != ANY)
         if len(ys):
             k = np.random.default_rng(0).permutation(len(ys))[:200]
             it.spots = np.stack([xs[k], ys[k]], 1)
@@ -217,7 +219,7 @@ def load_bsdata(root, names, labels):
     for n in names:
         im = cv2.imread(os.path.join(root, "bsdata", "images", n))[:, :, ::-1].copy()
         polys = [np.round(np.array(p, np.float32).reshape(-1, 2)).astype(np.int32) for p in labels[n]["pitting"]]
-        mask = np.zeros(im.shape[:2], np.uint8)
+        mask = np.full(im.shape[:2], ANY, np.uint8)
         for p in polys:
             cv2.fillPoly(mask, [p.reshape(-1, 1, 2)], PORE)
         it = Item(n, im, mask, "pits" if polys else "clean", polys)
@@ -263,6 +265,9 @@ def splits(root, seed):
 
 # ---- light, colour, sensor
 
+# how often a rendered crop is laid about a place of each class
+SPOTS = {METAL: 2.0, rendered.STONE: 0.8, rendered.PRONG: 0.7, LINT: 2.2, MARK: 1.2, PORE: 2.4, CRACK: 2.4, STAIN: 1.2, WORN: 1.2}
+SHARES = {"both": (0.30, 0.10, 0.12, 0.06, 0.04, 0.38), "real": (0.40, 0.16, 0.15, 0.12, 0.17, 0.0), "rendered": (0, 0, 0, 0, 0, 1.0)}
 METALS = np.array([[1.0, 0.83, 0.52], [1.0, 0.79, 0.42], [0.98, 0.77, 0.66], [0.96, 0.94, 0.90], [0.93, 0.94, 0.96]], np.float32)
 _YY, _XX = np.mgrid[0:256, 0:256].astype(np.float32)
 
@@ -293,14 +298,14 @@ def light(rng, x, strength):
     return x.astype(np.float32)
 
 
-def sensor(rng, x):
-    if rng.random() < 0.25:
+def sensor(rng, x, strength=1.0):
+    if rng.random() < 0.25 * strength:
         x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.4))
     if rng.random() < 0.1:
         b = cv2.GaussianBlur(x, (0, 0), 1.0)
         x = x + rng.uniform(0.3, 1.0) * (x - b)
     if rng.random() < 0.4:
-        g = rng.uniform(0.003, 0.035)
+        g = rng.uniform(0.003, 0.035) * strength
         nz = rng.standard_normal(x.shape[:2] + ((3,) if rng.random() < 0.5 else (1,)), dtype=np.float32)
         x = x + g * nz
     x = np.clip(x * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -335,8 +340,8 @@ def warp(rng, image, mask, centre, n, scale, angle, flip):
 
 
 def soft(mk, n):
-    oh = np.stack([(mk == c) for c in range(4)], 2).astype(np.float32)
-    return cv2.resize(oh, (n // STRIDE, n // STRIDE), interpolation=cv2.INTER_AREA)
+    h = n // STRIDE
+    return np.stack([cv2.resize((mk == c).astype(np.float32), (h, h), interpolation=cv2.INTER_AREA) for c in range(ANY + 1)], 2)
 
 
 # ---- jewellery-like pictures made by procedure
@@ -457,7 +462,7 @@ def synth(rng, n=256):
         mask[back] = 0
     col = cv2.GaussianBlur(col.astype(np.float32), (0, 0), rng.uniform(0.35, 1.1))
     col = col + rng.uniform(0.002, 0.02) * rng.standard_normal(col.shape, dtype=np.float32)
-    return col, mask
+    return col, np.where(mask == 0, ANY, mask).astype(np.uint8)
 
 
 def pit(rng, lum, mask, cx, cy, r, la, inner):
@@ -511,8 +516,14 @@ def scratch(rng, lum, mask, p, brush, inner):
 
 
 class Sampler:
-    def __init__(self, mtd, bs, n=256):
+    def __init__(self, mtd, bs, frames, shares, n=256):
+        """shares: mtd defect, mtd good, bsdata at a pit, bsdata anywhere, procedural, rendered; they add up to 1."""
         self.n = n
+        self.frames, self.bounds = frames, np.cumsum(shares)
+        self.of_class = {}
+        for f in frames:
+            for c in f.spots:
+                self.of_class.setdefault(c, []).append(f)
         self.by = {}
         for it in mtd:
             self.by.setdefault(it.kind, []).append(it)
@@ -587,22 +598,51 @@ class Sampler:
             x = light(rng, x, 0.8)
         return sensor(rng, x), soft(m, self.n)
 
+    def rendered_item(self, rng):
+        """A crop about a place of a class drawn by SPOTS, at 0.7 to 1.4 of its scale, turned and mirrored."""
+        n = self.n
+        classes = [c for c in SPOTS if c in self.of_class]
+        w = np.array([SPOTS[c] for c in classes])
+        c = classes[rng.choice(len(classes), p=w / w.sum())]
+        f = self.of_class[c][rng.integers(len(self.of_class[c]))]
+        at = f.spots[c][rng.integers(len(f.spots[c]))]
+        s = 1.0 if rng.random() < 0.4 else math.exp(rng.uniform(math.log(0.7), math.log(1.4)))
+        half = n / s / 2
+        h, w = f.image.shape[:2]
+        p = at + rng.uniform(-0.8, 0.8, 2) * half
+        p = (np.clip(p[0], min(half, w / 2), max(w - half, w / 2)), np.clip(p[1], min(half, h / 2), max(h - half, h / 2)))
+        q = rng.random()
+        ang = (int(rng.integers(4)) * math.pi / 2) if q < 0.7 else rng.uniform(-math.pi, math.pi)
+        im, y = warp(rng, f.image, f.mask, p, n, s, ang, rng.random() < 0.5)
+        x = im.astype(np.float32) / 255.0
+        q = rng.random()
+        if q < 0.1:
+            x = np.repeat(x.mean(2, keepdims=True), 3, 2)
+        elif q < 0.5:
+            x = x * (1 + rng.normal(0, 0.06, 3)).astype(np.float32)
+        if rng.random() < 0.5:
+            x = light(rng, x, 0.5)
+        return sensor(rng, x, 0.5), y
+
     def batch(self, rng, b):
         xs, ys = [], []
         for j in range(b):
             # stratified over the batch so that every batch holds every source
             r = (j + rng.random()) / b
-            if r < 0.40:
-                k = rng.choice(["blowhole", "crack", "break", "fray", "uneven"], p=[0.2, 0.14, 0.19, 0.13, 0.34])
-                x, y = self.mtd_item(rng, k)
-            elif r < 0.56:
+            k = int(np.searchsorted(self.bounds, r, side="right"))
+            if k == 0:
+                kind = rng.choice(["blowhole", "crack", "break", "fray", "uneven"], p=[0.2, 0.14, 0.19, 0.13, 0.34])
+                x, y = self.mtd_item(rng, kind)
+            elif k == 1:
                 x, y = self.mtd_item(rng, "free")
-            elif r < 0.71:
+            elif k == 2:
                 x, y = self.bs_item(rng, True)
-            elif r < 0.83:
+            elif k == 3:
                 x, y = self.bs_item(rng, False)
-            else:
+            elif k == 4 or not self.frames:
                 x, y = self.synth_item(rng)
+            else:
+                x, y = self.rendered_item(rng)
             xs.append(x)
             ys.append(y)
         x = torch.from_numpy(np.stack(xs)).permute(0, 3, 1, 2).float()
@@ -612,23 +652,27 @@ class Sampler:
 
 # ---------------------------------------------------------------------------- loss
 
-CE_WEIGHT = torch.tensor([1.0, 3.0, 3.0, 1.3])
+CE_WEIGHT = torch.tensor([1.0, 1.0, 1.0, 1.0, 2.5, 1.5, 3.0, 3.0, 1.6, 1.6, 1.3, 1.0])  # the last: sound, whichever class
 
 
 def loss_fn(logits, y):
+    """Weighted cross entropy, softened focal, over the classes and `sound, whichever class`; Dice on defect-or-not, on the
+    small classes and per picture. Pixels whose labels are all 0 do not count."""
     logp = F.log_softmax(logits, 1)
+    logp = torch.cat([logp, torch.logsumexp(logp[:, :SOUND], 1, keepdim=True)], 1)
+    known = y.sum(1)
     ce = -(CE_WEIGHT[None, :, None, None] * y * logp).sum(1)
-    p = logp.exp()
-    pt = (p * y).sum(1)
-    ce = (ce * (0.25 + 0.75 * (1 - pt))).mean()  # softened focal
+    pt = (logp.exp() * y).sum(1)
+    ce = (ce * (0.25 + 0.75 * (1 - pt))).sum() / known.sum().clamp(min=1)
+    p = logp[:, :ANY].exp() * (known > 0)[:, None]
+    bad, true = p[:, SOUND:].sum(1), y[:, SOUND:ANY].sum(1)
 
     def dice(a, b):
         return 1 - (2 * (a * b).sum() + 20) / ((a * a).sum() + (b * b).sum() + 20)
 
-    d = dice(1 - p[:, 0], 1 - y[:, 0])
-    small = 0.5 * (dice(p[:, 1], y[:, 1]) + dice(p[:, 2], y[:, 2]))
-    per = 1 - (2 * ((1 - p[:, 0]) * (1 - y[:, 0])).sum((1, 2)) + 10) / (((1 - p[:, 0]) ** 2).sum((1, 2)) + ((1 - y[:, 0]) ** 2).sum((1, 2)) + 10)
-    return ce + 0.4 * d + 0.3 * small + 0.2 * per.mean(), ce.detach()
+    small = (dice(p[:, PORE], y[:, PORE]) + dice(p[:, CRACK], y[:, CRACK]) + 0.5 * dice(p[:, LINT], y[:, LINT])) / 2.5
+    per = 1 - (2 * (bad * true).sum((1, 2)) + 10) / ((bad**2).sum((1, 2)) + (true**2).sum((1, 2)) + 10)
+    return ce + 0.4 * dice(bad, true) + 0.3 * small + 0.2 * per.mean(), ce.detach()
 
 
 # ---------------------------------------------------------------------------- measuring
@@ -670,26 +714,27 @@ def tiled_probs(fn, im, tile=TILE, overlap=None):
     ry = np.minimum(np.minimum(np.arange(th) + 1, th - np.arange(th)), overlap).astype(np.float32)
     rx = np.minimum(np.minimum(np.arange(tw) + 1, tw - np.arange(tw)), overlap).astype(np.float32)
     wt = np.outer(ry, rx)
-    acc, den = np.zeros((4, H, W), np.float32), np.zeros((H, W), np.float32)
+    acc, den = np.zeros((len(CLASSES), H, W), np.float32), np.zeros((H, W), np.float32)
     for y in starts(H, th):
         for x in starts(W, tw):
             p = fn(rgb[y:y + th, x:x + tw].transpose(2, 0, 1)[None].astype(np.float32))[0]
-            for c in range(4):
+            for c in range(len(CLASSES)):
                 acc[c, y:y + th, x:x + tw] += wt * cv2.resize(p[c], (tw, th), interpolation=cv2.INTER_LINEAR)
             den[y:y + th, x:x + tw] += wt
     return (acc / den)[:, :h, :w]
 
 
 NB = 1000
+START = {"defect": 0.5, **{c: 0.5 for c in CLASSES[SOUND:]}}
 
 
 def mtd_stats(fn, items, probs):
     """Per picture: histograms of the defect probability over defect and good pixels."""
     hp, hn, score = [], [], []
     for it in items:
-        d = 1 - probs(fn, it.image)[0]
+        d = probs(fn, it.image)[SOUND:].sum(0)
         q = np.clip((d * NB).astype(np.int32), 0, NB - 1)
-        m = it.mask > 0
+        m = it.mask != ANY
         hp.append(np.bincount(q[m], minlength=NB))
         hn.append(np.bincount(q[~m], minlength=NB))
         b = cv2.blur(d, (5, 5)).ravel()
@@ -804,7 +849,7 @@ def export(model, out, meta):
         with torch.no_grad():
             a = model.eval()(x).numpy()
         b = s.run(None, {"image": x.numpy()})[0]
-        assert b.shape == (n, 4, h // STRIDE, w // STRIDE), b.shape
+        assert b.shape == (n, len(CLASSES), h // STRIDE, w // STRIDE), b.shape
         worst = max(worst, float(np.abs(a - b).max()))
     assert worst < 1e-3, worst
     os.replace(tmp, out)
@@ -836,7 +881,7 @@ def tidy(g):
 def meta(thr, seed, extra=None):
     d = {
         "loupe.schema": "loupe.model/1", "loupe.name": "surface", "loupe.version": VERSION,
-        "loupe.classes": json.dumps(CLASSES), "loupe.um_per_px": "12.0", "loupe.um_per_px_min": "5", "loupe.um_per_px_max": "25",
+        "loupe.classes": json.dumps(CLASSES), "loupe.sound": json.dumps(CLASSES[:SOUND]), "loupe.um_per_px": "12.0", "loupe.um_per_px_min": "5", "loupe.um_per_px_max": "25",
         "loupe.um_per_px_note": "nominal: the public sets publish no scale",
         "loupe.tile": str(TILE), "loupe.overlap": str(OVERLAP), "loupe.output_stride": str(STRIDE),
         "loupe.thresholds": json.dumps(thr), "loupe.trained_on": "mtd (supervised train part), bsdata (train part), procedural metal",
@@ -869,7 +914,7 @@ def validate(model, mtd, bs, quick):
     g = bs_figures(rows, i, k)
     print(f"  val mtd t={t:.2f} IoU {a['pooled_iou']:.3f} F1 {a['pooled_f1']:.3f} AP {a['pixel_ap']:.3f} mean-IoU {a['mean_iou_defect_images']:.3f} "
           f"image-AUROC {a['image_auroc']:.3f} | bsdata t={TS[i]} found {g['found']}/{g['polygons']} false/clean {g['false_per_clean']:.2f} false/pitted {g['false_per_pitted']:.2f}", flush=True)
-    return {"defect": round(t, 3), "good": 0.5, "pore_pit": TS[i], "crack_scratch": 0.5, "other_defect": round(t, 3)}, a, g
+    return {**START, "defect": round(t, 3), "pore_pit": TS[i], "other_defect": round(t, 3)}, a, g
 
 
 # ---------------------------------------------------------------------------- measuring the file
@@ -889,11 +934,11 @@ def reader(tile):
 
 def class_hist(fn, items, probs):
     """Histograms of each class's probability over its own pixels and the others."""
-    h = np.zeros((4, 2, NB), np.int64)
+    h = np.zeros((len(CLASSES), 2, NB), np.int64)
     for it in items:
         p = probs(fn, it.image)
         q = np.clip((p * NB).astype(np.int32), 0, NB - 1)
-        for c in range(1, 4):
+        for c in range(SOUND, len(CLASSES)):
             m = it.mask == c
             h[c, 0] += np.bincount(q[c][m], minlength=NB)
             h[c, 1] += np.bincount(q[c][~m], minlength=NB)
@@ -922,7 +967,7 @@ def calibrate(a, sp, labels):
             g = bs_figures(rows, i, k)
             print(f"  bsdata val area>={AREAS[k]} t={TS[i]}: found {g['found']}/{g['polygons']} false/clean {g['false_per_clean']:.3f} false/pitted {g['false_per_pitted']:.3f}")
     i, k = choose_pore(rows)
-    thr = {"good": 0.5, "pore_pit": TS[i], "crack_scratch": best_f1(ch[CRACK, 0], ch[CRACK, 1]),
+    thr = {**START, "pore_pit": TS[i], "crack_scratch": best_f1(ch[CRACK, 0], ch[CRACK, 1]),
            "other_defect": best_f1(ch[OTHER, 0], ch[OTHER, 1]), "defect": best_t(hp, hn)}
     print("thresholds", thr, "least area", AREAS[k])
     g = tidy(onnx.load(a.out))
@@ -933,6 +978,31 @@ def calibrate(a, sp, labels):
         e.key, e.value = key, v
     onnx.save(g, a.out + ".tmp")
     os.replace(a.out + ".tmp", a.out)
+
+
+def rendered_figures(fn, frames):
+    """IoU of each class over all pixels of rendered frames, the class being the most probable one; and, of the connected
+    places of each small class that are at least 9 pixels large, the share that holds a cell of a defect (or, for lint and
+    marks, of none)."""
+    n = len(CLASSES)
+    table = np.zeros((n, n), np.int64)
+    places = {c: [0, 0] for c in (LINT, MARK, PORE, CRACK, STAIN, WORN)}
+    for f in frames:
+        p = tiled_probs(fn, f.image)
+        top = p.argmax(0)
+        k = f.mask != IGNORE
+        table += np.bincount((f.mask[k].astype(np.int64) * n + top[k]), minlength=n * n).reshape(n, n)
+        bad = p[SOUND:].sum(0) >= 0.5
+        for c in places:
+            m, lab, st, _ = cv2.connectedComponentsWithStats((f.mask == c).astype(np.uint8), connectivity=8)
+            for q in range(1, m):
+                if st[q, cv2.CC_STAT_AREA] >= 9:
+                    x, y, w, h = st[q, :4]
+                    hit = bool((bad[y:y + h, x:x + w] & (lab[y:y + h, x:x + w] == q)).any())
+                    places[c][1] += 1
+                    places[c][0] += hit if c >= SOUND else not hit
+    iou = {CLASSES[c]: round(float(table[c, c] / max(1, table[c].sum() + table[:, c].sum() - table[c, c])), 4) for c in range(n) if table[c].sum()}
+    return {"frames": len(frames), "iou": iou, "places": {CLASSES[c]: f"{a}/{b}" for c, (a, b) in places.items() if b}}
 
 
 def wilson(k, n):
@@ -986,6 +1056,8 @@ def evaluate(a, sp, labels):
         b["recall_by_area"][f"{lo}-{hi:.0f}"] = f"{int(fl[w].sum())}/{int(w.sum())}"
     out["bsdata"] = b
     out["bsdata_curve"] = [dict(t=t, **{q: round(v, 3) for q, v in bs_figures(rows, j, k).items() if q in ("recall", "false_per_clean", "false_per_pitted")}) for j, t in enumerate(TS)]
+    if a.rendered:
+        out["rendered_held_out"] = rendered_figures(fn, rendered.load(a.rendered, held=True))
     # procedural metal with seeds never trained on
     s = {"pore_pit": [0, 0], "crack_scratch": [0, 0], "clean": 0, "clean_false": 0}
     for j in range(200):
@@ -1000,7 +1072,7 @@ def evaluate(a, sp, labels):
                 if w.sum() >= 10:
                     s[CLASSES[c]][1] += 1
                     s[CLASSES[c]][0] += bool(hit[w].any())
-        if not m.any():
+        if (m == ANY).all():
             s["clean"] += 1
             tot = 0
             for c in (PORE, CRACK, OTHER):
@@ -1037,6 +1109,8 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--data", required=True)
     ap.add_argument("--out", required=True)
+    ap.add_argument("--rendered", help="folder of rendered pieces to learn on (datasets/render, train.toml)")
+    ap.add_argument("--sources", choices=list(SHARES), default="both", help="what is learned on")
     ap.add_argument("--steps", type=int, default=2091)
     ap.add_argument("--minutes", type=float, default=0, help="end the schedule after so many minutes even if --steps are not done")
     ap.add_argument("--batch", type=int, default=8)
@@ -1066,7 +1140,10 @@ def main():
     print({k: {s: len(v) for s, v in sp[k].items()} for k in ("mtd", "bsdata")}, "held out places:", sp["held_places"], flush=True)
     mtd, mtdv = load_mtd(a.data, sp["mtd"]["train"]), load_mtd(a.data, sp["mtd"]["val"])
     bs, bsv = load_bsdata(a.data, sp["bsdata"]["train"], labels), load_bsdata(a.data, sp["bsdata"]["val"], labels)
-    print(f"loaded in {time.time() - t0:.0f} s", flush=True)
+    frames = rendered.load(a.rendered) if a.sources != "real" else []
+    if a.sources != "real" and not frames:
+        sys.exit(f"--rendered {a.rendered}: no rendered pieces there")
+    print(f"{len(frames)} rendered frames; loaded in {time.time() - t0:.0f} s", flush=True)
     model = SurfaceNet().to(memory_format=torch.channels_last)
     ema = SurfaceNet(pretrained=False).to(memory_format=torch.channels_last)
     ema.load_state_dict(model.state_dict())
@@ -1083,13 +1160,13 @@ def main():
         opt.load_state_dict(c["opt"])
         step, spent = c["step"], c["spent"]
         print(f"taken up at step {step}", flush=True)
-    feed = Feeder(Sampler(mtd, bs), a.batch, a.seed, step, a.steps)
+    feed = Feeder(Sampler(mtd, bs, frames, SHARES[a.sources]), a.batch, a.seed, step, a.steps)
     feed.start()
     start = time.time() - spent
     run, tl = [], time.time()
     msd = [(k, v) for k, v in ema.state_dict().items()]
     end = False
-    thr = {"defect": 0.5, "good": 0.5, "pore_pit": 0.5, "crack_scratch": 0.5, "other_defect": 0.5}
+    thr = dict(START)
     while step < a.steps and not end:
         x, y = feed.q.get()
         pr = step / a.steps

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::inspect::opinion::is_sound;
 use crate::inspect::{self, Answer, Feature, Scene};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, Located, Pose};
@@ -253,7 +254,10 @@ impl Inspector {
         // Backlight shows a silhouette: its surface says nothing.
         let silhouette = frame.light == "backlight";
         let classes = match &self.model {
-            Some(m) if !silhouette => m.segment_at(image, Some(&bare), frame.um_per_px).map_err(|e| e.to_string())?,
+            Some(m) if !silhouette => {
+                // All of the piece: stones and rim are asked about too.
+                m.segment_at(image, Some(&located.metal), frame.um_per_px).map_err(|e| e.to_string())?
+            }
             _ => None,
         };
         // A model that was asked for and cannot answer is a person's matter, not a silence.
@@ -274,6 +278,7 @@ impl Inspector {
             located: &located,
             bare_metal: &bare,
             classes: classes.as_ref(),
+            model: self.model.as_ref().map(SurfaceModel::info),
         };
         let mut answer = Answer::default();
         if !silhouette {
@@ -284,9 +289,7 @@ impl Inspector {
                 answer.assessed.extend(one.assessed);
                 answer.not_assessed.extend(one.not_assessed);
             }
-            if let Some(model) = &self.model {
-                inspect::learned::merge(&scene, model.info(), &mut answer).map_err(|e| e.to_string())?;
-            }
+            inspect::learned::merge(&scene, &mut answer).map_err(|e| e.to_string())?;
         }
         let pose = located.pose;
         let known = located.has_direction;
@@ -346,9 +349,9 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
         file: String,
         feature: Feature,
         place: Option<[f64; 2]>,
+        radius_mm: f64,
         burst: Option<String>,
-        times: usize,
-        last_frame: usize,
+        frames: Vec<usize>,
     }
     let mut seen: Vec<Seen> = Vec::new();
     let mut burst_size: BTreeMap<String, usize> = BTreeMap::new();
@@ -366,7 +369,7 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
             let named = feature.kind.is_none() || feature.name.starts_with(|c: char| c.is_ascii_uppercase());
             let radius_mm = look.pose.map_or(0.0, |p| p.mm(feature.radius_px));
             let twin = seen.iter_mut().find(|s| {
-                if s.last_frame == k {
+                if s.frames.contains(&k) {
                     return false;
                 }
                 if named || s.feature.kind.is_none() {
@@ -375,6 +378,7 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
                 match (s.place, place) {
                     (Some(a), Some(b)) => {
                         s.feature.kind == feature.kind
+                            && is_sound(s.feature.kind, &s.feature.name) == is_sound(feature.kind, &feature.name)
                             && (a[0] - b[0]).hypot(a[1] - b[1]) < reach_mm.max(0.7 * radius_mm)
                     }
                     _ => false,
@@ -382,8 +386,9 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
             });
             match twin {
                 Some(s) => {
-                    s.times += 1;
-                    s.last_frame = k;
+                    s.frames.push(k);
+                    // One frame that is sure is enough.
+                    let sure = s.feature.doubt.is_none() || feature.doubt.is_none();
                     if feature.confidence > s.feature.confidence {
                         let before = std::mem::replace(&mut s.feature, feature);
                         // What only the other frame measured (a pit in a scratch) holds all the same.
@@ -393,16 +398,20 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
                             }
                         }
                         s.place = place;
+                        s.radius_mm = radius_mm;
                         s.file = look.frame.file.clone();
+                    }
+                    if sure {
+                        s.feature.doubt = None;
                     }
                 }
                 None => seen.push(Seen {
                     file: look.frame.file.clone(),
                     feature,
                     place,
+                    radius_mm,
                     burst: look.frame.burst.clone(),
-                    times: 1,
-                    last_frame: k,
+                    frames: vec![k],
                 }),
             }
         }
@@ -435,9 +444,28 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
             }
         }
     }
+    // What one frame shows as a defect and another, where it is not seen as one, as dust or a reflection is a person's matter;
+    // and it was seen in both.
+    let (sound, mut seen): (Vec<Seen>, Vec<Seen>) =
+        seen.into_iter().partition(|s| is_sound(s.feature.kind, &s.feature.name));
+    for s in seen.iter_mut().filter(|s| s.feature.kind.is_some_and(is_surface)) {
+        for t in &sound {
+            let (small, large) = (s.radius_mm.min(t.radius_mm), s.radius_mm.max(t.radius_mm));
+            let same = s.place.zip(t.place).is_some_and(|(a, b)| {
+                (a[0] - b[0]).hypot(a[1] - b[1]) < 0.05f64.max(0.7 * small) && large < 2.0 * small.max(0.05)
+            });
+            let others: Vec<usize> = t.frames.iter().filter(|f| !s.frames.contains(f)).copied().collect();
+            if same && !others.is_empty() {
+                s.frames.extend(others);
+                let doubt = t.feature.opinion.as_ref().map(inspect::opinion::doubt);
+                s.feature.doubt = s.feature.doubt.take().or(doubt);
+            }
+        }
+    }
+    seen.extend(sound);
     seen.retain(|s| {
         let n = s.burst.as_ref().and_then(|b| burst_size.get(b)).copied().unwrap_or(1);
-        s.feature.kind.is_none_or(|k| !is_surface(k)) || 2 * s.times >= n
+        s.feature.kind.is_none_or(|k| !is_surface(k)) || 2 * s.frames.len() >= n
     });
     // Names are counted anew, so that two frames do not both bring a `pit-1`.
     let mut count: BTreeMap<String, usize> = BTreeMap::new();

@@ -216,6 +216,8 @@ pub struct TruthDefect {
     pub polygons: Vec<Vec<[f64; 2]>>,
     /// True sizes by the truth's key, such as `radius_mm`, `length_mm`, `tilt_deg`.
     pub sizes: BTreeMap<String, f64>,
+    /// Whether it breaks a limit of the spec, where the truth says so of each defect.
+    pub over_limit: Option<bool>,
 }
 
 impl TruthDefect {

@@ -125,6 +125,7 @@ fn read_truth(path: &Path) -> Result<Truth, String> {
             y_px: row.y_px.unwrap_or(0.0),
             radius_px: row.radius_px.unwrap_or(0.0),
             sizes,
+            over_limit: row.rest.get("status").and_then(|v| v.as_str()).map(|s| s == "fail"),
             ..TruthDefect::default()
         });
     }

@@ -54,6 +54,7 @@ pub(super) fn report(
         pose: pose(set, outcomes),
         stones: distances(outcomes.iter().flat_map(|o| o.stones_um.iter().copied())),
         sizes: sizes(outcomes),
+        pits_by_size: pits_by_size(outcomes),
         images: images(outcomes, threshold),
         pixels: pixels(outcomes),
         pixels_of_findings: overlap(outcomes, |p| Some(p.findings)),
@@ -137,6 +138,8 @@ fn types(outcomes: &[Outcome], good: u64) -> BTreeMap<String, TypeRow> {
                 found: Rate::new(n(&|d| d.found), there),
                 reported: Rate::new(n(&|d| d.reported), there),
                 named: FindingType::parse(&word).map(|_| Rate::new(n(&|d| d.named == Some(true)), there)),
+                due: n(&|d| d.due),
+                due_missed: n(&|d| d.due && !d.reported),
                 false_on_good,
                 false_per_good: per(false_on_good, good),
                 all_on_good: on(false, &|_| true),
@@ -214,6 +217,28 @@ fn sizes(outcomes: &[Outcome]) -> BTreeMap<String, SizeFigures> {
         })
     };
     pairs.into_iter().filter_map(|(c, p)| Some((c, figures(p)?))).collect()
+}
+
+/// Borders of the pits' classes in um.
+const PIT_UM: [u64; 8] = [0, 30, 40, 50, 60, 80, 100, 150];
+
+fn pits_by_size(outcomes: &[Outcome]) -> Vec<PitRow> {
+    let pits: Vec<(f64, bool)> =
+        outcomes.iter().flat_map(|o| &o.defects).filter_map(|d| Some((1000.0 * d.pit_mm?, d.found))).collect();
+    let ends = PIT_UM.iter().skip(1).map(|v| Some(*v)).chain([None]);
+    PIT_UM
+        .iter()
+        .zip(ends)
+        .filter_map(|(from, to)| {
+            let of: Vec<bool> = pits
+                .iter()
+                .filter(|p| p.0 >= *from as f64 && to.is_none_or(|t| p.0 < t as f64))
+                .map(|p| p.1)
+                .collect();
+            let found = of.iter().filter(|f| **f).count() as u64;
+            (!of.is_empty()).then(|| PitRow { from_um: *from, to_um: to, found: Rate::new(found, of.len() as u64) })
+        })
+        .collect()
 }
 
 fn images(outcomes: &[Outcome], threshold: Option<f32>) -> Option<ImageFigures> {

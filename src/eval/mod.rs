@@ -72,6 +72,8 @@ pub struct EvalReport {
     pub stones: Option<ErrorFigures>,
     /// Measured against true sizes, per characteristic.
     pub sizes: BTreeMap<String, SizeFigures>,
+    /// Pits found, by their true diameter; empty where the truth has no such.
+    pub pits_by_size: Vec<PitRow>,
     /// Pictures ranked by their score; null for pieces.
     pub images: Option<ImageFigures>,
     /// Pixels of the model's map; null without masks or without a model.
@@ -160,6 +162,10 @@ pub struct TypeRow {
     pub reported: Rate,
     /// Of them with a finding of the right type on them; null where the set's word is no finding type.
     pub named: Option<Rate>,
+    /// Of them that break a limit.
+    pub due: u64,
+    /// Of those with no finding on them that counts: they would get past.
+    pub due_missed: u64,
     /// Findings of this type on good samples that count.
     pub false_on_good: u64,
     /// The same per good sample; null without good samples.
@@ -242,6 +248,18 @@ pub struct SizeFigures {
     pub max: f64,
     /// Mean of the true values.
     pub mean_true: f64,
+}
+
+/// Pits of like diameter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PitRow {
+    /// Least true diameter in um, inclusive.
+    pub from_um: u64,
+    /// Largest true diameter in um, exclusive; null where there is no end.
+    pub to_um: Option<u64>,
+    /// Of how many a finding shows something, counting or not: whether it is large enough to count is the limit's matter.
+    pub found: Rate,
 }
 
 /// Pictures ranked by their score.
@@ -503,6 +521,7 @@ mod tests {
                 confidence: 0.9,
                 found_by: vec!["surface-model".into()],
                 status: Status::Pass,
+                opinion: None,
                 outline_px: vec![],
             });
         } else {

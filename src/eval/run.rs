@@ -7,6 +7,7 @@ use super::geometry::{circle_meets, Patch};
 use super::stats::{bin_of, Confusion, Histogram};
 use super::Options;
 use crate::dataset::{Sample, Source, TruthDefect};
+use crate::inspect::opinion::is_sound;
 use crate::piece::{Frame, Piece, PIECE_SCHEMA};
 use crate::pipeline::{Inspected, Job};
 use crate::report::{Finding, FindingType, Report, Status, Verdict};
@@ -63,6 +64,10 @@ pub(super) struct DefectRow {
     /// Found under its own type; none where its word is none of the contract's.
     pub named: Option<bool>,
     pub polygon: bool,
+    /// It breaks a limit: by its own truth, or, where that does not say, because its sample is defective.
+    pub due: bool,
+    /// A pit's true diameter in mm, where the truth has it.
+    pub pit_mm: Option<f64>,
 }
 
 #[derive(Debug, Clone)]
@@ -180,7 +185,7 @@ pub(super) fn run(
         return Err(format!("{}: neither a class nor a mask says whether it is good", job.origin.display()));
     }
     let size = seen.views.first().map_or((0, 0), |v| (v.image.width, v.image.height));
-    let defects = match_defects(&truth.defects, &mut findings, size);
+    let defects = match_defects(&truth.defects, &mut findings, size, defective != Some(false));
     let frame = findings
         .iter()
         .find(|f| f.counts)
@@ -322,7 +327,12 @@ fn same_kind(truth: FindingType, found: FindingType, polygon: bool) -> bool {
     truth == found || (polygon && hole(truth) && hole(found))
 }
 
-fn match_defects(truth: &[TruthDefect], findings: &mut [FindingRow], (w, h): (usize, usize)) -> Vec<DefectRow> {
+fn match_defects(
+    truth: &[TruthDefect],
+    findings: &mut [FindingRow],
+    (w, h): (usize, usize),
+    defective: bool,
+) -> Vec<DefectRow> {
     let any_polygon = truth.iter().any(|d| !d.polygons.is_empty());
     let patches: Vec<Option<Patch>> =
         findings.iter().map(|f| any_polygon.then(|| Patch::of_finding(&f.finding, w, h))).collect();
@@ -337,8 +347,14 @@ fn match_defects(truth: &[TruthDefect], findings: &mut [FindingRow], (w, h): (us
                 reported: false,
                 named: d.kind.map(|_| false),
                 polygon,
+                due: d.over_limit.unwrap_or(defective),
+                pit_mm: d.sizes.get("radius_mm").filter(|_| d.kind == Some(FindingType::Pit)).map(|r| 2.0 * r),
             };
             for (f, patch) in findings.iter_mut().zip(&patches) {
+                // What was taken for dust or a reflection is not found.
+                if is_sound(Some(f.finding.kind), &f.finding.feature) {
+                    continue;
+                }
                 if shows(&f.finding, patch.as_ref(), d, outline.as_ref()) {
                     f.on_truth = true;
                     row.found = true;

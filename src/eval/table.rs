@@ -88,14 +88,18 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
     }
     if !r.types.is_empty() {
         let wide = r.types.keys().map(|k| k.chars().count()).max().unwrap_or(0).max(4);
-        writeln!(out, "\n{:<wide$}  there  found  reported  named  false on good  (all)  false on bad", "type")?;
+        writeln!(
+            out,
+            "\n{:<wide$}  there  found  reported  named  due  missed  false on good  (all)  false on bad",
+            "type"
+        )?;
         for (word, t) in &r.types {
             let named = t.named.map_or_else(|| "-".into(), |n| n.count.to_string());
             let on_bad = t.false_on_defective.map_or_else(|| "-".into(), |n| n.to_string());
             writeln!(
                 out,
-                "{word:<wide$}  {:>5}  {:>5}  {:>8}  {named:>5}  {:>13}  {:>5}  {on_bad:>12}",
-                t.there, t.found.count, t.reported.count, t.false_on_good, t.all_on_good
+                "{word:<wide$}  {:>5}  {:>5}  {:>8}  {named:>5}  {:>3}  {:>6}  {:>13}  {:>5}  {on_bad:>12}",
+                t.there, t.found.count, t.reported.count, t.due, t.due_missed, t.false_on_good, t.all_on_good
             )?;
         }
     }
@@ -132,6 +136,14 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
             "{characteristic:<24} n {}  bias {:+.4}  rms {:.4}  max {:.4}  (true mean {:.4})",
             e.n, e.bias, e.rms, e.max, e.mean_true
         )?;
+    }
+    if !r.pits_by_size.is_empty() {
+        writeln!(out, "\npits by true diameter    found")?;
+        for p in &r.pits_by_size {
+            let range =
+                p.to_um.map_or_else(|| format!("from {} um", p.from_um), |t| format!("{} to {t} um", p.from_um));
+            writeln!(out, "  {range:<22} {}", rate(&p.found))?;
+        }
     }
     if let Some(i) = &r.images {
         writeln!(out, "\npictures ranked by the {}", i.score)?;

@@ -13,6 +13,29 @@ const CHARACTERISTIC: &str = "outline.deviation_mm";
 /// A lack of metal is wider than this along the outline; what is narrower is a speck or an edge's ragged step.
 const WIDTH_MM: f64 = 0.08;
 
+/// Why a stretch without an edge is a person's matter.
+const NO_EDGE: &str = "no edge is seen there: the metal may look like what lies behind it";
+
+/// Whether the surface model takes a stretch without an edge for background. Without a model, or where it sees metal, the
+/// metal may only look like what lies behind it.
+fn is_background(scene: &Scene, members: &[usize], edges: &[&EdgeSample]) -> bool {
+    let Some(map) = scene.classes else { return false };
+    let Some(class) = map.class("background") else { return false };
+    let pose = &scene.located.pose;
+    let (mut sum, mut n) = (0.0, 0.0);
+    for e in members.iter().map(|i| &edges[*i].point) {
+        for depth_mm in [0.1, 0.2, 0.3, 0.4] {
+            let p = pose.to_px(e.x - depth_mm * e.nx, e.y - depth_mm * e.ny);
+            let (x, y) = (p[0].round(), p[1].round());
+            if x >= 0.0 && y >= 0.0 && x < scene.image.width as f64 && y < scene.image.height as f64 {
+                sum += f64::from(map.at(class, x as usize, y as usize));
+                n += 1.0;
+            }
+        }
+    }
+    n > 0.0 && sum / n > 0.5
+}
+
 impl Inspect for Contour {
     fn name(&self) -> &'static str {
         "outline"
@@ -123,6 +146,8 @@ impl Inspect for Contour {
             }
         }
         answer.features.push(Feature {
+            opinion: None,
+            doubt: (seen && least <= unseen && !is_background(scene, &members, &edges)).then(|| NO_EDGE.to_owned()),
             kind: seen.then_some(FindingType::IncompleteFill),
             name: if seen { "fill-1".into() } else { scene.view.name.clone() },
             x_px: x,

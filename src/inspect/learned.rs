@@ -1,8 +1,8 @@
 //! What the surface model sees, merged with what classic vision saw. A defect that both saw carries both names; one that
 //! the model alone saw is measured from its probability map.
 
+use super::opinion::{self, Ruling, Shape};
 use super::{Answer, Feature, Scene, Value};
-use crate::model::ModelInfo;
 use crate::report::FindingType;
 use crate::vision::{ops, Mask, VisionError};
 
@@ -10,21 +10,32 @@ use crate::vision::{ops, Mask, VisionError};
 pub const NAME: &str = "surface-model";
 
 /// Merges the model's findings into an answer. Where the frame has no scale, or the view no outline, nothing nominal is
-/// known of the surface and the model's word stands alone; on a located piece in mm a region that the classic
-/// inspectors measured as undisturbed (see [`confirms`]) is left out.
+/// known of the surface and the model's word stands alone; on a located piece in mm a region that its pixels do not bear out
+/// (see [`contrast`]) or that is ruled sound ([`opinion::Opinion::ruling`]) is left out.
 ///
 /// # Errors
 /// Where OpenCV refuses.
-pub fn merge(scene: &Scene, info: &ModelInfo, answer: &mut Answer) -> Result<(), VisionError> {
-    let Some(map) = scene.classes else { return Ok(()) };
+pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
+    let Some((map, info)) = opinion::of_scene(scene) else { return Ok(()) };
     let (gw, gh) = map.grid();
     let stride = map.stride as f64;
-    let good = map.cells(0);
-    let mut counts = [0usize; 3];
+    let defect = map.defect_cells();
+    // With a scale classic vision was there first, and the weights tell chance from defect.
+    let asked = opinion::is_asked(scene) && scene.mm_per_px().is_some();
+    let located = scene.view.outline.is_some();
     let mut alone = Vec::new();
-    for (index, class) in map.classes.iter().enumerate().skip(1) {
-        let probability = map.cells(index);
-        let threshold = info.threshold(class);
+    // There a place that looks defective is one region, of the kind that most of it looks like. Elsewhere each class has its
+    // own threshold, as on the sets it was chosen on.
+    let cuts: Vec<(Option<usize>, f32, f64)> = match info.thresholds.get("alone") {
+        Some(t) if asked => vec![(None, *t, 2.0)],
+        _ => (map.sound..map.classes.len())
+            .map(|c| {
+                (Some(c), info.threshold(&map.classes[c]), info.min_area_px / (info.output_stride.pow(2) as f64))
+            })
+            .collect(),
+    };
+    for (class, threshold, least_cells) in cuts {
+        let probability = class.map_or(defect.as_slice(), |c| map.cells(c));
         let mut mask = Mask::empty(gw, gh);
         for y in 0..gh {
             for x in 0..gw {
@@ -35,26 +46,39 @@ pub fn merge(scene: &Scene, info: &ModelInfo, answer: &mut Answer) -> Result<(),
                 }
             }
         }
-        let (kind, stem, slot) = match class.as_str() {
-            "pore_pit" => (FindingType::Pit, "model-pit", 0),
-            "crack_scratch" => (FindingType::Scratch, "model-scratch", 1),
-            _ => (FindingType::Anomaly, "model-anomaly", 2),
-        };
         let (blobs, labels) = ops::components(&mask)?;
         for b in &blobs {
-            // In pixels as the model saw them: a finer frame was averaged down for it.
-            if ((b.area * info.output_stride * info.output_stride) as f64) < info.min_area_px {
+            // In cells as the model saw them: a finer frame was averaged down for it.
+            if (b.area as f64) < least_cells {
                 continue;
             }
             let mut peak = 0.0f32;
+            let mut of_class = vec![0.0f32; map.classes.len()];
             for y in b.bounds.y..b.bounds.y + b.bounds.height {
                 for x in b.bounds.x..b.bounds.x + b.bounds.width {
                     let i = y * gw + x;
                     if labels[i] == b.label {
-                        peak = peak.max(1.0 - good[i]);
+                        peak = peak.max(defect[i]);
+                        for (c, sum) in of_class.iter_mut().enumerate().skip(map.sound) {
+                            *sum += map.cells(c)[i];
+                        }
                     }
                 }
             }
+            // `other_defect` has no size of its own: only what hardly looks like anything else is left to it.
+            let unmeasured = map.class("other_defect");
+            let total: f32 = of_class.iter().sum();
+            let likeliest = (map.sound..map.classes.len())
+                .filter(|c| Some(*c) != unmeasured || of_class[*c] > MOSTLY * total)
+                .max_by(|a, b| of_class[*a].total_cmp(&of_class[*b]));
+            let class = class.or(likeliest).map_or("", |c| map.classes[c].as_str());
+            let (kind, stem, shape) = match class {
+                "pore_pit" => (FindingType::Pit, "model-pit", Shape::Spot),
+                "crack_scratch" => (FindingType::Scratch, "model-scratch", Shape::Line),
+                "stain" => (FindingType::Stain, "model-stain", Shape::Patch),
+                "worn_plating" => (FindingType::WornPlating, "model-worn", Shape::Patch),
+                _ => (FindingType::Anomaly, "model-anomaly", Shape::Patch),
+            };
             let full = |v: f64| (v + 0.5) * stride - 0.5;
             let (x, y) = (full(b.x), full(b.y));
             let outline: Vec<[f64; 2]> =
@@ -65,8 +89,9 @@ pub fn merge(scene: &Scene, info: &ModelInfo, answer: &mut Answer) -> Result<(),
             // Seen by both: the places overlap.
             let mut shared = false;
             for f in &mut answer.features {
-                if f.kind.is_some_and(is_surface) && (f.x_px - x).hypot(f.y_px - y) < f.radius_px.max(2.0) + reach {
-                    shared = true;
+                if f.kind.is_some_and(is_surface) && overlap(f, &outline, [x, y], reach, stride) {
+                    // A speck on a scratch that classic vision missed does not stand for it.
+                    shared |= !asked || radius.max(reach) <= 2.0 * f.radius_px.max(2.0 * stride);
                     if !f.found_by.iter().any(|n| n == NAME) {
                         f.found_by.push(NAME.to_owned());
                     }
@@ -76,10 +101,19 @@ pub fn merge(scene: &Scene, info: &ModelInfo, answer: &mut Answer) -> Result<(),
             if shared {
                 continue;
             }
-            if !confirms(scene, &outline, x, y) {
+            let contrast = contrast(scene, &outline, x, y);
+            if (located || asked) && contrast <= LEAST_CONTRAST {
                 continue;
             }
-            counts[slot] += 1;
+            let (opinion, ruling) =
+                opinion::ask(scene, map, info, (shape, true, f64::INFINITY), &outline, [x, y], radius, contrast);
+            let doubt = match ruling {
+                // Without a scale the map stands alone, as on the real sets of the training.
+                _ if !asked => None,
+                Ruling::Sound(_) => continue,
+                Ruling::Doubtful(_) => Some(opinion::doubt(&opinion)),
+                Ruling::Stands => None,
+            };
             let mut values = Vec::new();
             if let Some(mm) = scene.mm_per_px() {
                 // A map of every `stride`-th pixel places an edge to about half a cell.
@@ -95,12 +129,22 @@ pub fn merge(scene: &Scene, info: &ModelInfo, answer: &mut Answer) -> Result<(),
                         value: 2.0 * reach * mm,
                         uncertainty: (2.0 * edge).hypot(0.2 * reach * mm),
                     }),
+                    FindingType::Stain | FindingType::WornPlating => values.push(Value {
+                        characteristic: if kind == FindingType::Stain {
+                            "stain.area_mm2"
+                        } else {
+                            "worn_plating.area_mm2"
+                        },
+                        value: area_px * mm * mm,
+                        uncertainty: 2.0 * std::f64::consts::PI * radius * mm * edge,
+                    }),
                     _ => {}
                 }
             }
             alone.push(Feature {
                 kind: Some(kind),
-                name: format!("{stem}-{}", counts[slot]),
+                // Numbered when the frames of a view are put together.
+                name: format!("{stem}-0"),
                 x_px: x,
                 y_px: y,
                 radius_px: radius.max(reach),
@@ -108,11 +152,29 @@ pub fn merge(scene: &Scene, info: &ModelInfo, answer: &mut Answer) -> Result<(),
                 confidence: f64::from(peak),
                 found_by: vec![NAME.to_owned()],
                 values,
+                opinion: Some(opinion),
+                doubt,
             });
         }
     }
     answer.features.extend(alone);
     Ok(())
+}
+
+/// The share of a region's defect that `other_defect` must hold to name it.
+const MOSTLY: f32 = 0.7;
+
+/// Whether a region of the map, of this outline, centre and reach, shows a feature that classic vision saw.
+fn overlap(f: &Feature, outline: &[[f64; 2]], centre: [f64; 2], reach: f64, stride: f64) -> bool {
+    let distance = (f.x_px - centre[0]).hypot(f.y_px - centre[1]);
+    if distance >= f.radius_px.max(2.0) + reach {
+        return false;
+    }
+    distance < f.radius_px.min(reach) + stride
+        || ops::contains(outline, [f.x_px, f.y_px])
+        || ops::contains(&f.outline_px, centre)
+        || f.outline_px.iter().any(|p| ops::contains(outline, *p))
+        || outline.iter().any(|p| ops::contains(&f.outline_px, *p))
 }
 
 fn is_surface(kind: FindingType) -> bool {
@@ -126,14 +188,13 @@ fn is_surface(kind: FindingType) -> bool {
     )
 }
 
-/// Whether the pixels themselves bear a model's region out, on a located piece: its brightness or colour differs from the
-/// ring around it by more than four standard errors of the ring's scatter. The model learned on steel and tiles;
-/// on a jewel it is a second opinion and not a verdict. A bare surface without an outline has no such check: there
-/// the model is at home.
-fn confirms(scene: &Scene, outline: &[[f64; 2]], x: f64, y: f64) -> bool {
-    if scene.view.outline.is_none() {
-        return true;
-    }
+/// Scatters by which the pixels of a region must differ from the ring about it on a located piece: what no pixel bears out
+/// is left out.
+const LEAST_CONTRAST: f64 = 4.0;
+
+/// By how many scatters of the ring about it a region's brightness or colour differs: the most different tenth of it, because
+/// a pit's rim is a small part of the region about it. 0 where there is no ring to compare with.
+fn contrast(scene: &Scene, outline: &[[f64; 2]], x: f64, y: f64) -> f64 {
     let reach = outline.iter().map(|p| (p[0] - x).hypot(p[1] - y)).fold(1.0, f64::max) + 1.0;
     let outer = 2.0 * reach + 4.0;
     let (w, h) = (scene.image.width as f64, scene.image.height as f64);
@@ -155,14 +216,14 @@ fn confirms(scene: &Scene, outline: &[[f64; 2]], x: f64, y: f64) -> bool {
         }
     }
     if inside.len() < 4 || ring.len() < 16 {
-        return false;
+        return 0.0;
     }
-    (0..3).any(|c| {
+    let one = |c: usize| {
         let mut values: Vec<f32> = ring.iter().map(|p| p[c] as f32).collect();
         let level = f64::from(ops::median(&mut values));
         let sigma = f64::from(ops::robust_sigma(&mut values)).max(0.7);
-        // The most different tenth of the region: a pit's rim is a small part of the region about it.
         let mut off: Vec<f32> = inside.iter().map(|p| (p[c] - level).abs() as f32).collect();
-        f64::from(ops::quantile(&mut off, 0.9)) > 4.0 * sigma
-    })
+        f64::from(ops::quantile(&mut off, 0.9)) / sigma
+    };
+    (0..3).map(one).fold(0.0, f64::max)
 }

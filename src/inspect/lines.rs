@@ -3,7 +3,7 @@
 use std::f32::consts::FRAC_1_SQRT_2;
 
 use super::metal::Metal;
-use super::surface::{Line, Spot};
+use super::surface::{Line, Spot, Weighed};
 use crate::vision::{ops, Mask, Plane, Rect, VisionError};
 
 /// The pixel of the picture that lines are looked for in, in mm: finer than the finest that are limited.
@@ -12,7 +12,7 @@ pub(super) const LINE_PICTURE_MM: f64 = 0.02;
 pub(super) const LINE_MM: f64 = 0.3;
 const DIRECTIONS: usize = 24;
 /// A line's peak: the largest on 51 good rendered pieces was 7.3, so that about one frame in a hundred would show one.
-const LINE_SEED_Z: f32 = 7.5;
+pub(super) const LINE_SEED_Z: f32 = 7.5;
 const LINE_GROW_Z: f32 = 4.0;
 
 impl Metal {
@@ -74,7 +74,8 @@ impl Metal {
                     }
                 }
             }
-            if peak < LINE_SEED_Z {
+            let seed = self.eagerness * LINE_SEED_Z;
+            if peak < seed {
                 continue;
             }
             // Where the averaging window half leaves the line its response has halved: that is the line's end.
@@ -101,7 +102,7 @@ impl Metal {
             // Where metal mirrors a stone, a prong or the rim, and at the border of what is overexposed, lines are as
             // common as scratches: there only a plain one counts.
             let mirrored = bends_along_a_border(&path, &depth_of_metal, small.px(BORDER_MM));
-            if peak < DOUBTFUL * LINE_SEED_Z && (mirrored || small.is_mostly_white_about(&path, MARGIN)) {
+            if peak < DOUBTFUL * seed && (mirrored || small.is_mostly_white_about(&path, MARGIN)) {
                 continue;
             }
             let full = |p: &[f64; 2]| p.map(|v| (v - MARGIN as f64 + 0.5) * f as f64 - 0.5);
@@ -123,6 +124,7 @@ impl Metal {
                 // The path is known to about half a coarse pixel, which widens the averaged profile.
                 width_u_px: (0.5 * f as f64).max(0.7),
                 z: peak,
+                weighed: Weighed::default(),
             });
         }
         Ok(out)

@@ -20,6 +20,8 @@ pub(super) struct Metal {
     /// Whether the metal runs on beyond the frame: left, top, right, bottom.
     pub runs_on: [bool; 4],
     pub mm_per_px: f64,
+    /// What seeds are multiplied with: 1, or less where a second opinion tells chance from defect afterwards.
+    pub eagerness: f32,
 }
 
 /// What filters of one width see of the metal: 1 over the share of it, 0 off the metal. One for the brightness and, where
@@ -131,7 +133,10 @@ impl Metal {
         let runs_on = [bounds.x, bounds.y, right, low].map(|gap| gap <= FRAME_BORDER_PX);
         let mm_per_px = mm_per_px * f as f64;
         let white_share = pixels.0 as f64 / pixels.1.max(1) as f64;
-        Ok((Metal { mask: cut, weight, planes, unclipped, white, white_share, runs_on, mm_per_px }, [x0, y0]))
+        Ok((
+            Metal { mask: cut, weight, planes, unclipped, white, white_share, runs_on, mm_per_px, eagerness: 1.0 },
+            [x0, y0],
+        ))
     }
 
     /// A length in pixels.
@@ -337,6 +342,7 @@ impl Metal {
             white_share: self.white_share,
             runs_on: self.runs_on,
             mm_per_px: self.mm_per_px * f as f64,
+            eagerness: self.eagerness,
         }
     }
 }

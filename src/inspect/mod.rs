@@ -5,11 +5,12 @@ pub mod contour;
 pub mod learned;
 mod lines;
 mod metal;
+pub mod opinion;
 pub mod stones;
 pub mod surface;
 
 use crate::locate::Located;
-use crate::model::ClassMap;
+use crate::model::{ClassMap, ModelInfo};
 use crate::piece::Frame;
 use crate::report::{FindingType, StoneRow};
 use crate::spec::{Spec, View};
@@ -32,6 +33,8 @@ pub struct Scene<'a> {
     pub bare_metal: &'a Mask,
     /// The surface model's answer, where it was run.
     pub classes: Option<&'a ClassMap>,
+    /// What the model says of itself, where one was run.
+    pub model: Option<&'a ModelInfo>,
 }
 
 impl Scene<'_> {
@@ -87,6 +90,10 @@ pub struct Feature {
     pub found_by: Vec<String>,
     /// Its measurements.
     pub values: Vec<Value>,
+    /// What the surface model shows there, where it was asked.
+    pub opinion: Option<opinion::Opinion>,
+    /// Why a person must decide, where it would fail.
+    pub doubt: Option<String>,
 }
 
 /// What an inspector says of one frame.

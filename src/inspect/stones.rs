@@ -39,12 +39,15 @@ impl Inspect for Stones {
                 answer.not_assessed.push((CHARACTERISTIC, format!("stone {} lies outside the frame", stone.id)));
                 continue;
             };
-            let score = look.score();
+            let classic = look.score();
+            let score = second_opinion(scene, stone, classic);
             let present = score > 0.0;
             // Near even odds a person decides: the guard band of twice this reaches over the limit from either side.
             let uncertainty = if score.abs() < DOUBT { 0.6 } else { 0.0 };
             let confidence = 1.0 / (1.0 + (-score.abs()).exp());
             answer.features.push(Feature {
+                opinion: None,
+                doubt: None,
                 kind: (!present).then_some(FindingType::MissingStone),
                 name: stone.id.clone(),
                 x_px: p[0],
@@ -77,6 +80,43 @@ impl Inspect for Stones {
     }
 }
 
+/// The log odds of classic vision put together with what the surface model shows within the girdle, by the model's own
+/// weights; those of classic vision alone where there is no model, no weight or no map there.
+fn second_opinion(scene: &Scene, stone: &Stone, classic: f64) -> f64 {
+    let Some((map, info)) = super::opinion::of_scene(scene) else { return classic };
+    let (Some(of_stone), Some(of_metal)) = (map.class("stone"), map.class("metal")) else { return classic };
+    let pose = &scene.located.pose;
+    let (w, h) = (scene.image.width as f64, scene.image.height as f64);
+    let (mut as_stone, mut as_metal, mut n) = (0.0, 0.0, 0.0);
+    for ring in 0..6 {
+        let radius = 0.5 * stone.diameter_mm * (0.15 + 0.13 * f64::from(ring));
+        for i in 0..24 {
+            let a = std::f64::consts::TAU * f64::from(i) / 24.0;
+            let p = pose.to_px(stone.x_mm + radius * a.cos(), stone.y_mm + radius * a.sin());
+            if p[0] < 0.0 || p[1] < 0.0 || p[0] > w - 1.0 || p[1] > h - 1.0 {
+                continue;
+            }
+            let (x, y) = (p[0].round() as usize, p[1].round() as usize);
+            as_stone += f64::from(map.at(of_stone, x, y));
+            as_metal += f64::from(map.at(of_metal, x, y));
+            n += 1.0;
+        }
+    }
+    if n == 0.0 {
+        return classic;
+    }
+    let odds = ((as_stone / n + 0.02) / (as_metal / n + 0.02)).ln();
+    tracing::debug!("stone {} of {}: classic {classic:.3}, model {odds:.3}", stone.id, scene.frame.file);
+    match info.opinion.get("stone").map(Vec::as_slice) {
+        Some([constant, of_classic, of_model]) => {
+            constant + of_classic * classic.clamp(-MOST_CLASSIC, MOST_CLASSIC) + of_model * odds
+        }
+        _ => classic,
+    }
+}
+
+/// Log odds of classic vision beyond which it is as sure as it can be.
+const MOST_CLASSIC: f64 = 8.0;
 /// Log odds below which a person decides.
 const DOUBT: f64 = 0.5;
 

@@ -5,8 +5,9 @@
 //! themselves and no grey level is written down here. The filters' sizes are lengths on the metal, turned to
 //! pixels by the frame's scale, or, without a scale, multiples of a pixel.
 
-use super::lines::{LINE_MM, LINE_PICTURE_MM};
+use super::lines::{LINE_MM, LINE_PICTURE_MM, LINE_SEED_Z};
 use super::metal::Metal;
+use super::opinion::{self, Opinion, Ruling, Shape};
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::report::FindingType;
 use crate::vision::{ops, Mask, Plane, VisionError};
@@ -31,6 +32,11 @@ const CHARACTERISTICS: &[&str] = &[
 const SEED_Z: f32 = 8.0;
 /// Seeds smaller than six pixels.
 const SMALL_SEED_Z: f32 = 9.0;
+/// What seeds are multiplied with where the surface model brings weights for a second opinion: it tells chance from defect, so
+/// more may be proposed to it.
+const EAGER: f32 = 0.75;
+/// The smallest spot whose kind the model's map, of every second pixel, can tell: four cells across.
+const LEAST_PATCH_PX: f64 = 8.0;
 /// Standard uncertainty of a pit's diameter as a share of it, beside half a pixel: the scatter seen on rendered pits of
 /// known size in six metals under three lights.
 const DIAMETER_U: f64 = 0.06;
@@ -83,15 +89,27 @@ impl Inspect for Surface {
         let smallest = scene.spec.limit("pit.diameter_mm", &scene.view.name).and_then(|l| l.upper);
         let needed = smallest.unwrap_or(SMALLEST_PIT_MM).max(SMALLEST_PIT_MM / 2.0) / PIXELS_ACROSS;
         let f = ((needed.min(LINE_PICTURE_MM) / mm_per_px).floor() as usize).clamp(1, 8);
-        let (metal, corner) = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px, f)?;
+        let (mut metal, corner) = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px, f)?;
+        if opinion::is_asked(scene) {
+            metal.eagerness = EAGER;
+        }
         let spots = metal.spots()?;
-        let scratches = metal.scratches(&spots)?;
+        // Lines are looked for without the spots, but only without those that are sure: others may be their grain.
+        let sure: Vec<Spot> = spots.iter().filter(|s| s.z >= SEED_Z).cloned().collect();
+        let scratches = metal.scratches(&sure)?;
         let patches = metal.patches()?;
         let blur_px = 2.6 * metal.px(0.05).round().clamp(1.0, 16.0);
-        let (spots, scratches) = join(spots, scratches, metal.px(JOIN_MM));
+        let (mut spots, mut scratches) = join(spots, scratches, metal.px(JOIN_MM));
+        let mut patches = patches;
+        weigh(scene, f as f64, corner, &mut spots, &mut scratches, &mut patches);
+        patches.extend(small_patches(&mut spots));
+        // A patch that is no defect must not swallow the pit within it.
+        let (gone, patches) = patches.into_iter().partition::<Vec<_>, _>(|p| p.weighed.is_sound());
         let (mut spots, mut scratches, mut patches) =
             settle(spots, scratches, patches, blur_px, metal.px(LARGEST_SPOT_MM));
+        patches.extend(gone);
         to_frame(f as f64, corner, &mut spots, &mut scratches, &mut patches);
+        let (spots, scratches, patches) = keep(spots, scratches, patches, &mut answer);
         let scale_u = scene.scale_u();
         features(mm_per_px, spots, scratches, patches, scale_u, self.name(), &mut answer);
         answer.assessed = CHARACTERISTICS.to_vec();
@@ -148,6 +166,32 @@ pub(super) struct Spot {
     pub diameter_u_px: f64,
     pub z: f32,
     pub outline: Vec<[f64; 2]>,
+    pub weighed: Weighed,
+}
+
+/// What the surface model makes of something seen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Weighed {
+    opinion: Option<Opinion>,
+    ruling: Option<Ruling>,
+}
+
+impl Weighed {
+    fn is_sound(&self) -> bool {
+        matches!(self.ruling, Some(Ruling::Sound(_)))
+    }
+
+    /// Without a model everything stands as it was measured.
+    fn stands(&self) -> bool {
+        self.ruling.is_none_or(|r| r == Ruling::Stands)
+    }
+
+    fn doubt(&self) -> Option<String> {
+        match (self.ruling, &self.opinion) {
+            (Some(Ruling::Doubtful(_)), Some(o)) => Some(opinion::doubt(o)),
+            _ => None,
+        }
+    }
 }
 
 /// A line.
@@ -160,6 +204,7 @@ pub(super) struct Line {
     pub z: f32,
     /// The spots that are part of the line.
     pub parts: Vec<Spot>,
+    pub weighed: Weighed,
 }
 
 /// A patch of other colour or brightness.
@@ -173,6 +218,7 @@ struct Patch {
     z: f32,
     worn: bool,
     outline: Vec<[f64; 2]>,
+    weighed: Weighed,
 }
 
 impl Metal {
@@ -214,7 +260,7 @@ impl Metal {
                     }
                 }
             }
-            if b.area < 4 || peak < SEED_Z {
+            if b.area < 4 || peak < self.eagerness * SEED_Z {
                 continue;
             }
             // The finest scale has the sharpest outline: what stands above half of the nearest rim's peak is that rim,
@@ -293,12 +339,12 @@ impl Metal {
                 if rim.points.len() < 3 && pieces.len() > 1 {
                     continue;
                 }
-                if rim.z < SEED_Z && pieces.len() > 1 {
+                if rim.z < self.eagerness * SEED_Z && pieces.len() > 1 {
                     continue;
                 }
                 let (hull, raw, filled) = rim.hull();
                 // A small spot has many places to be by chance.
-                let chance = if raw < 6.0 { SMALL_SEED_Z } else { SEED_Z };
+                let chance = self.eagerness * if raw < 6.0 { SMALL_SEED_Z } else { SEED_Z };
                 if filled < LEAST_FILLED || raw > self.px(LARGEST_PIT_MM) || (rim.z < chance && pieces.len() == 1) {
                     continue;
                 }
@@ -316,6 +362,7 @@ impl Metal {
                     diameter_u_px: f64::hypot(0.5, share * diameter_px),
                     z: rim.z,
                     outline: hull,
+                    weighed: Weighed::default(),
                 });
             }
         }
@@ -364,7 +411,7 @@ impl Metal {
                     }
                 }
             }
-            if peak < SEED_Z {
+            if peak < self.eagerness * SEED_Z {
                 continue;
             }
             // The patch reaches to where half of its typical contrast is left.
@@ -406,6 +453,7 @@ impl Metal {
                 z: peak,
                 worn,
                 outline: outline.into_iter().map(full).collect(),
+                weighed: Weighed::default(),
             });
         }
         Ok(out)
@@ -562,6 +610,11 @@ fn settle(
     blur_px: f64,
     largest_px: f64,
 ) -> (Vec<Spot>, Vec<Line>, Vec<Patch>) {
+    // What is surely a defect is not explained away by dust, nor swallowed by what may be none; and chance explains nothing.
+    let counts = |p: &Patch, w: &Weighed| {
+        !w.is_sound() || (!p.weighed.stands() && w.opinion.is_some_and(|o| o.is_explained()))
+    };
+    let swallows = |p: &Patch, w: &Weighed| p.weighed.stands() || !w.stands();
     let in_patch = |p: &Patch, q: [f64; 2], slack: f64| {
         ops::contains(&p.outline, q) || (q[0] - p.x).hypot(q[1] - p.y) < 0.9 * p.radius_px + slack
     };
@@ -571,11 +624,16 @@ fn settle(
             // What the spots and lines in it would look like on the coarse grid.
             let spots: f64 = spots
                 .iter()
-                .filter(|s| s.diameter_px < largest_px && in_patch(p, [s.x, s.y], s.diameter_px / 2.0))
+                .filter(|s| {
+                    counts(p, &s.weighed)
+                        && s.diameter_px < largest_px
+                        && in_patch(p, [s.x, s.y], s.diameter_px / 2.0)
+                })
                 .map(|s| std::f64::consts::FRAC_PI_4 * (s.diameter_px + blur_px).powi(2))
                 .sum();
             let lines: f64 = lines
                 .iter()
+                .filter(|l| counts(p, &l.weighed))
                 .map(|l| {
                     let inside = l.points.iter().filter(|q| in_patch(p, **q, blur_px)).count() as f64;
                     inside / l.points.len().max(1) as f64 * l.length_px * (l.width_px + blur_px)
@@ -585,41 +643,116 @@ fn settle(
         })
         .collect();
     let (grain, lines): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|l| {
-        kept.iter().any(|p| {
+        kept.iter().filter(|p| swallows(p, &l.weighed)).any(|p| {
             let n = l.points.iter().filter(|q| in_patch(p, **q, blur_px)).count();
             2 * n > l.points.len()
         })
     });
     // A pit outside the patch is a pit, though a line of the patch's grain took it in.
     let spots = spots.into_iter().chain(grain.into_iter().flat_map(|l| l.parts));
-    let spots = spots.filter(|s| !kept.iter().any(|p| in_patch(p, [s.x, s.y], 0.0))).collect();
+    let spots =
+        spots.filter(|s| !kept.iter().any(|p| swallows(p, &s.weighed) && in_patch(p, [s.x, s.y], 0.0))).collect();
     (spots, lines, kept)
+}
+
+/// Asks the surface model of everything seen, in pixels of the metal's box, shrunk by `f` and cut at `offset`.
+fn weigh(scene: &Scene, f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], patches: &mut [Patch]) {
+    let Some((map, info)) = opinion::of_scene(scene) else { return };
+    let place = |p: &[f64; 2]| {
+        let mut q = *p;
+        to_frame_point(f, offset, &mut q);
+        q
+    };
+    let ask = |shape: Shape, outline: &[[f64; 2]], centre: [f64; 2], radius: f64, z: f32| {
+        let outline: Vec<[f64; 2]> = outline.iter().map(place).collect();
+        let sure = f64::from(if shape == Shape::Line { LINE_SEED_Z } else { SEED_Z });
+        let (opinion, ruling) =
+            opinion::ask(scene, map, info, (shape, false, sure), &outline, place(&centre), radius * f, f64::from(z));
+        Weighed { opinion: Some(opinion), ruling: Some(ruling) }
+    };
+    for s in spots.iter_mut().chain(lines.iter_mut().flat_map(|l| &mut l.parts)) {
+        s.weighed = ask(Shape::Spot, &s.outline, [s.x, s.y], s.diameter_px / 2.0, s.z);
+    }
+    for l in lines {
+        let rim = Rim::new(l.points.clone(), 0.0);
+        let outline = ribbon(&l.points, l.width_px / 2.0 + 0.5);
+        l.weighed = ask(Shape::Line, &outline, [rim.x, rim.y], rim.radius, l.z);
+    }
+    for p in patches {
+        p.weighed = ask(Shape::Patch, &p.outline, [p.x, p.y], p.radius_px, p.z);
+    }
+}
+
+/// Spots that the model takes for a stain or worn plating are patches, small ones: taken out and given back as such.
+fn small_patches(spots: &mut Vec<Spot>) -> Vec<Patch> {
+    let is_patch = |s: &Spot| {
+        !s.weighed.is_sound() && s.diameter_px >= LEAST_PATCH_PX && s.weighed.opinion.is_some_and(|o| o.is_patch())
+    };
+    let (found, rest): (Vec<Spot>, Vec<Spot>) = spots.drain(..).partition(is_patch);
+    *spots = rest;
+    found
+        .into_iter()
+        .map(|s| Patch {
+            x: s.x,
+            y: s.y,
+            area_px: std::f64::consts::FRAC_PI_4 * s.diameter_px.powi(2),
+            area_u_px: std::f64::consts::FRAC_PI_2 * s.diameter_px * s.diameter_u_px,
+            radius_px: s.diameter_px / 2.0,
+            z: s.z,
+            worn: s.weighed.opinion.is_some_and(|o| o.worn > 0.5 * o.patch),
+            outline: s.outline,
+            weighed: s.weighed,
+        })
+        .collect()
+}
+
+/// Takes out what was ruled sound, in pixels of the frame. Dust and marks are shown, not measured.
+fn keep(
+    mut spots: Vec<Spot>,
+    lines: Vec<Line>,
+    patches: Vec<Patch>,
+    answer: &mut Answer,
+) -> (Vec<Spot>, Vec<Line>, Vec<Patch>) {
+    let mut show = |w: &Weighed, centre, radius: f64, outline: Vec<[f64; 2]>| {
+        if let (Some(Ruling::Sound(p)), Some(o)) = (w.ruling, w.opinion.as_ref().filter(|o| o.is_explained())) {
+            answer.features.push(opinion::sound(o, p, centre, radius, outline));
+        }
+    };
+    let (gone, lines): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|l| l.weighed.is_sound());
+    for l in gone {
+        let rim = Rim::new(l.points.clone(), 0.0);
+        show(&l.weighed, [rim.x, rim.y], rim.radius, ribbon(&l.points, l.width_px / 2.0 + 1.0));
+        // A pit on a fibre's way is a pit of its own again.
+        spots.extend(l.parts);
+    }
+    let mut lines = lines;
+    for l in lines.iter_mut().filter(|l| !l.weighed.stands()) {
+        // And so is a sure one on a line that may be none.
+        let (sure, rest): (Vec<Spot>, Vec<Spot>) = l.parts.drain(..).partition(|s| s.weighed.stands());
+        l.parts = rest;
+        spots.extend(sure);
+    }
+    let (gone, spots): (Vec<Spot>, Vec<Spot>) = spots.into_iter().partition(|s| s.weighed.is_sound());
+    for s in gone {
+        show(&s.weighed, [s.x, s.y], s.diameter_px / 2.0, s.outline);
+    }
+    let (gone, patches): (Vec<Patch>, Vec<Patch>) = patches.into_iter().partition(|p| p.weighed.is_sound());
+    for p in gone {
+        show(&p.weighed, [p.x, p.y], p.radius_px, p.outline);
+    }
+    (spots, lines, patches)
 }
 
 /// From the pixels of the metal's box, shrunk by `f` and cut at `offset`, to those of the frame.
 fn to_frame(f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], patches: &mut [Patch]) {
-    let place = |p: &mut [f64; 2]| {
-        for (v, o) in p.iter_mut().zip(offset) {
-            *v = (*v + 0.5) * f - 0.5 + o as f64;
-        }
-    };
-    for s in spots {
-        let mut at = [s.x, s.y];
-        place(&mut at);
-        [s.x, s.y] = at;
-        s.diameter_px *= f;
-        s.diameter_u_px *= f;
-        s.outline.iter_mut().for_each(place);
-    }
+    let place = |p: &mut [f64; 2]| to_frame_point(f, offset, p);
+    to_frame_spots(f, offset, spots);
     for l in lines {
         l.points.iter_mut().for_each(place);
         l.length_px *= f;
         l.width_px *= f;
         l.width_u_px *= f;
-        for s in &mut l.parts {
-            s.diameter_px *= f;
-            s.diameter_u_px *= f;
-        }
+        to_frame_spots(f, offset, &mut l.parts);
     }
     for p in patches {
         let mut at = [p.x, p.y];
@@ -629,6 +762,23 @@ fn to_frame(f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], 
         p.area_u_px *= f * f;
         p.radius_px *= f;
         p.outline.iter_mut().for_each(place);
+    }
+}
+
+fn to_frame_point(f: f64, offset: [usize; 2], p: &mut [f64; 2]) {
+    for (v, o) in p.iter_mut().zip(offset) {
+        *v = (*v + 0.5) * f - 0.5 + o as f64;
+    }
+}
+
+fn to_frame_spots(f: f64, offset: [usize; 2], spots: &mut [Spot]) {
+    for s in spots {
+        let mut at = [s.x, s.y];
+        to_frame_point(f, offset, &mut at);
+        [s.x, s.y] = at;
+        s.diameter_px *= f;
+        s.diameter_u_px *= f;
+        s.outline.iter_mut().for_each(|p| to_frame_point(f, offset, p));
     }
 }
 
@@ -665,6 +815,8 @@ fn features(
                     confidence: sure(s.z),
                     found_by: found_by.clone(),
                     values: vec![value("pit.diameter_mm", s.diameter_px * mm, s.diameter_u_px * mm, 1.0)],
+                    opinion: s.weighed.opinion,
+                    doubt: s.weighed.doubt(),
                 });
             }
             continue;
@@ -698,6 +850,13 @@ fn features(
                 // A pore open to the surface is a pit too: a limit on pits holds for each of them.
                 value("pit.diameter_mm", largest.diameter_px * mm, largest.diameter_u_px * mm, 1.0),
             ],
+            opinion: largest.weighed.opinion,
+            // One sure pore is enough.
+            doubt: members
+                .iter()
+                .map(|s| s.weighed.doubt())
+                .collect::<Option<Vec<_>>>()
+                .and_then(|d| d.first().cloned()),
         });
     }
     for (i, l) in lines.into_iter().enumerate() {
@@ -708,7 +867,9 @@ fn features(
             value("scratch.length_mm", l.length_px * mm, length_u, 1.0),
             value("scratch.width_mm", l.width_px * mm, l.width_u_px * mm, 1.0),
         ];
-        if let Some(s) = l.parts.iter().max_by(|a, b| a.diameter_px.total_cmp(&b.diameter_px)) {
+        if let Some(s) =
+            l.parts.iter().filter(|s| !s.weighed.is_sound()).max_by(|a, b| a.diameter_px.total_cmp(&b.diameter_px))
+        {
             values.push(value("pit.diameter_mm", s.diameter_px * mm, s.diameter_u_px * mm, 1.0));
         }
         answer.features.push(Feature {
@@ -721,6 +882,8 @@ fn features(
             confidence: sure(l.z),
             found_by: found_by.clone(),
             values,
+            opinion: l.weighed.opinion,
+            doubt: l.weighed.doubt(),
         });
     }
     let mut count = [0usize; 2];
@@ -741,6 +904,8 @@ fn features(
             confidence: sure(p.z),
             found_by: found_by.clone(),
             values: vec![value(characteristic, p.area_px * mm * mm, p.area_u_px * mm * mm, 2.0)],
+            opinion: p.weighed.opinion,
+            doubt: p.weighed.doubt(),
         });
     }
 }
@@ -902,13 +1067,14 @@ mod tests {
     }
 
     fn spot(x: f64, y: f64, diameter_px: f64) -> Spot {
-        Spot { x, y, diameter_px, diameter_u_px: 0.6, z: 12.0, outline: vec![] }
+        Spot { x, y, diameter_px, diameter_u_px: 0.6, z: 12.0, outline: vec![], weighed: Weighed::default() }
     }
 
     #[test]
     fn a_scratchs_deep_places_are_part_of_it_and_a_pit_beside_it_is_not() {
         let points: Vec<[f64; 2]> = (0..=20).map(|i| [100.0 + 2.0 * f64::from(i), 50.0]).collect();
-        let line = Line { points, length_px: 40.0, width_px: 3.0, width_u_px: 1.0, z: 9.0, parts: vec![] };
+        let weighed = Weighed::default();
+        let line = Line { points, length_px: 40.0, width_px: 3.0, width_u_px: 1.0, z: 9.0, parts: vec![], weighed };
         // On it, beyond its end, beyond that one, beside it, and one far too wide to be part of it.
         let spots = vec![
             spot(110.0, 51.0, 4.0),

@@ -79,13 +79,23 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
             let mut why: Option<(Status, String)> = None;
             for v in &feature.values {
                 let limit = spec.limit(v.characteristic, &view.view);
-                let s = limit.map_or(Status::Pass, |l| status(v.value, v.uncertainty, l));
+                let mut s = limit.map_or(Status::Pass, |l| status(v.value, v.uncertainty, l));
+                if s == Status::Fail && feature.doubt.is_some() {
+                    s = Status::Review;
+                }
                 if s > worst {
                     worst = s;
                 }
                 if let (Some(l), true) = (limit, s > Status::Pass) {
                     if why.as_ref().is_none_or(|w| s > w.0) {
-                        why = Some((s, against(v.characteristic, v.value, v.uncertainty, l)));
+                        let text = against(v.characteristic, v.value, v.uncertainty, l);
+                        why = Some((
+                            s,
+                            match &feature.doubt {
+                                Some(doubt) => format!("{text}; {doubt}"),
+                                None => text,
+                            },
+                        ));
                     }
                 }
                 measurements.push(row(v.characteristic, &feature.name, &view.view, v.value, v.uncertainty, limit, s));
@@ -104,6 +114,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                     confidence: round_to(feature.confidence, 3),
                     found_by: feature.found_by.clone(),
                     status: worst,
+                    opinion: feature.opinion.map(|o| o.row()),
                     outline_px: feature.outline_px.iter().map(|p| [round_to(p[0], 1), round_to(p[1], 1)]).collect(),
                 });
             }
@@ -295,6 +306,50 @@ mod tests {
         assert_eq!(status(0.0, 0.0, &limit(Some(1.0), None)), Status::Fail);
         assert_eq!(status(1.0, 0.5, &limit(Some(1.0), None)), Status::Review);
         assert_eq!(status(f64::NAN, 0.5, &limit(Some(1.0), None)), Status::NotAssessed);
+    }
+
+    /// A spot far over its limit fails; where the model doubts that it is a defect, a person decides, and the reason says why.
+    #[test]
+    fn what_may_be_dust_is_a_persons_matter() {
+        let mut spec = crate::eval::bare_spec();
+        spec.limits = vec![limit(None, Some(0.05))];
+        let piece = Piece {
+            schema: crate::piece::PIECE_SCHEMA.into(),
+            piece_id: "p".into(),
+            spec: String::new(),
+            frames: vec![],
+            readings: vec![],
+            extra: Default::default(),
+        };
+        let value = crate::inspect::Value { characteristic: "pit.diameter_mm", value: 0.09, uncertainty: 0.004 };
+        let feature = |doubt: Option<&str>| Feature {
+            kind: Some(crate::report::FindingType::Pit),
+            name: "pit-1".into(),
+            x_px: 5.0,
+            y_px: 5.0,
+            radius_px: 3.0,
+            outline_px: vec![],
+            confidence: 0.9,
+            found_by: vec![],
+            values: vec![value.clone()],
+            opinion: None,
+            doubt: doubt.map(str::to_owned),
+        };
+        let of = |doubt| {
+            let view = ViewAnswer {
+                view: "picture".into(),
+                features: vec![("a.png".into(), feature(doubt))],
+                places: vec![None],
+                assessed: vec!["pit.diameter_mm"],
+                ..ViewAnswer::default()
+            };
+            judge(&spec, &piece, &[view], &[])
+        };
+        assert_eq!(of(None).verdict, Verdict::Fail);
+        let doubted = of(Some("it may be dust"));
+        assert_eq!(doubted.verdict, Verdict::Review);
+        assert!(doubted.reasons[0].ends_with("it may be dust"), "{:?}", doubted.reasons);
+        assert_eq!((doubted.findings[0].status, doubted.measurements[0].status), (Status::Review, Status::Review));
     }
 
     /// The guard band's promise: at the limit itself at most 2.5 % are accepted.

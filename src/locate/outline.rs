@@ -15,10 +15,15 @@ pub struct EdgePoint {
     pub ny: f64,
 }
 
-/// Points along the outline about `step_mm` apart. A band is sampled over |x| <= `reach_mm`.
+/// A shank is looked at as far as it turns away by 58 degrees, as a share of its radius: beyond, its metal is foreshortened
+/// to half, and a frame that shows all of it ends soon after, by as much as it may be shifted.
+const BAND_TURN: f64 = 0.85;
+
+/// Points along the outline about `step_mm` apart. A band is sampled over |x| <= `reach_mm`, and within [`BAND_TURN`].
 pub fn edge_points(outline: &Outline, step_mm: f64, reach_mm: f64) -> Vec<EdgePoint> {
     match outline {
-        Outline::Band { half_width_mm, .. } => {
+        Outline::Band { half_width_mm, radius_mm } => {
+            let reach_mm = reach_mm.min(BAND_TURN * radius_mm);
             let n = ((2.0 * reach_mm / step_mm).ceil() as usize).max(8);
             (0..n)
                 .flat_map(|i| {
@@ -62,7 +67,7 @@ pub fn edge_points(outline: &Outline, step_mm: f64, reach_mm: f64) -> Vec<EdgePo
 }
 
 /// The outline as one closed polygon, dense enough that chords err by less than a micrometre. A band reaches
-/// to |x| = `reach_mm`.
+/// to |x| = `reach_mm`, and no farther than [`BAND_TURN`].
 pub fn polygon(outline: &Outline, reach_mm: f64) -> Vec<[f64; 2]> {
     // Sagitta r (1 - cos(pi / n)) < 1 um.
     let arc = |r: f64| ((std::f64::consts::PI / (2.0 * 0.001 / r.max(0.01)).sqrt()).ceil() as usize).clamp(16, 2000);
@@ -81,8 +86,8 @@ pub fn polygon(outline: &Outline, reach_mm: f64) -> Vec<[f64; 2]> {
             }
             p
         }
-        Outline::Band { half_width_mm, .. } => {
-            let (r, h) = (reach_mm, *half_width_mm);
+        Outline::Band { half_width_mm, radius_mm } => {
+            let (r, h) = (reach_mm.min(BAND_TURN * radius_mm), *half_width_mm);
             vec![[-r, -h], [r, -h], [r, h], [-r, h]]
         }
         Outline::Polygon { points_mm } => {
@@ -149,6 +154,14 @@ mod tests {
                 assert!((e.nx.hypot(e.ny) - 1.0).abs() < 1e-9);
             }
         }
+    }
+
+    #[test]
+    fn a_shank_ends_where_it_turns_away() {
+        let band = Outline::Band { half_width_mm: 1.4, radius_mm: 9.0 };
+        let far = |reach| edge_points(&band, 0.05, reach).iter().map(|e| e.x).fold(0.0, f64::max);
+        assert!((far(5.0) - 5.0).abs() < 0.05 && (far(12.0) - 7.65).abs() < 0.05);
+        assert_eq!(polygon(&band, 12.0)[1][0], 0.85 * 9.0);
     }
 
     #[test]

@@ -11,19 +11,21 @@ pub struct ClassMap {
     pub height: usize,
     /// Pixels per grid cell along each side; cell k covers the pixels `k * stride .. (k + 1) * stride`.
     pub stride: usize,
-    /// Names of the classes; the first is `good`.
+    /// Names of the classes, those of a sound piece first.
     pub classes: Vec<String>,
-    /// One plane of [`ClassMap::grid`] cells per class, row by row, 0 to 1. Where no tile was run `good` is 1.
+    /// How many of the classes are sound.
+    pub sound: usize,
+    /// One plane of [`ClassMap::grid`] cells per class, row by row, 0 to 1. Where no tile was run the first is 1.
     pub probs: Vec<f32>,
 }
 
 impl ClassMap {
-    /// A map that says `good` everywhere.
-    pub(super) fn good(width: usize, height: usize, stride: usize, classes: &[String]) -> Self {
+    /// A map that says the first class everywhere.
+    pub(super) fn good(width: usize, height: usize, stride: usize, classes: &[String], sound: usize) -> Self {
         let cells = width.div_ceil(stride) * height.div_ceil(stride);
         let mut probs = vec![0.0; cells * classes.len()];
         probs[..cells].fill(1.0);
-        ClassMap { width, height, stride, classes: classes.to_vec(), probs }
+        ClassMap { width, height, stride, classes: classes.to_vec(), sound, probs }
     }
 
     /// Cells of the grid: width, height.
@@ -37,17 +39,35 @@ impl ClassMap {
         &self.probs[class * w * h..(class + 1) * w * h]
     }
 
+    /// The index of a class of this name.
+    pub fn class(&self, name: &str) -> Option<usize> {
+        self.classes.iter().position(|c| c == name)
+    }
+
     /// The probability of one class at a pixel of the picture (of its cell, not interpolated).
     pub fn at(&self, class: usize, x: usize, y: usize) -> f32 {
         let (w, _) = self.grid();
         self.cells(class)[y / self.stride * w + x / self.stride]
     }
 
-    /// The probability of any defect, 1 - `good`, at the picture's resolution.
+    /// The probability of any defect on the grid: what the sound classes leave.
+    pub fn defect_cells(&self) -> Vec<f32> {
+        let mut defect: Vec<f32> = self.cells(0).iter().map(|p| 1.0 - p).collect();
+        for class in 1..self.sound {
+            for (d, p) in defect.iter_mut().zip(self.cells(class)) {
+                *d -= p;
+            }
+        }
+        for d in &mut defect {
+            *d = d.clamp(0.0, 1.0);
+        }
+        defect
+    }
+
+    /// The probability of any defect at the picture's resolution.
     pub fn defect_plane(&self) -> Plane {
         let (w, h) = self.grid();
-        let defect: Vec<f32> = self.cells(0).iter().map(|good| 1.0 - good).collect();
-        upsample(&defect, w, h, self.stride, self.width, self.height)
+        upsample(&self.defect_cells(), w, h, self.stride, self.width, self.height)
     }
 
     /// The probability of one class at the picture's resolution.
@@ -96,7 +116,7 @@ mod tests {
     fn a_ramp_stays_a_ramp_and_keeps_its_place() {
         for stride in [2, 4, 8] {
             let (w, h) = (67, 33);
-            let mut map = ClassMap::good(w, h, stride, &["good".into(), "bad".into()]);
+            let mut map = ClassMap::good(w, h, stride, &["good".into(), "bad".into()], 1);
             let (gw, gh) = map.grid();
             for y in 0..gh {
                 for x in 0..gw {
@@ -116,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_untouched_map_is_good() {
-        let map = ClassMap::good(10, 7, 4, &["good".into(), "bad".into()]);
+        let map = ClassMap::good(10, 7, 4, &["good".into(), "bad".into()], 1);
         assert_eq!(map.grid(), (3, 2));
         assert!(map.defect_plane().data.iter().all(|v| *v == 0.0));
         assert_eq!(map.class_plane(0).data.len(), 70);

@@ -5,6 +5,15 @@ use std::path::Path;
 
 use super::ModelError;
 
+/// How many numbers `loupe.opinion` holds for an entry: three for `stone`, seven for a shape of a surface feature.
+fn opinion_weights(entry: &str) -> usize {
+    if entry == "stone" {
+        3
+    } else {
+        7
+    }
+}
+
 /// The `loupe.schema` value of a model.
 pub const MODEL_SCHEMA: &str = "loupe.model/1";
 
@@ -15,8 +24,10 @@ pub struct ModelInfo {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// Its classes; the first is `good`.
+    /// Its classes, those of a sound piece first (`loupe.sound`; without that key the first alone, `good`).
     pub classes: Vec<String>,
+    /// How many of the classes are sound.
+    pub sound: usize,
     /// The scale it was trained at, in um per pixel.
     pub um_per_px: f64,
     /// The finest scale it may be used at, in um per pixel.
@@ -29,10 +40,12 @@ pub struct ModelInfo {
     pub overlap: usize,
     /// Pixels per output cell along each side.
     pub output_stride: usize,
-    /// Probability from which a class counts as seen; `defect` is for the sum of all classes but `good`.
+    /// Probability from which a class counts as seen; `defect` is for the sum of all classes that are not sound.
     pub thresholds: BTreeMap<String, f32>,
     /// Smallest region that counts as seen, in pixels of the frame; 0 where the model names none.
     pub min_area_px: f64,
+    /// Weights by which its answer is weighed with what classic vision saw, by shape (`inspect::opinion`); may be empty.
+    pub opinion: BTreeMap<String, Vec<f64>>,
     /// The data it was trained on.
     pub trained_on: String,
     /// The seed of the training.
@@ -71,8 +84,14 @@ impl ModelInfo {
             return r.bad("loupe.schema", format!("is `{schema}`, expected `{MODEL_SCHEMA}`"));
         }
         let classes: Vec<String> = r.json("loupe.classes")?;
-        if classes.len() < 2 || classes[0] != "good" {
-            return r.bad("loupe.classes", format!("{classes:?} must begin with `good` and name a defect"));
+        let sound: Vec<String> = match get("loupe.sound") {
+            Some(_) => r.json("loupe.sound")?,
+            None => vec!["good".into()],
+        };
+        if sound.is_empty() || classes.len() <= sound.len() || !classes.starts_with(&sound) {
+            let must = format!("{classes:?} must begin with what is sound, {sound:?}, and name a defect");
+            let key = if get("loupe.sound").is_some() { "loupe.sound" } else { "loupe.classes" };
+            return r.bad(key, must);
         }
         let scale = |key: &str| -> Result<f64, ModelError> {
             let v: f64 = r.number(key)?;
@@ -117,6 +136,7 @@ impl ModelInfo {
             name: r.text("loupe.name")?,
             version: r.text("loupe.version")?,
             classes,
+            sound: sound.len(),
             um_per_px,
             um_per_px_min,
             um_per_px_max,
@@ -127,6 +147,10 @@ impl ModelInfo {
             min_area_px: match get("loupe.min_area_px") {
                 Some(_) => r.number("loupe.min_area_px")?,
                 None => 0.0,
+            },
+            opinion: match get("loupe.opinion") {
+                Some(_) => r.weights("loupe.opinion")?,
+                None => BTreeMap::new(),
             },
             trained_on: r.text("loupe.trained_on")?,
             seed: r.text("loupe.seed")?,
@@ -157,6 +181,17 @@ impl Reader<'_> {
     fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T, ModelError> {
         let text = self.text(key)?;
         text.trim().parse().or_else(|_| self.bad(key, format!("`{text}` is not the number expected")))
+    }
+
+    fn weights(&self, key: &str) -> Result<BTreeMap<String, Vec<f64>>, ModelError> {
+        let all: BTreeMap<String, Vec<f64>> = self.json(key)?;
+        for (shape, w) in &all {
+            let n = opinion_weights(shape);
+            if w.len() != n || !w.iter().all(|v| v.is_finite()) {
+                return self.bad(key, format!("`{shape}` needs {n} numbers, it has {w:?}"));
+            }
+        }
+        Ok(all)
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T, ModelError> {
@@ -202,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn several_classes_may_be_sound() {
+        let mut m = good();
+        m.insert("loupe.classes", r#"["metal","stone","lint","pore_pit"]"#);
+        m.insert("loupe.sound", r#"["metal","stone","lint"]"#);
+        let i = parse(&m).unwrap();
+        assert_eq!((i.sound, i.classes.len()), (3, 4));
+    }
+
+    #[test]
     fn every_mistake_names_file_and_key() {
         for key in good().keys() {
             let mut m = good();
@@ -213,6 +257,9 @@ mod tests {
             ("loupe.schema", "loupe.model/2"),
             ("loupe.classes", r#"["pore_pit","good"]"#),
             ("loupe.classes", "good"),
+            ("loupe.sound", r#"["metal"]"#),
+            ("loupe.sound", "[]"),
+            ("loupe.sound", r#"["good","pore_pit"]"#),
             ("loupe.um_per_px", "NaN"),
             ("loupe.um_per_px", "40"),
             ("loupe.um_per_px_min", "-5"),
@@ -222,6 +269,8 @@ mod tests {
             ("loupe.overlap", "200"),
             ("loupe.output_stride", "3"),
             ("loupe.output_stride", "0"),
+            ("loupe.opinion", r#"{"spot":[1,2]}"#),
+            ("loupe.opinion", "[1]"),
             ("loupe.thresholds", "{}"),
             ("loupe.thresholds", r#"{"defect":1.5}"#),
         ] {

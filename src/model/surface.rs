@@ -146,7 +146,7 @@ impl SurfaceModel {
             .collect::<Result<_, _>>()?;
 
         let s = self.info.output_stride;
-        let mut map = ClassMap::good(image.width, image.height, s, &self.info.classes);
+        let mut map = ClassMap::good(image.width, image.height, s, &self.info.classes, self.info.sound);
         let (gw, gh) = map.grid();
         let (tw, th) = (plan.width / s, plan.height / s);
         let classes = self.info.classes.len();

@@ -129,9 +129,30 @@ pub struct Finding {
     pub found_by: Vec<String>,
     /// The worst status of its measurements.
     pub status: Status,
+    /// What the surface model shows there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opinion: Option<OpinionRow>,
     /// Its outline in the frame, `[x, y]` pixels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outline_px: Vec<[f64; 2]>,
+}
+
+/// What the surface model shows within a finding: mean probabilities, which with stone, prong and background sum to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpinionRow {
+    /// How far it stands out of the metal, in scatters.
+    pub standout: f64,
+    /// Any defect.
+    pub defect: f64,
+    /// Dust and fibres.
+    pub lint: f64,
+    /// Hairlines of polishing, fingerprints, hallmarks.
+    pub mark: f64,
+    /// Sound metal.
+    pub metal: f64,
+    /// Its radius in pixels as the model saw them.
+    pub size_px: f64,
 }
 
 /// The contract's finding types.

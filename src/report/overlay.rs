@@ -625,6 +625,7 @@ mod tests {
             confidence: 0.9,
             found_by: vec![],
             status,
+            opinion: None,
             outline_px: vec![],
         }
     }

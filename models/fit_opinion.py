@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Fits how much the surface model's word weighs beside classic vision's, and writes the weights into the model file.
+
+  fit_opinion.py --model models/surface.onnx --loupe target/release/loupe --pieces DIR
+
+DIR holds rendered pieces (datasets/render); of those only every fifth of a kind is used, which training leaves out. Each is
+inspected with the model as it is, without weights. Every place that the program asks the model about (LOUPE_LOG=debug tells
+them) is held against the pieces' masks: on a defect, or on sound metal, dust, a fibre, a mark. A logistic regression per shape
+(ridge) then gives the probability that a place is a defect; five-fold cross-validation over pieces prints how well. The two
+thresholds of a shape are chosen on the cross-validated probabilities: `sound_SHAPE` so that at most --escape of the true
+defects lie below, `defect_SHAPE` so that at most --overkill of the sound ones lie above. For stones, classic vision's log odds and
+the model's are put together in the same way, on all pieces of DIR.
+"""
+import argparse, json, os, re, subprocess, sys, tempfile
+
+import cv2
+import numpy as np
+import onnx
+
+import rendered as R
+
+SHAPES = ("spot", "line", "patch", "alone_spot", "alone_line", "alone_patch")
+
+
+def fit(x, y, ridge, each=1.0):
+    """Newton's method; the constant is not shrunk."""
+    w = np.zeros(x.shape[1])
+    reg = ridge * np.ones(x.shape[1])
+    reg[0] = 1e-3
+    for _ in range(60):
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+        g = x.T @ (each * (p - y)) + reg * w
+        h = (x * (each * p * (1 - p))[:, None]).T @ x + np.diag(reg)
+        step = np.linalg.solve(h, g)
+        w -= step
+        if np.abs(step).max() < 1e-8:
+            break
+    return w
+
+
+def on_defect(mask, f):
+    """Whether a place lies on a labelled defect; None where that is not to be judged."""
+    m = np.zeros(mask.shape, np.uint8)
+    if len(f["outline"]) > 2:
+        cv2.fillPoly(m, [np.round(np.array(f["outline"])).astype(np.int32)], 1)
+    else:
+        cv2.circle(m, (round(f["x"]), round(f["y"])), max(1, round(f["radius"])), 1, -1)
+    grown = mask[cv2.dilate(m, np.ones((3, 3), np.uint8)) > 0]
+    if not len(grown) or (grown == R.IGNORE).mean() > 0.1:
+        return None
+    bad = ((grown >= R.SOUND) & (grown != R.IGNORE)).mean()
+    if bad > 0.02 and ((grown == R.LINT) | (grown == R.MARK)).mean() > 0.5 * bad:
+        return None  # both: dust on a stain, a fibre across a scratch
+    return True if bad > 0.12 else False if bad < 0.02 else None
+
+
+def collect(a):
+    """Rows of (piece, shape, inputs, is a defect) and of stones (piece, classic, model, is there), read off the program's log."""
+    rows, stones = [], []
+    names = sorted(n for n in os.listdir(a.pieces) if os.path.exists(os.path.join(a.pieces, n, "truth.json")))
+    held = [n for n in names if a.all or R.held_out(n)]
+    for n in names:  # stones off all of them: too few are missing
+        folder = os.path.join(a.pieces, n)
+        truth = json.load(open(os.path.join(folder, "truth.json")))
+        frames = json.load(open(os.path.join(folder, "piece.json")))["frames"]
+        if any(r.get("burst") for r in frames):
+            continue
+        with tempfile.TemporaryDirectory() as out:
+            run = subprocess.run([a.loupe, "inspect", folder, "--out", out, "--no-overlay", "--quiet", "--model", a.plain],
+                                 env={**os.environ, "LOUPE_LOG": "loupe=debug", "NO_COLOR": "1"}, stderr=subprocess.PIPE, text=True)
+        if run.returncode > 1:
+            sys.exit(run.stderr[-2000:])
+        masks, base = {}, None
+        for fr in frames if n in held else []:
+            image = cv2.imread(os.path.join(folder, fr["file"]))[:, :, ::-1]
+            base = R.labels_of(folder, truth, image.shape[:2]) if base is None else base
+            masks[fr["file"]] = R.faint_out(image, base)
+        gone = {s["id"] for s in truth["stones"] if s["missing"]}
+        for line in run.stderr.splitlines():
+            if masks and " opinion {" in line:
+                f = json.loads(line[line.index(" opinion {") + 9:])
+                bad = on_defect(masks[f["file"]], f)
+                if bad is not None:
+                    rows.append((n, f["shape"], f["inputs"], bad))
+            m = re.search(r"stone (\S+) of .*: classic (-?[\d.]+), model (-?[\d.]+)", line)
+            if m:
+                stones.append((n, float(m[2]), float(m[3]), m[1] not in gone))
+    return rows, stones, held
+
+
+def crossed(x, y, groups, ridge, each=None, folds=5):
+    p = np.zeros(len(y))
+    which = np.array([hash_of(g) % folds for g in groups])
+    for k in range(folds):
+        t = which != k
+        w = fit(x[t], y[t], ridge, 1.0 if each is None else each[t])
+        p[~t] = 1 / (1 + np.exp(-np.clip(x[~t] @ w, -30, 30)))
+    return p
+
+
+def hash_of(s):
+    import zlib
+    return zlib.crc32(s.encode())
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--model", required=True)
+    ap.add_argument("--loupe", required=True)
+    ap.add_argument("--pieces", required=True)
+    ap.add_argument("--all", action="store_true", help="use every piece of DIR, not only those that training leaves out")
+    ap.add_argument("--least", type=int, default=8, help="fewest defects and fewest sound places that weights are fitted on")
+    ap.add_argument("--ridge", type=float, default=1.0)
+    ap.add_argument("--alone", type=float, default=0.35, help="probability from which the model alone proposes a region on a located piece")
+    ap.add_argument("--escape", type=float, default=0.01)
+    ap.add_argument("--overkill", type=float, default=0.01)
+    a = ap.parse_args()
+    model = onnx.load(a.model)
+    meta = {p.key: p.value for p in model.metadata_props}
+    thr = {k: v for k, v in json.loads(meta["loupe.thresholds"]).items() if not k.startswith(("sound_", "defect_"))}
+
+    def store(weights, thresholds, path):
+        del model.metadata_props[:]
+        keep = {**meta, "loupe.thresholds": json.dumps(thresholds)}
+        keep.pop("loupe.opinion", None)
+        if weights:
+            keep["loupe.opinion"] = json.dumps(weights)
+        for k, v in keep.items():
+            e = model.metadata_props.add()
+            e.key, e.value = k, v
+        onnx.save(model, path + ".tmp")
+        os.replace(path + ".tmp", path)
+
+    thr["alone"] = a.alone
+    a.plain = a.model + ".plain"
+    store(None, thr, a.plain)
+    rows, stones, held = collect(a)
+    os.remove(a.plain)
+    print(f"{len(held)} pieces, {len(rows)} places, {len(stones)} stones")
+    weights = {}
+
+    def one(key, x, y, groups):
+        p = crossed(x, y, groups, a.ridge)
+        weights[key] = [round(float(v), 4) for v in fit(x, y, a.ridge)]
+        pos, neg = p[y > 0], p[y == 0]
+        auc = float(((pos[:, None] > neg[None]) + 0.5 * (pos[:, None] == neg[None])).mean())
+        low = float(min(np.quantile(pos, a.escape), 0.3))
+        high = float(np.clip(np.quantile(neg, 1 - a.overkill), low, 0.9))
+        print(f"{key}: {len(pos)} defects, {len(neg)} sound; cross-validated AUROC {auc:.4f}; weights {weights[key]}")
+        print(f"  below {low:.4f} sound, up to {high:.3f} doubtful: of the defects {int((pos < low).sum())} sound, "
+              f"{int(((pos >= low) & (pos < high)).sum())} doubtful; of the sound {int((neg < low).sum())} sound, "
+              f"{int(((neg >= low) & (neg < high)).sum())} doubtful, {int((neg >= high).sum())} stand")
+        return low, high
+
+    for shape in SHAPES:
+        k = [r for r in rows if r[1] == shape]
+        x, y = np.array([r[2] for r in k]).reshape(-1, 7), np.array([r[3] for r in k], float)
+        if min(y.sum(), len(y) - y.sum()) < a.least:
+            if not shape.startswith("alone_"):
+                sys.exit(f"{shape}: {int(y.sum())} defects and {int(len(y) - y.sum())} sound places are too few; render more pieces")
+            # Too little to tell: what classic vision's places taught, which are seen more surely.
+            print(f"{shape}: {int(y.sum())} defects, {int(len(y) - y.sum())} sound: too few, it takes the weights of {shape[6:]}")
+            thr["sound_" + shape] = thr["sound_" + shape[6:]]
+            thr["defect_" + shape] = 1.0  # and a person decides
+            weights[shape] = weights[shape[6:]]
+            continue
+        low, high = one(shape, x, y, [r[0] for r in k])
+        thr["sound_" + shape], thr["defect_" + shape] = round(low, 4), round(high, 3)
+    y = np.array([s[3] for s in stones], float)
+    if len(y) and (y == 0).sum() >= 3:
+        x = np.array([[1.0, np.clip(s[1], -8, 8), s[2]] for s in stones])
+        # Few are missing, and to miss one is the worse mistake: both kinds weigh the same.
+        each = np.where(y > 0, 0.5 * len(y) / y.sum(), 0.5 * len(y) / (y == 0).sum())
+        p = crossed(x, y, [s[0] for s in stones], a.ridge, each)
+        weights["stone"] = [round(float(v), 4) for v in fit(x, y, a.ridge, each)]
+        print(f"stone: {int(y.sum())} there, {int((y == 0).sum())} missing; cross-validated: {int((p[y > 0] < 0.5).sum())} called missing, "
+              f"{int((p[y == 0] >= 0.5).sum())} called there (classic vision alone: {int((x[y > 0, 1] < 0).sum())}, "
+              f"{int((x[y == 0, 1] >= 0).sum())}); weights {weights['stone']}")
+    store(weights, thr, a.model)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,338 @@
+//! What the surface model shows where an inspector saw something, and what the two together say: defect, or dust, a
+//! fibre, a polishing line, a reflection.
+//!
+//! The weights are fitted on rendered pieces kept out of the model's own training (`models/fit_opinion.py`) and travel
+//! in the model's metadata. A model without them changes nothing: every feature stands as it was measured.
+
+use super::{Feature, Scene};
+use crate::model::{ClassMap, ModelInfo};
+use crate::report::{round_to, FindingType, OpinionRow};
+
+/// The shape of what was seen, which picks the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Pits and pores.
+    Spot,
+    /// Scratches.
+    Line,
+    /// Stains and worn plating.
+    Patch,
+}
+
+impl Shape {
+    /// The key of the weights in the model's metadata; `alone` for what no other inspector saw.
+    fn key(self, alone: bool) -> &'static str {
+        match (self, alone) {
+            (Shape::Spot, false) => "spot",
+            (Shape::Line, false) => "line",
+            (Shape::Patch, false) => "patch",
+            (Shape::Spot, true) => "alone_spot",
+            (Shape::Line, true) => "alone_line",
+            (Shape::Patch, true) => "alone_patch",
+        }
+    }
+}
+
+/// What the model shows within a feature: mean probabilities over its cells, which with the rest (stone, prong,
+/// background) sum to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Opinion {
+    /// How far the feature stands out of the metal, in scatters; of a region that the model alone saw, its contrast.
+    pub standout: f64,
+    /// Any defect.
+    pub defect: f64,
+    /// Dust and fibres.
+    pub lint: f64,
+    /// Hairlines, fingerprints, hallmarks.
+    pub mark: f64,
+    /// Sound metal.
+    pub metal: f64,
+    /// Stains and worn plating: a part of `defect`.
+    pub patch: f64,
+    /// Worn plating: a part of `patch`.
+    pub worn: f64,
+    /// Radius of the feature in pixels as the model saw them.
+    pub size_px: f64,
+}
+
+/// What is to become of a feature.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ruling {
+    /// It stands as measured.
+    Stands,
+    /// A person decides: the probability that it is a defect.
+    Doubtful(f64),
+    /// It is no defect: the probability that it is one all the same.
+    Sound(f64),
+}
+
+/// Added to a probability before its logarithm is taken.
+const FLOOR: f64 = 0.02;
+
+impl Opinion {
+    /// The model's shares within an outline in pixels of the frame (or, where it has none, within `radius_px` of the centre).
+    pub fn new(
+        map: &ClassMap,
+        output_stride: usize,
+        outline: &[[f64; 2]],
+        centre: [f64; 2],
+        radius_px: f64,
+        standout: f64,
+    ) -> Self {
+        let s = map.stride as f64;
+        let (gw, gh) = map.grid();
+        let cell = |v: f64, n: usize| (((v + 0.5) / s - 0.5).round().max(0.0) as usize).min(n - 1);
+        let ends = |k: usize| {
+            outline
+                .iter()
+                .fold((centre[k] - radius_px, centre[k] + radius_px), |(a, b), p| (a.min(p[k]), b.max(p[k])))
+        };
+        let ((x0, x1), (y0, y1)) = (ends(0), ends(1));
+        // Half a cell about it: the map knows an edge no better.
+        let near = |q: [f64; 2]| {
+            let d = 0.5 * s;
+            if outline.len() < 3 {
+                return (q[0] - centre[0]).hypot(q[1] - centre[1]) <= radius_px + d;
+            }
+            [[0.0, 0.0], [d, 0.0], [-d, 0.0], [0.0, d], [0.0, -d]]
+                .iter()
+                .any(|o| crate::vision::ops::contains(outline, [q[0] + o[0], q[1] + o[1]]))
+        };
+        let mut sums = vec![0.0f64; map.classes.len()];
+        let mut cells = 0.0;
+        for y in cell(y0, gh)..=cell(y1, gh) {
+            for x in cell(x0, gw)..=cell(x1, gw) {
+                if near([(x as f64 + 0.5) * s - 0.5, (y as f64 + 0.5) * s - 0.5]) {
+                    cells += 1.0;
+                    for (c, sum) in sums.iter_mut().enumerate() {
+                        *sum += f64::from(map.cells(c)[y * gw + x]);
+                    }
+                }
+            }
+        }
+        if cells == 0.0 {
+            let i = cell(centre[1], gh) * gw + cell(centre[0], gw);
+            cells = 1.0;
+            for (c, sum) in sums.iter_mut().enumerate() {
+                *sum = f64::from(map.cells(c)[i]);
+            }
+        }
+        let share = |name: &str| map.class(name).map_or(0.0, |c| sums[c] / cells);
+        Opinion {
+            standout,
+            defect: sums[map.sound..].iter().sum::<f64>() / cells,
+            lint: share("lint"),
+            mark: share("mark"),
+            metal: share("metal"),
+            patch: share("stain") + share("worn_plating"),
+            worn: share("worn_plating"),
+            // A finer frame was averaged down for the model: the map's stride tells by how much.
+            size_px: (radius_px * output_stride as f64 / s).max(0.5),
+        }
+    }
+
+    /// What the weights are applied to.
+    fn inputs(&self) -> [f64; 7] {
+        let ln = |p: f64| (p + FLOOR).ln();
+        [
+            1.0,
+            ln(self.defect) - ln(1.0 - self.defect),
+            ln(self.lint),
+            ln(self.mark),
+            ln(self.metal),
+            (self.standout.max(1.0) / 8.0).ln(),
+            self.size_px.ln(),
+        ]
+    }
+
+    /// The probability that the feature is a defect; none where the model brings no weights for it.
+    pub fn probability(&self, info: &ModelInfo, shape: Shape, alone: bool) -> Option<f64> {
+        let weights = info.opinion.get(shape.key(alone))?;
+        let odds: f64 = weights.iter().zip(self.inputs()).map(|(w, x)| w * x).sum();
+        Some(1.0 / (1.0 + (-odds).exp()))
+    }
+
+    /// What follows from that, by the model's thresholds `sound_spot` and `defect_spot` (and so for every shape).
+    pub fn ruling(&self, info: &ModelInfo, shape: Shape, alone: bool) -> Ruling {
+        let Some(p) = self.probability(info, shape, alone) else { return Ruling::Stands };
+        let key = shape.key(alone);
+        match (info.thresholds.get(&format!("sound_{key}")), info.thresholds.get(&format!("defect_{key}"))) {
+            (Some(low), _) if p < f64::from(*low) => Ruling::Sound(p),
+            (_, Some(high)) if p < f64::from(*high) => Ruling::Doubtful(p),
+            _ => Ruling::Stands,
+        }
+    }
+
+    /// Its row in a report.
+    pub fn row(&self) -> OpinionRow {
+        OpinionRow {
+            standout: round_to(self.standout, 2),
+            defect: round_to(self.defect, 3),
+            lint: round_to(self.lint, 3),
+            mark: round_to(self.mark, 3),
+            metal: round_to(self.metal, 3),
+            size_px: round_to(self.size_px, 2),
+        }
+    }
+
+    /// Whether most of the defect is a stain or worn plating.
+    pub fn is_patch(&self) -> bool {
+        self.patch > 0.5 * self.defect
+    }
+
+    /// Whether the model sees something there that is no defect, not merely plain metal.
+    pub fn is_explained(&self) -> bool {
+        self.stem() != "gleam"
+    }
+
+    /// The word for what the model takes a sound feature for.
+    fn stem(&self) -> &'static str {
+        if self.lint >= self.mark && self.lint >= self.metal {
+            "lint"
+        } else if self.mark >= self.metal {
+            "mark"
+        } else {
+            "gleam"
+        }
+    }
+}
+
+/// Asks the model of a feature, in pixels of the frame. What stands out by `sure` scatters or more is not taken for plain metal
+/// on the model's word alone: without dust or a mark to explain it, a person decides. A line that stands out by less is taken for one only where the model is
+/// sure: chance makes many. With `LOUPE_LOG=debug` each answer is a line of JSON in the log: what
+/// `models/fit_opinion.py` fits the weights on.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn ask(
+    scene: &Scene,
+    map: &ClassMap,
+    info: &ModelInfo,
+    (shape, alone, sure): (Shape, bool, f64),
+    outline: &[[f64; 2]],
+    centre: [f64; 2],
+    radius_px: f64,
+    standout: f64,
+) -> (Opinion, Ruling) {
+    let opinion = Opinion::new(map, info.output_stride, outline, centre, radius_px, standout);
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let row = serde_json::json!({
+            "file": scene.frame.file, "shape": shape.key(alone), "outline": outline, "x": centre[0], "y": centre[1],
+            "radius": radius_px, "inputs": opinion.inputs(),
+        });
+        tracing::debug!("opinion {row}");
+    }
+    let ruling = match opinion.ruling(info, shape, alone) {
+        Ruling::Sound(p) if standout >= sure && !opinion.is_explained() => Ruling::Doubtful(p),
+        Ruling::Doubtful(p) if standout < sure && shape == Shape::Line && !alone => Ruling::Sound(p),
+        r => r,
+    };
+    (opinion, ruling)
+}
+
+/// Whether the model brings weights for a second opinion, or is run to have them fitted: then more may be proposed to it.
+pub(super) fn is_asked(scene: &Scene) -> bool {
+    of_scene(scene).is_some_and(|(_, info)| info.thresholds.contains_key("alone"))
+}
+
+/// The map and the metadata of the model that drew it, where one was run.
+pub(super) fn of_scene<'a>(scene: &Scene<'a>) -> Option<(&'a ClassMap, &'a ModelInfo)> {
+    Some((scene.classes?, scene.model?))
+}
+
+/// A feature that is no defect: shown, not measured.
+pub(super) fn sound(opinion: &Opinion, p: f64, centre: [f64; 2], radius_px: f64, outline: Vec<[f64; 2]>) -> Feature {
+    Feature {
+        kind: Some(FindingType::Anomaly),
+        // Numbered when the frames of a view are put together.
+        name: format!("{}-0", opinion.stem()),
+        x_px: centre[0],
+        y_px: centre[1],
+        radius_px,
+        outline_px: outline,
+        confidence: p,
+        found_by: vec!["surface".to_owned(), super::learned::NAME.to_owned()],
+        values: vec![],
+        opinion: Some(*opinion),
+        doubt: None,
+    }
+}
+
+/// Whether a feature of this type and name was ruled sound (see [`sound`]).
+pub fn is_sound(kind: Option<FindingType>, name: &str) -> bool {
+    kind == Some(FindingType::Anomaly) && ["lint-", "mark-", "gleam-"].iter().any(|s| name.starts_with(s))
+}
+
+/// The words of a doubt.
+pub fn doubt(opinion: &Opinion) -> String {
+    match opinion.stem() {
+        "lint" => "it may be dust or a fibre: clean it and look again".to_owned(),
+        "mark" => "it may be a polishing line, a fingerprint or a mark".to_owned(),
+        _ => "it may be a reflection".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(defect: f32, lint: f32) -> ClassMap {
+        let cells = 20 * 10;
+        let mut probs = vec![1.0 - defect - lint; cells];
+        probs.extend(vec![lint; cells]);
+        probs.extend(vec![defect; cells]);
+        let classes = ["metal", "lint", "pore_pit"].map(str::to_owned).to_vec();
+        ClassMap { width: 40, height: 20, stride: 2, classes, sound: 2, probs }
+    }
+
+    fn info() -> ModelInfo {
+        ModelInfo {
+            name: "m".into(),
+            version: "1".into(),
+            classes: vec![],
+            sound: 2,
+            um_per_px: 12.0,
+            um_per_px_min: 5.0,
+            um_per_px_max: 25.0,
+            tile: 256,
+            overlap: 32,
+            output_stride: 2,
+            thresholds: [("sound_spot".to_owned(), 0.1f32), ("defect_spot".to_owned(), 0.5)].into(),
+            min_area_px: 0.0,
+            // Only the model's defect share counts.
+            opinion: [("spot".to_owned(), vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])].into(),
+            trained_on: "nothing".into(),
+            seed: "1".into(),
+            licence: "none".into(),
+            sha256: "00".into(),
+        }
+    }
+
+    #[test]
+    fn a_spot_stands_is_doubtful_or_sound_by_the_models_thresholds() {
+        let of = |defect: f32, lint: f32| {
+            Opinion::new(&map(defect, lint), 2, &[], [11.5, 11.5], 3.0, 9.0).ruling(&info(), Shape::Spot, false)
+        };
+        assert_eq!(of(0.8, 0.1), Ruling::Stands);
+        assert!(matches!(of(0.3, 0.6), Ruling::Doubtful(p) if (p - 0.3).abs() < 0.03));
+        assert!(matches!(of(0.01, 0.9), Ruling::Sound(p) if p < 0.05));
+        // A model without weights for a shape changes nothing of it.
+        let o = Opinion::new(&map(0.01, 0.9), 2, &[], [11.5, 11.5], 3.0, 9.0);
+        assert_eq!(o.ruling(&info(), Shape::Line, false), Ruling::Stands);
+        assert_eq!(o.ruling(&info(), Shape::Spot, true), Ruling::Stands);
+    }
+
+    #[test]
+    fn shares_are_means_over_the_cells_of_the_outline() {
+        let mut m = map(0.2, 0.3);
+        // One cell of the four under the square says otherwise.
+        let (gw, _) = m.grid();
+        let i = 5 * gw + 5;
+        let cells = m.cells(0).len();
+        (m.probs[i], m.probs[cells + i], m.probs[2 * cells + i]) = (0.0, 0.0, 1.0);
+        let square = [[9.6, 9.6], [13.4, 9.6], [13.4, 13.4], [9.6, 13.4]];
+        let o = Opinion::new(&m, 2, &square, [11.5, 11.5], 2.0, 9.0);
+        assert!((o.defect - (0.2 * 3.0 + 1.0) / 4.0).abs() < 1e-6, "{o:?}");
+        assert!((o.lint - 0.3 * 0.75).abs() < 1e-6 && (o.metal - 0.5 * 0.75).abs() < 1e-6, "{o:?}");
+        // Off every cell's centre the nearest one answers; beyond the frame too.
+        assert!((Opinion::new(&m, 2, &[], [-30.0, 2.0], 0.1, 9.0).defect - 0.2).abs() < 1e-6);
+    }
+}
