@@ -821,7 +821,7 @@ def choose_pore(rows):
         f = bs_figures(rows, i, k)
         return f["recall"] - 0.3 * f["false_per_clean"] - 0.05 * f["false_per_pitted"]
 
-    return max(((i, k) for k in (2, 3) for i in range(len(TS))), key=lambda q: score(*q))
+    return max(((i, k) for k in (3,) for i in range(len(TS))), key=lambda q: score(*q))
 
 
 # ---------------------------------------------------------------------------- export

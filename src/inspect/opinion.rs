@@ -66,6 +66,8 @@ pub enum Ruling {
     Sound(f64),
 }
 
+/// Scatters beyond which standing out says no more: few places of the fit lie beyond.
+const MOST_STANDOUT: f64 = 32.0;
 /// Added to a probability before its logarithm is taken.
 const FLOOR: f64 = 0.02;
 
@@ -140,7 +142,7 @@ impl Opinion {
             ln(self.lint),
             ln(self.mark),
             ln(self.metal),
-            (self.standout.max(1.0) / 8.0).ln(),
+            (self.standout.clamp(1.0, MOST_STANDOUT) / 8.0).ln(),
             self.size_px.ln(),
         ]
     }
@@ -198,9 +200,9 @@ impl Opinion {
 }
 
 /// Asks the model of a feature, in pixels of the frame. What stands out by `sure` scatters or more is not taken for plain metal
-/// on the model's word alone: without dust or a mark to explain it, a person decides. A line that stands out by less is taken for one only where the model is
-/// sure: chance makes many. With `LOUPE_LOG=debug` each answer is a line of JSON in the log: what
-/// `models/fit_opinion.py` fits the weights on.
+/// on the model's word alone: without dust or a mark to explain it, a person decides. What stands out by less is there by chance
+/// too often to bother a person with: it counts only where the model is sure. With `LOUPE_LOG=debug` each answer is a line of
+/// JSON in the log: what `models/fit_opinion.py` fits the weights on.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn ask(
     scene: &Scene,
@@ -222,7 +224,7 @@ pub(super) fn ask(
     }
     let ruling = match opinion.ruling(info, shape, alone) {
         Ruling::Sound(p) if standout >= sure && !opinion.is_explained() => Ruling::Doubtful(p),
-        Ruling::Doubtful(p) if standout < sure && shape == Shape::Line && !alone => Ruling::Sound(p),
+        Ruling::Doubtful(p) if standout < sure && !alone => Ruling::Sound(p),
         r => r,
     };
     (opinion, ruling)

@@ -30,8 +30,10 @@ const CHARACTERISTICS: &[&str] = &[
 /// Seeds: eight standard deviations. Of a million independent normal values one lies beyond 4.9; texture has
 /// heavier tails, hence the distance.
 const SEED_Z: f32 = 8.0;
-/// Seeds smaller than six pixels.
+/// Seeds smaller than [`SMALL_PX`].
 const SMALL_SEED_Z: f32 = 9.0;
+/// Diameter of a small spot.
+const SMALL_PX: f64 = 6.0;
 /// What seeds are multiplied with where the surface model brings weights for a second opinion: it tells chance from defect, so
 /// more may be proposed to it.
 const EAGER: f32 = 0.75;
@@ -219,6 +221,8 @@ struct Patch {
     worn: bool,
     outline: Vec<[f64; 2]>,
     weighed: Weighed,
+    /// Diameter and its uncertainty as a pit, where classic vision saw a spot and the model a patch.
+    spot_px: Option<[f64; 2]>,
 }
 
 impl Metal {
@@ -344,7 +348,7 @@ impl Metal {
                 }
                 let (hull, raw, filled) = rim.hull();
                 // A small spot has many places to be by chance.
-                let chance = self.eagerness * if raw < 6.0 { SMALL_SEED_Z } else { SEED_Z };
+                let chance = self.eagerness * if raw < SMALL_PX { SMALL_SEED_Z } else { SEED_Z };
                 if filled < LEAST_FILLED || raw > self.px(LARGEST_PIT_MM) || (rim.z < chance && pieces.len() == 1) {
                     continue;
                 }
@@ -454,6 +458,7 @@ impl Metal {
                 worn,
                 outline: outline.into_iter().map(full).collect(),
                 weighed: Weighed::default(),
+                spot_px: None,
             });
         }
         Ok(out)
@@ -665,7 +670,11 @@ fn weigh(scene: &Scene, f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &
     };
     let ask = |shape: Shape, outline: &[[f64; 2]], centre: [f64; 2], radius: f64, z: f32| {
         let outline: Vec<[f64; 2]> = outline.iter().map(place).collect();
-        let sure = f64::from(if shape == Shape::Line { LINE_SEED_Z } else { SEED_Z });
+        let sure = f64::from(match shape {
+            Shape::Line => LINE_SEED_Z,
+            Shape::Spot if 2.0 * radius < SMALL_PX => SMALL_SEED_Z,
+            _ => SEED_Z,
+        });
         let (opinion, ruling) =
             opinion::ask(scene, map, info, (shape, false, sure), &outline, place(&centre), radius * f, f64::from(z));
         Weighed { opinion: Some(opinion), ruling: Some(ruling) }
@@ -683,7 +692,8 @@ fn weigh(scene: &Scene, f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &
     }
 }
 
-/// Spots that the model takes for a stain or worn plating are patches, small ones: taken out and given back as such.
+/// Spots that the model takes for a stain or worn plating are patches, small ones: taken out and given back as such, with their
+/// diameter.
 fn small_patches(spots: &mut Vec<Spot>) -> Vec<Patch> {
     let is_patch = |s: &Spot| {
         !s.weighed.is_sound() && s.diameter_px >= LEAST_PATCH_PX && s.weighed.opinion.is_some_and(|o| o.is_patch())
@@ -702,6 +712,7 @@ fn small_patches(spots: &mut Vec<Spot>) -> Vec<Patch> {
             worn: s.weighed.opinion.is_some_and(|o| o.worn > 0.5 * o.patch),
             outline: s.outline,
             weighed: s.weighed,
+            spot_px: Some([s.diameter_px, s.diameter_u_px]),
         })
         .collect()
 }
@@ -761,6 +772,7 @@ fn to_frame(f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], 
         p.area_px *= f * f;
         p.area_u_px *= f * f;
         p.radius_px *= f;
+        p.spot_px = p.spot_px.map(|d| d.map(|v| v * f));
         p.outline.iter_mut().for_each(place);
     }
 }
@@ -894,9 +906,26 @@ fn features(
             (FindingType::Stain, "stain", "stain.area_mm2")
         };
         count[usize::from(p.worn)] += 1;
+        let name = format!("{stem}-{}", count[usize::from(p.worn)]);
+        if let Some([diameter, u]) = p.spot_px {
+            // The model may be wrong about the kind: what would be too large a pit is a person's matter.
+            answer.features.push(Feature {
+                kind: None,
+                name: format!("{stem}-as-pit-{}", count[usize::from(p.worn)]),
+                x_px: p.x,
+                y_px: p.y,
+                radius_px: p.radius_px,
+                outline_px: vec![],
+                confidence: sure(p.z),
+                found_by: found_by.clone(),
+                values: vec![value("pit.diameter_mm", diameter * mm, u * mm, 1.0)],
+                opinion: None,
+                doubt: Some(format!("it looks like a {}", kind.as_str())),
+            });
+        }
         answer.features.push(Feature {
             kind: Some(kind),
-            name: format!("{stem}-{}", count[usize::from(p.worn)]),
+            name,
             x_px: p.x,
             y_px: p.y,
             radius_px: p.radius_px,
