@@ -22,6 +22,23 @@ import rendered as R
 SHAPES = ("spot", "line", "patch", "alone_spot", "alone_line", "alone_patch")
 
 
+# What each input may do: a defect is never likelier for looking more like lint, a mark or metal, nor less for looking more
+# like a defect. The constant, the standout and the size may do either.
+SIGNS = (0, 1, -1, -1, -1, 0, 0)
+
+
+def fit_signed(x, y, ridge):
+    """Weights of the signs that SIGNS allows: an input that would have the wrong one is left out."""
+    keep = list(range(x.shape[1]))
+    while True:
+        w = np.zeros(x.shape[1])
+        w[keep] = fit(x[:, keep], y, ridge)
+        wrong = [k for k in keep if w[k] * SIGNS[k] < 0]
+        if not wrong:
+            return w
+        keep.remove(max(wrong, key=lambda k: abs(w[k])))
+
+
 def fit(x, y, ridge, each=1.0):
     """Newton's method; the constant is not shrunk."""
     w = np.zeros(x.shape[1])
@@ -93,7 +110,7 @@ def crossed(x, y, groups, ridge, each=None, folds=5):
     which = np.array([hash_of(g) % folds for g in groups])
     for k in range(folds):
         t = which != k
-        w = fit(x[t], y[t], ridge, 1.0 if each is None else each[t])
+        w = fit_signed(x[t], y[t], ridge) if each is None else fit(x[t], y[t], ridge, each[t])
         p[~t] = 1 / (1 + np.exp(-np.clip(x[~t] @ w, -30, 30)))
     return p
 
@@ -141,7 +158,7 @@ def main():
 
     def one(key, x, y, groups):
         p = crossed(x, y, groups, a.ridge)
-        weights[key] = [round(float(v), 4) for v in fit(x, y, a.ridge)]
+        weights[key] = [round(float(v), 4) for v in fit_signed(x, y, a.ridge)]
         pos, neg = p[y > 0], p[y == 0]
         auc = float(((pos[:, None] > neg[None]) + 0.5 * (pos[:, None] == neg[None])).mean())
         low = float(min(np.quantile(pos, a.escape), 0.3))

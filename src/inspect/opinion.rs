@@ -66,6 +66,8 @@ pub enum Ruling {
     Sound(f64),
 }
 
+/// What classic vision alone would not claim, the map must show as a defect sooner than not.
+const LEAST_DEFECT: f64 = 0.5;
 /// Scatters beyond which standing out says no more: few places of the fit lie beyond.
 const MOST_STANDOUT: f64 = 32.0;
 /// Added to a probability before its logarithm is taken.
@@ -201,7 +203,7 @@ impl Opinion {
 
 /// Asks the model of a feature, in pixels of the frame. What stands out by `sure` scatters or more is not taken for plain metal
 /// on the model's word alone: without dust or a mark to explain it, a person decides. What stands out by less is there by chance
-/// too often to bother a person with: it counts only where the model is sure. With `LOUPE_LOG=debug` each answer is a line of
+/// too often to bother a person with: it counts only where the model is sure and sees a defect itself. With `LOUPE_LOG=debug` each answer is a line of
 /// JSON in the log: what `models/fit_opinion.py` fits the weights on.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn ask(
@@ -222,9 +224,13 @@ pub(super) fn ask(
         });
         tracing::debug!("opinion {row}");
     }
+    let weighed = info.opinion.contains_key(shape.key(alone));
     let ruling = match opinion.ruling(info, shape, alone) {
         Ruling::Sound(p) if standout >= sure && !opinion.is_explained() => Ruling::Doubtful(p),
         Ruling::Doubtful(p) if standout < sure && !alone => Ruling::Sound(p),
+        Ruling::Stands if standout < sure && !alone && opinion.defect < LEAST_DEFECT && weighed => {
+            Ruling::Sound(opinion.defect)
+        }
         r => r,
     };
     (opinion, ruling)
