@@ -1111,7 +1111,7 @@ def main():
     ap.add_argument("--out", required=True)
     ap.add_argument("--rendered", help="folder of rendered pieces to learn on (datasets/render, train.toml)")
     ap.add_argument("--sources", choices=list(SHARES), default="both", help="what is learned on")
-    ap.add_argument("--steps", type=int, default=2091)
+    ap.add_argument("--steps", type=int, default=3200)
     ap.add_argument("--minutes", type=float, default=0, help="end the schedule after so many minutes even if --steps are not done")
     ap.add_argument("--batch", type=int, default=8)
     ap.add_argument("--epoch", type=int, default=200, help="steps between checkpoints")
