@@ -9,9 +9,9 @@ use crate::vision::{ops, Mask, VisionError};
 /// The name in `found_by`.
 pub const NAME: &str = "surface-model";
 
-/// Merges the model's findings into an answer. Where the frame has no scale, or the view no outline, nothing nominal is
-/// known of the surface and the model's word stands alone; on a located piece in mm a region that its pixels do not bear out
-/// (see [`contrast`]) or that is ruled sound ([`opinion::Opinion::ruling`]) is left out.
+/// Merges the model's findings into an answer. Without a scale classic vision measured nothing and the model's word stands alone;
+/// with one, a region that its pixels do not bear out (see [`contrast`]) or that is ruled sound ([`opinion::Opinion::ruling`]) is
+/// left out.
 ///
 /// # Errors
 /// Where OpenCV refuses.

@@ -729,14 +729,13 @@ fn keep(
             answer.features.push(opinion::sound(o, p, centre, radius, outline));
         }
     };
-    let (gone, lines): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|l| l.weighed.is_sound());
+    let (gone, mut lines): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|l| l.weighed.is_sound());
     for l in gone {
         let rim = Rim::new(l.points.clone(), 0.0);
         show(&l.weighed, [rim.x, rim.y], rim.radius, ribbon(&l.points, l.width_px / 2.0 + 1.0));
         // A pit on a fibre's way is a pit of its own again.
         spots.extend(l.parts);
     }
-    let mut lines = lines;
     for l in lines.iter_mut().filter(|l| !l.weighed.stands()) {
         // And so is a sure one on a line that may be none.
         let (sure, rest): (Vec<Spot>, Vec<Spot>) = l.parts.drain(..).partition(|s| s.weighed.stands());
