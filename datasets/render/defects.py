@@ -374,7 +374,11 @@ def stone(p, rng, kind):
     able = [s for s in p.stones if in_view(p, s) and not s["missing"]]
     if not able:
         raise Retry(f"{kind}: the piece has no such part")
-    s = able[int(rng.integers(len(able)))]
+    on_stone(p, rng, kind, able[int(rng.integers(len(able)))])
+
+
+def on_stone(p, rng, kind, s):
+    """A fault of one stone."""
     more, of = {"stone": s["id"]}, lambda x, y, h: h["stone"] == i
     i = p.stones.index(s)
     if kind == "missing_stone":
@@ -437,7 +441,11 @@ def prong(p, rng):
     able = [(i, q) for i, q in enumerate(p.prongs) if q["state"] == "whole" and in_view(p, {**q, "d": 2 * q["r"]})]
     if not able:
         raise Retry("missing_prong: the piece has no such part")
-    i, q = able[int(rng.integers(len(able)))]
+    on_prong(p, rng, *able[int(rng.integers(len(able)))])
+
+
+def on_prong(p, rng, i, q):
+    """A prong gone, too short or bent away."""
     q["state"] = str(rng.choice(["gone", "short", "bent"], p=[0.5, 0.25, 0.25]))
     q["lack"] = float(rng.uniform(0.55, 0.95))
     q["lean"], q["away"] = float(rng.uniform(25, 55)), float(rng.uniform(0.7, 1.3)) * q["r"]
@@ -448,6 +456,28 @@ def prong(p, rng):
         own &= h["owner"] == i
         return own | ((np.hypot(x - at[0], y - at[1]) < q["r"]) & ~((h["part_kind"] == "prong") & (h["owner"] != i)))
     p.record("missing_prong", q["x"], q["y"], q["r"], of, stone=q["stone"], prong=q["k"], variant=q["state"])
+
+
+def crowd_stones(p):
+    """Faults on many stones and prongs of a piece, by the shares of the mix: frames that teach more."""
+    mix = p.mix["crowd_stones"]
+    for s in p.stones:
+        rng = p.rng("crowd " + s["id"])
+        if not in_view(p, s) or s["missing"]:
+            continue
+        if rng.random() < mix["missing_stone"]:
+            on_stone(p, rng, "missing_stone", s)
+            continue
+        for kind in ("offset_stone", "tilted_stone", "chipped_stone"):
+            if rng.random() < mix[kind]:
+                try:
+                    on_stone(p, rng, kind, s)
+                except Retry:  # no room to shift it
+                    continue
+    for i, q in enumerate(p.prongs):
+        rng = p.rng(f"crowd prong {i}")
+        if rng.random() < mix["missing_prong"] and q["state"] == "whole" and in_view(p, {**q, "d": 2 * q["r"]}):
+            on_prong(p, rng, i, q)
 
 
 # ---------------------------------------------------------------- hallmarks

@@ -179,6 +179,8 @@ class Piece:
         self.prong_tall, self.prong_alpha = float(rng.uniform(0.75, 1.15)), float(rng.uniform(0.03, 0.09))
         self.stones, self.prongs = [], []
         j, t = self.cap("stone.offset_mm", 0.03), self.cap("stone.tilt_deg", 1.8)
+        apart = self.mix["crowd_stones"]["gems"]
+        own = self.rng("gems")
         for s in self.design:
             cut = str(s.get("cut", "round"))
             ang, off = rng.uniform(0, 2 * math.pi), min(abs(rng.normal(0, 0.012)), j)
@@ -196,7 +198,8 @@ class Piece:
                 "id": s["id"], "x": s["x_mm"] + off * math.cos(ang), "y": s["y_mm"] + off * math.sin(ang), "d": s["diameter_mm"],
                 "cut": cut, "turn": turn, "nominal": (s["x_mm"], s["y_mm"]), "missing": False, "tilt": float(min(abs(rng.normal(0, 0.7)), t)),
                 "tilt_az": float(rng.uniform(0, 2 * math.pi)), "chip": None, "variant": int(rng.integers(4)),
-                "gem": first if rest is None or s["diameter_mm"] > 0.9 * big else rest, "moves": None})
+                "gem": str(own.choice(gems, p=np.array(p) / sum(p))) if apart and own.random() < apart
+                else first if rest is None or s["diameter_mm"] > 0.9 * big else rest, "moves": None})
             for k, q in enumerate(pr):
                 self.prongs.append({"stone": s["id"], "k": k, "x": q["x_mm"] + float(np.clip(rng.normal(0, 0.012), -0.03, 0.03)),
                                     "y": q["y_mm"] + float(np.clip(rng.normal(0, 0.012), -0.03, 0.03)),

@@ -25,6 +25,7 @@ import nuisance
 import spec as sp
 from metal import Retry
 from piece import Piece
+from stones import rotation_to as stone_turn
 from stones import stone_gauge
 
 HERE = Path(__file__).resolve().parent
@@ -99,6 +100,7 @@ def build(spec_in, kind, name, index, args, mix, first):
                 D.add(p, k)
             if not good:
                 crowd(p, {t: w for t, w in mix["defect"].items() if t in can and t in D.AREAS and w > 0}, mix["crowd"])
+                D.crowd_stones(p)
             if good and p.stones and p.rng("burst").random() < mix["burst"]["good"]:
                 p.burst = True
             p.settings()
@@ -272,7 +274,11 @@ def truth(p, notes, cam, poses, frames):
         row = {"id": s["id"], "x_mm": (u - (W - 1) / 2) * mm, "y_mm": ((H - 1) / 2 - v) * mm, "diameter_mm": s["d"], "cut": s["cut"],
                "nominal_xy": [float(q) for q in s["nominal"]], "missing": s["missing"], "x_px": u, "y_px": v,
                "offset_mm": math.hypot(s["x"] - s["nominal"][0], s["y"] - s["nominal"][1]), "tilt_deg": s["tilt"], "gem": s["gem"],
-               "turn_deg": math.degrees(s["turn"]) % 360}
+               "turn_deg": math.degrees(s["turn"]) % 360, "tilt_axis_deg": math.degrees(s["tilt_az"])}
+        up = p.tilt_to_surface(*s["nominal"]) @ stone_turn((math.cos(s["tilt_az"]), math.sin(s["tilt_az"])), s["tilt"])[:, 2]
+        row["normal"] = [p.cr * up[0] - p.sr * up[1], p.sr * up[0] + p.cr * up[1], up[2]]  # of its table, along the frame's axes
+        if s["chip"]:
+            row.update(chip_mm=s["chip"][0] * s["d"], chip_azimuth_deg=math.degrees(s["chip"][1]))
         if s["moves"]:
             row["moves_mm"] = [[a, b] for a, b, _ in s["moves"]]
         stones.append(row)

@@ -9,7 +9,7 @@ import numpy as np
 
 from stones import LENGTH, gauge
 
-KINDS = ("signet", "band", "pave", "halo", "solitaire", "row", "plate", "stamp")
+KINDS = ("signet", "band", "pave", "halo", "solitaire", "row", "plate", "stamp", "tray")
 METALS = {  # specular reflectance at normal incidence, linear RGB
     "yellow_gold": (0.90, 0.745, 0.315),
     "rose_gold": (0.90, 0.585, 0.475),
@@ -156,6 +156,17 @@ def random_spec(kind, name, rng):
             outline = {"shape": "rounded_rect", "width_mm": round(n * pitch + 1.6, 2), "height_mm": 2 * hw, "corner_mm": round(float(rng.uniform(0.2, 0.5)), 2)}
         for k in range(n):
             stones.append(stone_row(f"S{k + 1}", (k - (n - 1) / 2) * pitch, 0.0, d, [], 0.1, cut))
+    elif kind == "tray":  # no jewel, but every cut side by side: what a model of stones learns on
+        pitch = float(rng.uniform(1.9, 2.6))
+        nx, ny = int(rng.integers(3, 6)), int(rng.integers(2, 4))
+        outline = {"shape": "rounded_rect", "width_mm": round(nx * pitch + 0.8, 2), "height_mm": round(1.35 * ny * pitch + 0.8, 2), "corner_mm": 0.6}
+        for k in range(nx * ny):
+            cut = str(rng.choice(list(LENGTH), p=[0.22, 0.16, 0.14, 0.12, 0.12, 0.12, 0.12]))
+            room = (0.78 * pitch if LENGTH[cut] < 1.1 else 1.1 * pitch / LENGTH[cut])
+            d = round(float(rng.uniform(0.7, 1.0) * min(room, 0.72 * pitch)), 2)
+            az = [] if rng.random() < 0.4 else DIAG4 if rng.random() < 0.7 else [a + math.pi / 4 for a in DIAG4]
+            stones.append(stone_row(f"S{k + 1}", (k % nx - (nx - 1) / 2) * pitch, 1.35 * (k // nx - (ny - 1) / 2) * pitch, d,
+                                    az if cut in ("round", "oval") else az and DIAG4, round(max(0.13 * d, 0.12), 3), cut))
     elif kind in ("plate", "stamp"):
         outline = None
         if kind == "stamp":
