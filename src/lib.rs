@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod dataset;
+pub mod draft;
 pub mod eval;
 pub mod inspect;
 pub mod judge;

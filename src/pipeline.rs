@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::inspect::opinion::is_sound;
-use crate::inspect::{self, Answer, Feature, Scene};
+use crate::inspect::sight::{self, PartModels};
+use crate::inspect::{self, Answer, Feature, Scene, Value};
 use crate::judge::{self, ViewAnswer};
-use crate::locate::{self, Located, Pose};
-use crate::model::{ModelError, Precision, SurfaceModel};
+use crate::locate::{self, LocateError, Located, Pose};
+use crate::model::{ClassMap, ModelError, Part, PartModel, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
 use crate::report::{round_to, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA};
 use crate::spec::{Spec, View};
@@ -59,16 +60,35 @@ pub struct FrameView {
     pub frame: usize,
     /// Its name in the manifest.
     pub file: String,
+    /// The view it shows.
+    pub view: String,
     /// Its pixels.
     pub image: Image,
     /// Probability of a surface defect per pixel of the frame, 0 to 1, where the model was run.
     pub defect_prob: Option<crate::vision::Plane>,
     /// The outline as located, closed polylines in pixels.
     pub outline_px: Vec<Vec<[f64; 2]>>,
-    /// The stones as located: id, centre, radius in pixels.
-    pub stones_px: Vec<(String, f64, f64, f64)>,
-    /// The prongs as located: centre, radius in pixels.
-    pub prongs_px: Vec<(f64, f64, f64)>,
+    /// The stones.
+    pub stones_px: Vec<PartMark>,
+    /// The prongs.
+    pub prongs_px: Vec<PartMark>,
+    /// The frame's scale.
+    pub um_per_px: Option<f64>,
+}
+
+/// Where a stone or a prong lies in a frame: as measured, where it was, else as the spec has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartMark {
+    /// Its name within the view, as in the report's rows.
+    pub name: String,
+    /// Centre in pixels.
+    pub x: f64,
+    /// Centre in pixels.
+    pub y: f64,
+    /// Radius in pixels.
+    pub radius: f64,
+    /// How far it is from its place, in pixels; none where that was not measured.
+    pub offset: Option<[f64; 2]>,
 }
 
 /// The inspector: settings and loaded models, shared by all threads.
@@ -76,6 +96,7 @@ pub struct FrameView {
 pub struct Inspector {
     settings: Settings,
     model: Option<SurfaceModel>,
+    parts: Option<PartModels>,
 }
 
 impl Inspector {
@@ -93,7 +114,14 @@ impl Inspector {
             (true, Some(path)) => Some(SurfaceModel::load(path)?),
             (true, None) => Some(SurfaceModel::load_default(settings.precision)?),
         };
-        Ok(Self { settings, model })
+        let parts = match settings.use_model {
+            true => Some(PartModels {
+                stones: PartModel::load_default(Part::Stone)?,
+                prongs: PartModel::load_default(Part::Prong)?,
+            }),
+            false => None,
+        };
+        Ok(Self { settings, model, parts })
     }
 
     /// The settings it was made with.
@@ -104,6 +132,13 @@ impl Inspector {
     /// The surface model, where one is run.
     pub fn model(&self) -> Option<&SurfaceModel> {
         self.model.as_ref()
+    }
+
+    /// The models that are run, as a report names them.
+    pub fn models(&self) -> Vec<ModelRow> {
+        let surface = self.model.iter().map(|m| (&m.info().name, &m.info().sha256));
+        let parts = self.parts.iter().flat_map(|p| [p.stones.info(), p.prongs.info()]).map(|i| (&i.name, &i.sha256));
+        surface.chain(parts).map(|(name, sha256)| ModelRow { name: name.clone(), sha256: sha256.clone() }).collect()
     }
 
     /// The stored probability above which a pixel counts as defective, where a model is run.
@@ -146,7 +181,18 @@ impl Inspector {
                 looks.iter().flat_map(|l: &Look| l.trouble.iter().chain(&l.note)).cloned().collect();
             troubles.extend(reasons.iter().map(|r| format!("view {}: {r}", view.name)));
             if !looks.is_empty() || !lost.is_empty() {
-                views.push(combine(&view.name, looks, !lost.is_empty()));
+                let play = play(view, &looks, &pictures, self.parts.as_ref());
+                let mut answer = combine(&view.name, looks, !lost.is_empty());
+                if let Some((file, pose, play)) = play {
+                    for feature in play.features {
+                        answer.places.push(Some(pose.to_mm(feature.x_px, feature.y_px)));
+                        answer.features.push((file.clone(), feature));
+                    }
+                    answer.not_assessed.extend(play.not_assessed.into_iter().map(|(c, why)| (c.to_owned(), why)));
+                } else {
+                    answer.not_assessed.push((inspect::play::PLAY.to_owned(), inspect::play::NO_BURST.to_owned()));
+                }
+                views.push(answer);
             }
         }
         for (index, frame) in job.piece.frames.iter().enumerate() {
@@ -164,11 +210,7 @@ impl Inspector {
         frames.sort_by_key(|f| f.0);
         pictures.sort_by_key(|p: &FrameView| p.frame);
         let judgement = judge::judge(&job.spec, &job.piece, &views, &troubles);
-        let models = self
-            .model
-            .iter()
-            .map(|m| ModelRow { name: m.info().name.clone(), sha256: m.info().sha256.clone() })
-            .collect();
+        let models = self.models();
         let report = Report {
             schema: REPORT_SCHEMA.into(),
             piece_id: job.piece.piece_id.clone(),
@@ -213,11 +255,13 @@ impl Inspector {
         let mut picture = FrameView {
             frame: index,
             file: frame.file.clone(),
+            view: view.name.clone(),
             image,
             defect_prob: None,
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
+            um_per_px: frame.um_per_px,
         };
         let mut row = FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None };
         let mut look =
@@ -249,11 +293,19 @@ impl Inspector {
         picture: &mut FrameView,
     ) -> Result<(Answer, Located, Option<String>), String> {
         let image = &picture.image;
-        let located = locate::locate(image, view, frame.um_per_px).map_err(|e| e.to_string())?;
+        let silhouette = frame.light == "backlight";
+        let (located, seen, faint) = match locate::locate(image, view, frame.um_per_px) {
+            Ok(located) => (located, None, None),
+            Err(e @ LocateError::NotFound { .. }) if !silhouette => match self.locate_by_model(image, view, frame) {
+                Some((located, map)) => (located, Some(map), Some(FAINT.to_owned())),
+                None => return Err(e.to_string()),
+            },
+            Err(e) => return Err(e.to_string()),
+        };
         let bare = locate::bare_metal(view, &located, image).map_err(|e| e.to_string())?;
         // Backlight shows a silhouette: its surface says nothing.
-        let silhouette = frame.light == "backlight";
         let classes = match &self.model {
+            Some(_) if seen.is_some() => seen,
             Some(m) if !silhouette => {
                 // All of the piece: stones and rim are asked about too.
                 m.segment_at(image, Some(&located.metal), frame.um_per_px).map_err(|e| e.to_string())?
@@ -268,6 +320,12 @@ impl Inspector {
                 m.info().um_per_px_min,
                 m.info().um_per_px_max
             )),
+            _ => faint.clone(),
+        };
+        let sights = match &self.parts {
+            Some(models) if !silhouette && frame.um_per_px.is_some() && !view.stones.is_empty() => {
+                Some(sight::look(models, view, &located, image).map_err(|e| e.to_string())?)
+            }
             _ => None,
         };
         let scene = Scene {
@@ -279,6 +337,7 @@ impl Inspector {
             bare_metal: &bare,
             classes: classes.as_ref(),
             model: self.model.as_ref().map(SurfaceModel::info),
+            sights: sights.as_ref(),
         };
         let mut answer = Answer::default();
         if !silhouette {
@@ -291,29 +350,42 @@ impl Inspector {
             }
             inspect::learned::merge(&scene, &mut answer).map_err(|e| e.to_string())?;
         }
+        if faint.is_some() {
+            // What was measured from a place that the model guessed fails nothing by itself.
+            for f in &mut answer.features {
+                f.doubt.get_or_insert_with(|| FAINT.to_owned());
+            }
+        }
         let pose = located.pose;
         let known = located.has_direction;
-        let (stones, prongs) = if known {
-            (
-                view.stones
-                    .iter()
-                    .map(|s| {
-                        let p = pose.to_px(s.x_mm, s.y_mm);
-                        (s.id.clone(), p[0], p[1], pose.px(s.diameter_mm / 2.0))
-                    })
-                    .collect(),
-                view.stones
-                    .iter()
-                    .flat_map(|s| &s.prongs)
-                    .map(|q| {
-                        let p = pose.to_px(q.x_mm, q.y_mm);
-                        (p[0], p[1], pose.px(q.radius_mm))
-                    })
-                    .collect(),
-            )
-        } else {
-            (vec![], vec![])
-        };
+        let (mut stones, mut prongs) = (vec![], vec![]);
+        for s in view.stones.iter().filter(|_| known) {
+            let row = answer.stones.iter().find(|r| r.id == s.id);
+            let nominal = pose.to_px(s.x_mm, s.y_mm);
+            let measured = row.and_then(|r| r.diameter_mm.map(|d| (r, d)));
+            stones.push(PartMark {
+                name: s.id.clone(),
+                x: measured.map_or(nominal[0], |(r, _)| r.x_px),
+                y: measured.map_or(nominal[1], |(r, _)| r.y_px),
+                radius: pose.px(measured.map_or(s.diameter_mm, |(_, d)| d) / 2.0),
+                offset: measured.map(|(r, _)| {
+                    let p = pose.to_px(r.x_mm, r.y_mm);
+                    [p[0] - nominal[0], p[1] - nominal[1]]
+                }),
+            });
+            for (k, q) in s.prongs.iter().enumerate() {
+                let name = inspect::prongs::name(s, k);
+                let seen = answer.features.iter().find(|f| f.nominal && f.name == name);
+                let nominal = pose.to_px(q.x_mm, q.y_mm);
+                prongs.push(PartMark {
+                    x: seen.map_or(nominal[0], |f| f.x_px),
+                    y: seen.map_or(nominal[1], |f| f.y_px),
+                    radius: seen.map_or(pose.px(q.radius_mm), |f| f.radius_px),
+                    offset: None,
+                    name,
+                });
+            }
+        }
         let outline_px = located.outline_px.clone();
         let defect_prob = classes.map(|c| c.defect_plane());
         picture.outline_px = outline_px;
@@ -323,12 +395,55 @@ impl Inspector {
         Ok((answer, located, note))
     }
 
+    /// Where the piece's own edge does not show against the ground, the model may still tell piece, stones and prongs from it:
+    /// its answer as a picture is located in place of the frame. None where that fails too.
+    fn locate_by_model(&self, image: &Image, view: &View, frame: &Frame) -> Option<(Located, ClassMap)> {
+        view.outline.as_ref()?;
+        let map = self.model.as_ref()?.segment_at(image, None, frame.um_per_px).ok()??;
+        let of = |name: &str| map.class(name).map(|c| map.class_plane(c));
+        let (background, stone, prong) = (of("background")?, of("stone")?, of("prong")?);
+        let mut data = Vec::with_capacity(image.data.len());
+        for ((b, s), p) in background.data.iter().zip(&stone.data).zip(&prong.data) {
+            let level = |v: f32| (255.0 * v.clamp(0.0, 1.0)) as u8;
+            // Background black, metal red, stones yellow, prongs purple.
+            data.extend([level(1.0 - b), level(*s), level(*p)]);
+        }
+        let picture = Image { width: image.width, height: image.height, data, grey: false };
+        let located = locate::locate(&picture, view, frame.um_per_px).ok()?;
+        tracing::debug!("{}: located by the model's map", frame.file);
+        Some((located, map))
+    }
+
     fn settings_sha256(&self) -> String {
         // Only what changes a report; where a model lies is no such thing, and its hash stands beside it.
         let text = format!("use_model={}", self.settings.use_model);
         hex(&Sha256::digest(text.as_bytes()))
     }
 }
+
+/// What a view's largest burst shows of its stones' play, with the frame it is told on; none without a burst.
+fn play(
+    view: &View,
+    looks: &[Look],
+    pictures: &[FrameView],
+    parts: Option<&PartModels>,
+) -> Option<(String, Pose, Answer)> {
+    let mut bursts: BTreeMap<&str, Vec<(&Look, &FrameView)>> = BTreeMap::new();
+    for look in looks {
+        let picture = pictures.iter().find(|p| p.file == look.frame.file);
+        if let (Some(burst), Some(_), Some(picture)) = (&look.frame.burst, look.pose, picture) {
+            bursts.entry(burst).or_default().push((look, picture));
+        }
+    }
+    let burst = bursts.into_values().max_by_key(Vec::len).filter(|b| b.len() > 1)?;
+    let frames: Vec<(&Image, Pose)> = burst.iter().filter_map(|(l, p)| Some((&p.image, l.pose?))).collect();
+    let answer = inspect::play::measure(view, &frames, parts.map(|p| &p.stones))
+        .unwrap_or_else(|e| Answer { not_assessed: vec![(inspect::play::PLAY, e.to_string())], ..Answer::default() });
+    Some((burst[0].0.frame.file.clone(), frames[0].1, answer))
+}
+
+/// Why a person must look at a piece that only the model's map could place.
+const FAINT: &str = "the piece's edge does not show against the ground: it was placed by the surface model";
 
 /// What one frame gave.
 struct Look {
@@ -352,6 +467,8 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
         radius_mm: f64,
         burst: Option<String>,
         frames: Vec<usize>,
+        /// What other frames say of the same part of the spec.
+        others: Vec<(String, Option<[f64; 2]>, Feature)>,
     }
     let mut seen: Vec<Seen> = Vec::new();
     let mut burst_size: BTreeMap<String, usize> = BTreeMap::new();
@@ -366,14 +483,15 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
         let reach_mm: f64 = 0.05;
         for feature in look.answer.features {
             let place = look.pose.map(|p| p.to_mm(feature.x_px, feature.y_px));
-            let named = feature.kind.is_none() || feature.name.starts_with(|c: char| c.is_ascii_uppercase());
+            let named = feature.nominal || feature.kind.is_none();
             let radius_mm = look.pose.map_or(0.0, |p| p.mm(feature.radius_px));
             let twin = seen.iter_mut().find(|s| {
                 if s.frames.contains(&k) {
                     return false;
                 }
-                if named || s.feature.kind.is_none() {
-                    return s.feature.name == feature.name && s.feature.values.len() == feature.values.len();
+                if named || s.feature.nominal || s.feature.kind.is_none() {
+                    let first = |f: &Feature| f.values.first().map(|v| v.characteristic);
+                    return s.feature.name == feature.name && first(&s.feature) == first(&feature);
                 }
                 match (s.place, place) {
                     (Some(a), Some(b)) => {
@@ -387,6 +505,10 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
             match twin {
                 Some(s) => {
                     s.frames.push(k);
+                    if feature.nominal {
+                        s.others.push((look.frame.file.clone(), place, feature));
+                        continue;
+                    }
                     // One frame that is sure is enough.
                     let sure = s.feature.doubt.is_none() || feature.doubt.is_none();
                     if feature.confidence > s.feature.confidence {
@@ -412,12 +534,16 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
                     radius_mm,
                     burst: look.frame.burst.clone(),
                     frames: vec![k],
+                    others: vec![],
                 }),
             }
         }
         for s in look.answer.stones {
-            if !out.stones.iter().any(|t| t.id == s.id) {
-                out.stones.push(s);
+            match out.stones.iter_mut().find(|t| t.id == s.id) {
+                // A frame that measured it says more than one that only saw it.
+                Some(t) if t.diameter_mm.is_none() && s.diameter_mm.is_some() => *t = s,
+                Some(_) => {}
+                None => out.stones.push(s),
             }
         }
         for a in look.answer.assessed {
@@ -426,7 +552,7 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
             }
         }
         for (c, why) in look.answer.not_assessed {
-            if !out.not_assessed.iter().any(|n| n.0 == c) {
+            if !out.not_assessed.iter().any(|n| n.0 == c && n.1 == why) {
                 out.not_assessed.push((c.to_owned(), why));
             }
         }
@@ -469,9 +595,14 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
     });
     // Names are counted anew, so that two frames do not both bring a `pit-1`.
     let mut count: BTreeMap<String, usize> = BTreeMap::new();
-    for s in seen {
+    for mut s in seen {
+        if !s.others.is_empty() {
+            let mut all = vec![(s.file, s.place, s.feature)];
+            all.append(&mut s.others);
+            (s.file, s.place, s.feature) = fuse(all);
+        }
         let mut feature = s.feature;
-        if let Some((stem, number)) = feature.name.rsplit_once('-') {
+        if let Some((stem, number)) = feature.name.rsplit_once('-').filter(|_| !feature.nominal) {
             if number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty() {
                 let n = count.entry(stem.to_owned()).or_default();
                 *n += 1;
@@ -482,6 +613,87 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
         out.places.push(s.place);
     }
     out
+}
+
+/// Log odds below which a frame that sees a part otherwise than the others is overruled by them.
+const OVERRULED: f64 = 1.5;
+/// What the others' odds must come to for that.
+const OVERRULING: f64 = 4.0;
+
+/// What several frames say of one part of the spec, as one: the frame that is surest carries the picture.
+///
+/// - *Present or not*: odds add up; where frames contradict each other and no side clearly overrules, a person decides.
+/// - *A chip* shows under one light and hides under another: the deepest counts, with its own doubt.
+/// - *Any other measure* is the mean by the weights. Its uncertainty stays the best one's, because what the frames share (pose,
+///   scale) does not average out; where two contradict each other, it grows to half of what lies between the extremes.
+fn fuse(mut all: Vec<(String, Option<[f64; 2]>, Feature)>) -> (String, Option<[f64; 2]>, Feature) {
+    let first = |f: &Feature| f.values.first().map_or("", |v| v.characteristic);
+    let characteristic = first(&all[0].2);
+    if characteristic.ends_with(".present") {
+        let odds = |f: &Feature| {
+            let p = f.confidence.clamp(0.5, 1.0 - 1e-9);
+            let size = (p / (1.0 - p)).ln();
+            if f.values.first().is_some_and(|v| v.value > 0.5) {
+                size
+            } else {
+                -size
+            }
+        };
+        let total: f64 = all.iter().map(|a| odds(&a.2)).sum();
+        let against = all.iter().map(|a| odds(&a.2)).filter(|o| o * total < 0.0).fold(0.0f64, |m, o| m.max(o.abs()));
+        let contradicted = against > OVERRULED || (against > 0.0 && total.abs() < OVERRULING);
+        let doubtful = all.iter().all(|a| a.2.values.first().is_some_and(|v| v.uncertainty > 0.0));
+        // Where it may be missing, the frame that shows so.
+        let wanted = if contradicted { -1.0 } else { total };
+        all.sort_by(|a, b| (odds(&b.2) * wanted.signum()).total_cmp(&(odds(&a.2) * wanted.signum())));
+        let mut best = all.swap_remove(0);
+        for v in &mut best.2.values {
+            v.uncertainty = if contradicted || doubtful { 0.6 } else { 0.0 };
+        }
+        return best;
+    }
+    if characteristic == "stone.chip_mm" {
+        let depth = |f: &Feature| f.values.first().map_or(0.0, |v| v.value);
+        all.sort_by(|a, b| {
+            // One that no doubt lies on before one that may be a facet.
+            (a.2.doubt.is_some() && depth(&a.2) > 0.0)
+                .cmp(&(b.2.doubt.is_some() && depth(&b.2) > 0.0))
+                .then(depth(&b.2).total_cmp(&depth(&a.2)))
+        });
+        let sure = all.iter().position(|a| a.2.doubt.is_none() && depth(&a.2) > 0.0);
+        let doubtful = all.iter().position(|a| depth(&a.2) > 0.0);
+        return all.swap_remove(sure.or(doubtful).unwrap_or(0));
+    }
+    let u = |f: &Feature| f.values.first().map_or(f64::MAX, |v| v.uncertainty);
+    all.sort_by(|a, b| u(&a.2).total_cmp(&u(&b.2)));
+    let mut names: Vec<&'static str> = Vec::new();
+    for v in all.iter().flat_map(|a| &a.2.values) {
+        if !names.contains(&v.characteristic) {
+            names.push(v.characteristic);
+        }
+    }
+    let values = names
+        .into_iter()
+        .map(|c| {
+            let of: Vec<&Value> = all.iter().flat_map(|a| &a.2.values).filter(|v| v.characteristic == c).collect();
+            let weight = |v: &Value| v.uncertainty.max(1e-9).powi(-2);
+            let sum: f64 = of.iter().map(|v| weight(v)).sum();
+            let value = of.iter().map(|v| weight(v) * v.value).sum::<f64>() / sum;
+            let least = of.iter().map(|v| v.uncertainty).fold(f64::MAX, f64::min);
+            let (lo, hi) = of.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v.value), h.max(v.value)));
+            let contradict =
+                |a: &Value, b: &Value| (a.value - b.value).abs() > 3.0 * a.uncertainty.hypot(b.uncertainty);
+            let apart = of.iter().enumerate().any(|(i, a)| of[i + 1..].iter().any(|b| contradict(a, b)));
+            Value { characteristic: c, value, uncertainty: if apart { least.max((hi - lo) / 2.0) } else { least } }
+        })
+        .collect();
+    let sure = all.iter().any(|a| a.2.doubt.is_none());
+    let (file, place, mut best) = all.swap_remove(0);
+    best.values = values;
+    if sure {
+        best.doubt = None;
+    }
+    (file, place, best)
 }
 
 fn is_surface(kind: FindingType) -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{EXIT_ERROR, EXIT_OK};
-use crate::model::{find_default, runtime_info, ModelError, Precision, SurfaceModel};
+use crate::model::{find_default, runtime_info, ModelError, Part, PartModel, Precision, SurfaceModel};
 use crate::vision::Image;
 
 /// Arguments of `loupe doctor`.
@@ -101,6 +101,15 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
                 }
             }
         }
+        for (name, part) in [("stone model", Part::Stone), ("prong model", Part::Prong)] {
+            checks.push(match PartModel::load_default(part) {
+                Ok(m) => {
+                    let i = m.info();
+                    fine(name, format!("{} {}, {}, sha256 {}", i.name, i.version, m.path().display(), i.sha256))
+                }
+                Err(e) => missing(name, &e),
+            });
+        }
     } else {
         let file = model.map(Path::to_owned).or_else(|| find_default(Precision::Fp32));
         let found = file.map_or_else(
@@ -113,15 +122,9 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
 }
 
 fn surface_model(name: &'static str, loaded: Result<SurfaceModel, ModelError>, checks: &mut Vec<Check>) {
-    let missing = |name, e: ModelError| Check {
-        name,
-        ok: false,
-        found: e.to_string(),
-        hint: Some("the files in models/ come with the program; `inspect --no-model` goes without"),
-    };
     let model = match loaded {
         Ok(model) => model,
-        Err(e) => return checks.push(missing(name, e)),
+        Err(e) => return checks.push(missing(name, &e)),
     };
     let info = model.info();
     let found = format!(
@@ -137,8 +140,17 @@ fn surface_model(name: &'static str, loaded: Result<SurfaceModel, ModelError>, c
     let image = Image { width: 64, height: 64, data: vec![128; 3 * 64 * 64], grey: true };
     checks.push(match model.segment(&image, None) {
         Ok(_) => Check { name: "inference", ok: true, found: "64 x 64 pixels went through it".into(), hint: None },
-        Err(e) => missing("inference", e),
+        Err(e) => missing("inference", &e),
     });
+}
+
+fn missing(name: &'static str, e: &ModelError) -> Check {
+    Check {
+        name,
+        ok: false,
+        found: e.to_string(),
+        hint: Some("the files in models/ come with the program; `inspect --no-model` goes without"),
+    }
 }
 
 /// The file a library of this process was loaded from, where the system tells.

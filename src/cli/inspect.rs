@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::pipeline::{Inspected, Inspector};
-use crate::report::{overlay, write_whole, Verdict};
+use crate::report::{overlay, write_whole, Status, Verdict};
 use crate::source::{self, Bare, Entry};
 
 /// The `schema` value of a line of a run's summary.
@@ -44,6 +44,9 @@ pub struct Args {
     /// Write no pictures
     #[arg(long)]
     pub no_overlay: bool,
+    /// Write a close-up of every finding that fails or needs a person, beside the report
+    #[arg(long)]
+    pub crops: bool,
     /// Print neither progress nor table; errors still go to stderr
     #[arg(long, short)]
     pub quiet: bool,
@@ -66,7 +69,7 @@ pub struct Args {
     pub light: String,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
         _ => Err("a scale must be a number above 0".into()),
@@ -249,8 +252,8 @@ fn inspect_one(entry: &Entry, inspector: &Inspector, args: &Args) -> SummaryRow 
     row.reasons.clone_from(&inspected.report.reasons);
     row.report = Some(format!("{}/report.json", inspected.report.piece_id));
     row.errors.extend(inspected.frame_errors.iter().cloned());
-    if !args.no_overlay {
-        row.errors.extend(write_overlays(&inspected, &folder, &entry.origin));
+    if !args.no_overlay || args.crops {
+        row.errors.extend(write_pictures(&inspected, &folder, &entry.origin, args));
     }
     row
 }
@@ -269,25 +272,50 @@ fn drop_old_report(entry: &Entry, out: &Path, row: &mut SummaryRow) {
     }
 }
 
-fn write_overlays(inspected: &Inspected, folder: &Path, origin: &Path) -> Vec<String> {
+fn write_pictures(inspected: &Inspected, folder: &Path, origin: &Path, args: &Args) -> Vec<String> {
     let mut errors = vec![];
     let mut used = BTreeSet::new();
+    // Close-ups of an earlier run must not pass for this one's.
+    for old in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if old.file_name().to_string_lossy().ends_with(".crop.png") {
+            if let Err(e) = std::fs::remove_file(old.path()) {
+                errors.push(format!("{}: an older close-up cannot be removed: {e}", old.path().display()));
+            }
+        }
+    }
     for view in &inspected.views {
         let mut name = flat_name(&view.file);
         while !used.insert(name.clone()) {
             name.push('_');
         }
-        let path = folder.join(format!("{name}.overlay.png"));
         let drawn = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            overlay::encode_png(&overlay::draw(view, &inspected.report)).map_err(|e| e.to_string())
+            let drawn = overlay::draw(view, &inspected.report);
+            let mut pictures = Vec::new();
+            if args.crops {
+                let findings = inspected.report.findings.iter().filter(|f| f.status >= Status::Review);
+                for f in findings {
+                    let file = format!("{name}.{}.{}.crop.png", flat_name(&f.feature), f.kind.as_str());
+                    pictures.extend(overlay::crop(view, &drawn, f).map(|c| (file, c)));
+                }
+            }
+            if !args.no_overlay {
+                pictures.push((format!("{name}.overlay.png"), drawn));
+            }
+            let encode =
+                |(file, image): (String, _)| Ok((file, overlay::encode_png(&image).map_err(|e| e.to_string())?));
+            pictures.into_iter().map(encode).collect::<Result<Vec<_>, String>>()
         }));
-        let written = match drawn {
-            Ok(Ok(png)) => write_whole(&path, &png).map_err(|e| e.to_string()),
-            Ok(Err(message)) => Err(message),
-            Err(_) => Err(format!("the program failed on {} of {}", view.file, origin.display())),
-        };
-        if let Err(message) = written {
-            errors.push(format!("{}: cannot write the picture: {message}", path.display()));
+        match drawn {
+            Ok(Ok(pictures)) => {
+                for (file, png) in pictures {
+                    let path = folder.join(file);
+                    if let Err(e) = write_whole(&path, &png) {
+                        errors.push(format!("{}: cannot write the picture: {e}", path.display()));
+                    }
+                }
+            }
+            Ok(Err(message)) => errors.push(format!("{}: cannot write a picture: {message}", folder.display())),
+            Err(_) => errors.push(format!("the program failed on {} of {}", view.file, origin.display())),
         }
     }
     errors

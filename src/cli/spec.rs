@@ -1,11 +1,16 @@
 //! `loupe spec`: checking specs before any piece is made to them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
-use crate::spec::{Spec, SpecError};
+use super::{ModelArgs, EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
+use crate::draft::{self, Draft};
+use crate::inspect::sight::PartModels;
+use crate::model::{Part, PartModel, SurfaceModel};
+use crate::report::write_whole;
+use crate::spec::{Spec, SpecError, Stone};
+use crate::vision;
 
 /// Arguments of `loupe spec`.
 #[derive(Debug, clap::Args)]
@@ -25,11 +30,61 @@ pub enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Draft a spec out of frames of a golden piece: outline, stones and prongs, ready to edit
+    #[command(after_help = "The frames are lights of one view; the one that shows most parts is taken.\n\
+                            Exit codes: 0 drafted, 2 something could not be read or run.")]
+    Init(InitArgs),
+}
+
+/// Arguments of `loupe spec init`.
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// Frames of one view of a good piece
+    #[arg(required = true, value_name = "FRAME")]
+    pub frames: Vec<PathBuf>,
+    /// Their scale in um per pixel
+    #[arg(long, value_name = "X", value_parser = super::inspect::positive, allow_negative_numbers = true)]
+    pub um_per_px: f64,
+    /// The spec to write; without it, it goes to stdout
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Replace the spec if it is there
+    #[arg(long)]
+    pub force: bool,
+    /// Take the stones from a CAD gem list (columns id,x_mm,y_mm,diameter_mm and, where known, cut and gem)
+    #[arg(long, value_name = "FILE")]
+    pub from_csv: Option<PathBuf>,
+    /// Name of the article [default: the first frame's name]
+    #[arg(long)]
+    pub sku: Option<String>,
+    /// Name of the view
+    #[arg(long, default_value = "top")]
+    pub view: String,
+    /// The metal, where the guess by colour is wrong
+    #[arg(long)]
+    pub metal: Option<String>,
+    /// The finish
+    #[arg(long)]
+    pub finish: Option<String>,
+    /// The surface model.
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
 
 /// Runs the subcommand and gives the exit code.
 pub fn run(args: &Args) -> u8 {
-    let Command::Check { files } = &args.command;
+    let files = match &args.command {
+        Command::Check { files } => files,
+        Command::Init(args) => {
+            return match init(args) {
+                Ok(()) => EXIT_OK,
+                Err(message) => {
+                    eprintln!("loupe: {message}");
+                    EXIT_ERROR
+                }
+            }
+        }
+    };
     let mut code = EXIT_OK;
     for file in files {
         match Spec::read(file) {
@@ -54,4 +109,67 @@ pub fn run(args: &Args) -> u8 {
         }
     }
     code
+}
+
+fn init(args: &InitArgs) -> Result<(), String> {
+    if args.model.no_model {
+        return Err("a draft needs the models: leave out --no-model".into());
+    }
+    if let Some(out) = args.out.as_ref().filter(|o| o.exists() && !args.force) {
+        return Err(format!("{}: is there already (--force replaces it)", out.display()));
+    }
+    let stones = args.from_csv.as_deref().map(read_list).transpose()?;
+    let settings = args.model.settings();
+    let surface = match &settings.model_path {
+        Some(path) => SurfaceModel::load(path),
+        None => SurfaceModel::load_default(settings.precision),
+    };
+    let surface = surface.map_err(|e| e.to_string())?;
+    let load = |part| PartModel::load_default(part).map_err(|e| e.to_string());
+    let parts = PartModels { stones: load(Part::Stone)?, prongs: load(Part::Prong)? };
+    let mut best: Option<(usize, &Path, Draft)> = None;
+    for frame in &args.frames {
+        let (_, image) = vision::read_image(frame).map_err(|e| e.to_string())?;
+        let draft = draft::draft(&image, args.um_per_px, &surface, &parts, &args.view, stones.clone())
+            .map_err(|e| format!("{}: {e}", frame.display()))?;
+        let seen = draft.view.stones.iter().map(|s| 1 + s.prongs.len()).sum();
+        eprintln!("{}: {}", frame.display(), summary(&draft));
+        if best.as_ref().is_none_or(|b| seen > b.0) {
+            best = Some((seen, frame, draft));
+        }
+    }
+    let (_, frame, draft) = best.ok_or("no frame was given")?;
+    let stem = frame.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_else(|| "draft".into());
+    let sku = args.sku.clone().unwrap_or(stem);
+    let text = draft::toml(&draft, &sku, args.metal.as_deref(), args.finish.as_deref());
+    match &args.out {
+        None => print!("{text}"),
+        Some(out) => {
+            write_whole(out, text.as_bytes()).map_err(|e| format!("{}: cannot write: {e}", out.display()))?;
+            eprintln!("{}: written, from {}", out.display(), frame.display());
+            for note in &draft.notes {
+                eprintln!("note: {note}");
+            }
+            eprintln!("read it, set its limits, then: loupe spec check {0}", out.display());
+        }
+    }
+    Ok(())
+}
+
+fn summary(draft: &Draft) -> String {
+    let prongs: usize = draft.view.stones.iter().map(|s| s.prongs.len()).sum();
+    let outline = match &draft.view.outline {
+        None => "no outline".to_owned(),
+        Some(o) => match serde_json::to_value(o).ok().and_then(|v| v.get("shape")?.as_str().map(str::to_owned)) {
+            Some(shape) => format!("outline {shape}"),
+            None => "an outline".into(),
+        },
+    };
+    format!("{outline}, {} stone(s), {prongs} prong(s)", draft.view.stones.len())
+}
+
+/// The stones of a CAD list, through the same reader as a spec's `stones_csv`.
+fn read_list(path: &Path) -> Result<Vec<Stone>, String> {
+    let spec = Spec::of_list(path).map_err(|e| e.to_string())?;
+    Ok(spec.views.into_iter().flat_map(|v| v.stones).collect())
 }

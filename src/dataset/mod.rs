@@ -191,6 +191,10 @@ pub struct StoneTruth {
     pub y_px: f64,
     /// Whether it is not there.
     pub missing: bool,
+    /// Width of its girdle, where the truth says.
+    pub diameter_mm: Option<f64>,
+    /// Its tilt, where the truth says.
+    pub tilt_deg: Option<f64>,
 }
 
 /// One true defect.

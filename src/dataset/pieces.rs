@@ -102,6 +102,8 @@ struct StoneRow {
     y_px: Option<f64>,
     #[serde(default)]
     missing: bool,
+    diameter_mm: Option<f64>,
+    tilt_deg: Option<f64>,
 }
 
 fn read_truth(path: &Path) -> Result<Truth, String> {
@@ -136,7 +138,16 @@ fn read_truth(path: &Path) -> Result<Truth, String> {
     let stones = file
         .stones
         .into_iter()
-        .filter_map(|s| Some(StoneTruth { x_px: s.x_px?, y_px: s.y_px?, id: s.id, missing: s.missing }))
+        .filter_map(|s| {
+            Some(StoneTruth {
+                x_px: s.x_px?,
+                y_px: s.y_px?,
+                id: s.id,
+                missing: s.missing,
+                diameter_mm: s.diameter_mm,
+                tilt_deg: s.tilt_deg,
+            })
+        })
         .collect();
     Ok(Truth {
         defective: Some(file.verdict == Verdict::Fail),

@@ -6,6 +6,7 @@ use super::run::{Outcome, Pixels};
 use super::stats::{self, bootstrap, Confusion, Estimate, Histogram, Rate, BINS};
 use super::*;
 use crate::report::{round_to, FindingType};
+use crate::vision::ops;
 
 pub(super) fn report(
     set: &Set,
@@ -53,6 +54,7 @@ pub(super) fn report(
         polygons: polygons(outcomes),
         pose: pose(set, outcomes),
         stones: distances(outcomes.iter().flat_map(|o| o.stones_um.iter().copied())),
+        parts: parts(outcomes),
         sizes: sizes(outcomes),
         pits_by_size: pits_by_size(outcomes),
         images: images(outcomes, threshold),
@@ -200,6 +202,16 @@ fn pose(set: &Set, outcomes: &[Outcome]) -> Option<PoseFigures> {
     })
 }
 
+fn parts(outcomes: &[Outcome]) -> Option<PartFigures> {
+    let sum = |f: fn(&Outcome) -> u64| outcomes.iter().map(f).sum::<u64>();
+    let good = sum(|o| o.good_stones.0);
+    (good > 0).then(|| PartFigures {
+        good_stones: good,
+        failed: Rate::new(sum(|o| o.good_stones.1), good),
+        reviewed: Rate::new(sum(|o| o.good_stones.2), good),
+    })
+}
+
 fn sizes(outcomes: &[Outcome]) -> BTreeMap<String, SizeFigures> {
     let mut pairs: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for (characteristic, truth, value) in outcomes.iter().flat_map(|o| &o.sizes) {
@@ -212,6 +224,10 @@ fn sizes(outcomes: &[Outcome]) -> BTreeMap<String, SizeFigures> {
             n: pairs.len() as u64,
             bias: round_to(mean(&errors)?, 5),
             rms: round_to(rms(&errors)?, 5),
+            p95: {
+                let mut sizes: Vec<f32> = errors.iter().map(|e| e.abs() as f32).collect();
+                round_to(f64::from(ops::quantile(&mut sizes, 0.95)), 5)
+            },
             max: round_to(largest(&errors)?, 5),
             mean_true: round_to(mean(&truths)?, 5),
         })

@@ -70,6 +70,9 @@ pub struct EvalReport {
     pub pose: Option<PoseFigures>,
     /// Where stones lie; null where the truth does not say.
     pub stones: Option<ErrorFigures>,
+    /// Stones and prongs that are as they should be, and what was said against them; null where the truth names no stones.
+    #[serde(default)]
+    pub parts: Option<PartFigures>,
     /// Measured against true sizes, per characteristic.
     pub sizes: BTreeMap<String, SizeFigures>,
     /// Pits found, by their true diameter; empty where the truth has no such.
@@ -213,6 +216,18 @@ pub struct ErrorFigures {
     pub max_um: f64,
 }
 
+/// What was said against good stones and their prongs, on good pieces and bad ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartFigures {
+    /// Stones that are there and to which the truth lays no fault.
+    pub good_stones: u64,
+    /// Of them with a finding of a stone or a prong that fails the piece.
+    pub failed: Rate,
+    /// Of them with one that leaves it to a person, and none that fails it.
+    pub reviewed: Rate,
+}
+
 /// Where pieces lie, per frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -244,6 +259,9 @@ pub struct SizeFigures {
     pub bias: f64,
     /// Root mean square of measured minus true.
     pub rms: f64,
+    /// 95 % of the distances are at most this.
+    #[serde(default)]
+    pub p95: f64,
     /// Largest distance.
     pub max: f64,
     /// Mean of the true values.
@@ -532,11 +550,13 @@ mod tests {
         let view = FrameView {
             frame: 0,
             file: name.clone(),
+            view: "picture".into(),
             image,
             defect_prob: Some(prob),
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
+            um_per_px: None,
         };
         Inspected {
             report: Report {

@@ -31,6 +31,8 @@ pub(super) struct Outcome {
     pub poses_lost: u64,
     /// Distance of each stone from its true place in um.
     pub stones_um: Vec<f64>,
+    /// Good stones, and of them those that a finding fails, and leaves to a person.
+    pub good_stones: (u64, u64, u64),
     /// Per characteristic: true and measured.
     pub sizes: Vec<(&'static str, f64, f64)>,
     pub models: Vec<(String, String)>,
@@ -206,6 +208,7 @@ pub(super) fn run(
         poses,
         poses_lost,
         stones_um: stone_errors(sample, &job, report),
+        good_stones: good_stones(sample, report),
         sizes: sizes(sample, report),
         models: report.provenance.models.iter().map(|m| (m.name.clone(), m.sha256.clone())).collect(),
         tile,
@@ -417,6 +420,37 @@ fn stone_errors(sample: &Sample, job: &Job, report: &Report) -> Vec<f64> {
         .collect()
 }
 
+/// Stones that the truth lays no fault to, and how many of them a finding of a stone or prong speaks against.
+fn good_stones(sample: &Sample, report: &Report) -> (u64, u64, u64) {
+    let faulty = |id: &str| sample.truth.defects.iter().any(|d| d.stone.as_deref() == Some(id));
+    let mut out = (0, 0, 0);
+    for s in sample.truth.stones.iter().filter(|s| !s.missing && !faulty(&s.id)) {
+        let of_it = |f: &&Finding| {
+            let prong = f.feature.strip_prefix(s.id.as_str()).and_then(|rest| rest.strip_prefix(".p"));
+            let own = f.feature == s.id || prong.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+            own && is_part(f.kind)
+        };
+        let worst = report.findings.iter().filter(of_it).map(|f| f.status).max();
+        out.0 += 1;
+        out.1 += u64::from(worst == Some(Status::Fail));
+        out.2 += u64::from(worst == Some(Status::Review));
+    }
+    out
+}
+
+fn is_part(kind: FindingType) -> bool {
+    matches!(
+        kind,
+        FindingType::MissingStone
+            | FindingType::OffsetStone
+            | FindingType::TiltedStone
+            | FindingType::ChippedStone
+            | FindingType::LooseStone
+            | FindingType::MissingProng
+            | FindingType::OutOfSize
+    )
+}
+
 /// The truth's key, what to multiply it with, and the characteristic that measures it.
 const SIZES: [(FindingType, &str, f64, &str); 12] = [
     (FindingType::Pit, "radius_mm", 2.0, "pit.diameter_mm"),
@@ -455,6 +489,17 @@ fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64)> {
                     out.push((characteristic, factor * truth, value));
                 }
             }
+        }
+    }
+    let faults = |id: &str| sample.truth.defects.iter().any(|d| d.stone.as_deref() == Some(id));
+    for s in sample.truth.stones.iter().filter(|s| !s.missing) {
+        let diameter = s.diameter_mm.zip(measured("stone.diameter_mm", Some(&s.id)));
+        out.extend(diameter.map(|(t, v)| ("stone.diameter_mm", t, v)));
+        if !faults(&s.id) {
+            // What a tight stone seems to move: the measure's own noise.
+            out.extend(measured("stone.play_mm", Some(&s.id)).map(|v| ("stone.play_mm (tight)", 0.0, v)));
+            let tilt = s.tilt_deg.zip(measured("stone.tilt_deg", Some(&s.id)));
+            out.extend(tilt.map(|(t, v)| ("stone.tilt_deg (good)", t, v)));
         }
     }
     if let Some(ring) = sample.truth.ring {

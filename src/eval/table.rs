@@ -130,11 +130,15 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
     if let Some(e) = &r.stones {
         writeln!(out, "place of {} stones       rms {:.2} um, max {:.2} um", e.n, e.rms_um, e.max_um)?;
     }
+    if let Some(p) = &r.parts {
+        writeln!(out, "good stones failed       {}", rate(&p.failed))?;
+        writeln!(out, "good stones reviewed     {}", rate(&p.reviewed))?;
+    }
     for (characteristic, e) in &r.sizes {
         writeln!(
             out,
-            "{characteristic:<24} n {}  bias {:+.4}  rms {:.4}  max {:.4}  (true mean {:.4})",
-            e.n, e.bias, e.rms, e.max, e.mean_true
+            "{characteristic:<24} n {}  bias {:+.4}  rms {:.4}  95 % {:.4}  max {:.4}  (true mean {:.4})",
+            e.n, e.bias, e.rms, e.p95, e.max, e.mean_true
         )?;
     }
     if !r.pits_by_size.is_empty() {

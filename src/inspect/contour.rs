@@ -146,6 +146,7 @@ impl Inspect for Contour {
             }
         }
         answer.features.push(Feature {
+            nominal: false,
             opinion: None,
             doubt: (seen && least <= unseen && !is_background(scene, &members, &edges)).then(|| NO_EDGE.to_owned()),
             kind: seen.then_some(FindingType::IncompleteFill),

@@ -142,6 +142,7 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
                 }
             }
             alone.push(Feature {
+                nominal: false,
                 kind: Some(kind),
                 // Numbered when the frames of a view are put together.
                 name: format!("{stem}-0"),

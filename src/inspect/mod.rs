@@ -1,11 +1,17 @@
 //! One file per question. Each inspector looks at one located frame and answers with features measured in mm and their
 //! uncertainty; it knows nothing of limits and verdicts. A new question is one new file and one line in [`table`].
 
+pub mod align;
+pub mod carat;
 pub mod contour;
 pub mod learned;
 mod lines;
 mod metal;
 pub mod opinion;
+pub mod play;
+pub mod prongs;
+pub mod seat;
+pub mod sight;
 pub mod stones;
 pub mod surface;
 
@@ -35,6 +41,8 @@ pub struct Scene<'a> {
     pub classes: Option<&'a ClassMap>,
     /// What the model says of itself, where one was run.
     pub model: Option<&'a ModelInfo>,
+    /// What the models of stones and prongs saw, where they were run.
+    pub sights: Option<&'a sight::Sights>,
 }
 
 impl Scene<'_> {
@@ -94,6 +102,8 @@ pub struct Feature {
     pub opinion: Option<opinion::Opinion>,
     /// Why a person must decide, where it would fail.
     pub doubt: Option<String>,
+    /// Whether it is a part that the spec names (a stone, a prong): what has its name on another frame is the same thing.
+    pub nominal: bool,
 }
 
 /// What an inspector says of one frame.
@@ -123,6 +133,6 @@ pub trait Inspect: Sync {
 }
 
 /// Every inspector, in the order of the report.
-pub fn table() -> [&'static dyn Inspect; 3] {
-    [&surface::Surface, &contour::Contour, &stones::Stones]
+pub fn table() -> [&'static dyn Inspect; 4] {
+    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs]
 }

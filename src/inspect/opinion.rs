@@ -249,6 +249,7 @@ pub(super) fn of_scene<'a>(scene: &Scene<'a>) -> Option<(&'a ClassMap, &'a Model
 /// A feature that is no defect: shown, not measured.
 pub(super) fn sound(opinion: &Opinion, p: f64, centre: [f64; 2], radius_px: f64, outline: Vec<[f64; 2]>) -> Feature {
     Feature {
+        nominal: false,
         kind: Some(FindingType::Anomaly),
         // Numbered when the frames of a view are put together.
         name: format!("{}-0", opinion.stem()),

@@ -1,88 +1,13 @@
-//! Is every nominal stone there. A brilliant's facets change the brightness many times around its centre; an empty seat
+//! Whether a seat holds a stone, by classic vision and the surface model. A brilliant's facets change the brightness many times around its centre; an empty seat
 //! is a smooth bowl of the metal's own colour.
 
-use super::{Answer, Feature, Inspect, Scene, Value};
-use crate::report::{round_to, FindingType, StoneRow};
+use super::Scene;
 use crate::spec::Stone;
-use crate::vision::{ops, VisionError};
-
-/// The inspector of the stones' presence.
-#[derive(Debug)]
-pub struct Stones;
-
-const CHARACTERISTIC: &str = "stone.present";
-
-impl Inspect for Stones {
-    fn name(&self) -> &'static str {
-        "stones"
-    }
-
-    fn characteristics(&self) -> &'static [&'static str] {
-        &[CHARACTERISTIC]
-    }
-
-    fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
-        let mut answer = Answer::default();
-        if scene.view.stones.is_empty() {
-            return Ok(answer);
-        }
-        if scene.mm_per_px().is_none() {
-            answer.not_assessed.push((CHARACTERISTIC, "the frame has no um_per_px".into()));
-            return Ok(answer);
-        }
-        let pose = &scene.located.pose;
-        let metal = MetalLook::new(scene);
-        for stone in &scene.view.stones {
-            let p = pose.to_px(stone.x_mm, stone.y_mm);
-            let radius_px = pose.px(stone.diameter_mm / 2.0);
-            let Some(look) = look(scene, stone, &metal) else {
-                answer.not_assessed.push((CHARACTERISTIC, format!("stone {} lies outside the frame", stone.id)));
-                continue;
-            };
-            let classic = look.score();
-            let score = second_opinion(scene, stone, classic);
-            let present = score > 0.0;
-            // Near even odds a person decides: the guard band of twice this reaches over the limit from either side.
-            let uncertainty = if score.abs() < DOUBT { 0.6 } else { 0.0 };
-            let confidence = 1.0 / (1.0 + (-score.abs()).exp());
-            answer.features.push(Feature {
-                opinion: None,
-                doubt: None,
-                kind: (!present).then_some(FindingType::MissingStone),
-                name: stone.id.clone(),
-                x_px: p[0],
-                y_px: p[1],
-                radius_px,
-                outline_px: vec![],
-                confidence,
-                found_by: vec![self.name().to_owned()],
-                values: vec![Value {
-                    characteristic: CHARACTERISTIC,
-                    value: if present { 1.0 } else { 0.0 },
-                    uncertainty,
-                }],
-            });
-            if present {
-                answer.stones.push(StoneRow {
-                    id: stone.id.clone(),
-                    view: scene.view.name.clone(),
-                    x_px: round_to(p[0], 2),
-                    y_px: round_to(p[1], 2),
-                    x_mm: round_to(stone.x_mm, 4),
-                    y_mm: round_to(stone.y_mm, 4),
-                    diameter_mm: None,
-                    tilt_deg: None,
-                });
-            }
-        }
-        answer.assessed.push(CHARACTERISTIC);
-        Ok(answer)
-    }
-}
+use crate::vision::ops;
 
 /// The log odds of classic vision put together with what the surface model shows within the girdle, by the model's own
 /// weights; those of classic vision alone where there is no model, no weight or no map there.
-fn second_opinion(scene: &Scene, stone: &Stone, classic: f64) -> f64 {
+pub(super) fn second_opinion(scene: &Scene, stone: &Stone, classic: f64) -> f64 {
     let Some((map, info)) = super::opinion::of_scene(scene) else { return classic };
     let (Some(of_stone), Some(of_metal)) = (map.class("stone"), map.class("metal")) else { return classic };
     let pose = &scene.located.pose;
@@ -118,10 +43,10 @@ fn second_opinion(scene: &Scene, stone: &Stone, classic: f64) -> f64 {
 /// Log odds of classic vision beyond which it is as sure as it can be.
 const MOST_CLASSIC: f64 = 8.0;
 /// Log odds below which a person decides.
-const DOUBT: f64 = 0.5;
+pub(super) const DOUBT: f64 = 0.5;
 
 /// What the bare metal looks like.
-struct MetalLook {
+pub(super) struct MetalLook {
     /// Mean |difference| of two pixels `LAG_PX` apart, over brightness.
     texture: f64,
     /// Two colour ratios, median.
@@ -138,7 +63,7 @@ fn ratios(p: &[u8]) -> (f64, [f64; 2]) {
 }
 
 impl MetalLook {
-    fn new(scene: &Scene) -> Self {
+    pub fn new(scene: &Scene) -> Self {
         let (w, mask) = (scene.image.width, scene.bare_metal);
         let mut texture = Vec::new();
         let mut colour = [Vec::new(), Vec::new()];
@@ -202,7 +127,8 @@ impl Look {
     }
 }
 
-fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Look> {
+/// What a seat looks like; none where it is not in the frame.
+pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Look> {
     let pose = &scene.located.pose;
     let (w, h) = (scene.image.width as f64, scene.image.height as f64);
     let r = stone.diameter_mm / 2.0;

@@ -817,6 +817,7 @@ fn features(
                 let s = &spots[i];
                 pits += 1;
                 answer.features.push(Feature {
+                    nominal: false,
                     kind: Some(FindingType::Pit),
                     name: format!("pit-{pits}"),
                     x_px: s.x,
@@ -846,6 +847,7 @@ fn features(
         let reference = std::f64::consts::PI * rim.radius.powi(2);
         let z = members.iter().map(|s| s.z).fold(0.0, f32::max);
         answer.features.push(Feature {
+            nominal: false,
             kind: Some(FindingType::Porosity),
             name: format!("porosity-{clusters}"),
             x_px: rim.x,
@@ -884,6 +886,7 @@ fn features(
             values.push(value("pit.diameter_mm", s.diameter_px * mm, s.diameter_u_px * mm, 1.0));
         }
         answer.features.push(Feature {
+            nominal: false,
             kind: Some(FindingType::Scratch),
             name: format!("scratch-{}", i + 1),
             x_px: rim.x,
@@ -909,6 +912,7 @@ fn features(
         if let Some([diameter, u]) = p.spot_px {
             // The model may be wrong about the kind: what would be too large a pit is a person's matter.
             answer.features.push(Feature {
+                nominal: false,
                 kind: None,
                 name: format!("{stem}-as-pit-{}", count[usize::from(p.worn)]),
                 x_px: p.x,
@@ -923,6 +927,7 @@ fn features(
             });
         }
         answer.features.push(Feature {
+            nominal: false,
             kind: Some(kind),
             name,
             x_px: p.x,

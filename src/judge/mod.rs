@@ -3,10 +3,11 @@
 //! The decision rule is ISO 14253-1 with a guard band on both sides, U = k u with k = 2 (ILAC-G8:09/2019): inside the
 //! limit by at least U is a pass, outside by at least U a fail, and between a person decides.
 
+use crate::inspect::prongs;
 use crate::inspect::Feature;
 use crate::piece::Piece;
-use crate::report::{round_to, Finding, Measurement, NotAssessed, Status, StoneRow, Verdict};
-use crate::spec::{Limit, Spec};
+use crate::report::{round_to, Finding, FindingType, Measurement, NotAssessed, Status, StoneRow, Verdict};
+use crate::spec::{Limit, Spec, View};
 
 /// Coverage factor of the guard band.
 pub const K: f64 = 2.0;
@@ -76,6 +77,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     for view in views {
         for ((file, feature), place) in view.features.iter().zip(&view.places) {
             let mut worst = Status::Pass;
+            let mut broken = None;
             let mut why: Option<(Status, String)> = None;
             for v in &feature.values {
                 let limit = spec.limit(v.characteristic, &view.view);
@@ -85,6 +87,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 }
                 if s > worst {
                     worst = s;
+                    broken = Some(v.characteristic);
                 }
                 if let (Some(l), true) = (limit, s > Status::Pass) {
                     if why.as_ref().is_none_or(|w| s > w.0) {
@@ -100,7 +103,9 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 }
                 measurements.push(row(v.characteristic, &feature.name, &view.view, v.value, v.uncertainty, limit, s));
             }
-            if let Some(kind) = feature.kind {
+            // A part that the spec names is a finding where it breaks a limit; its measures are rows in any case.
+            let kind = feature.kind.or_else(|| broken.filter(|_| feature.nominal).and_then(finding_of));
+            if let Some(kind) = kind {
                 findings.push(Finding {
                     kind,
                     view: view.view.clone(),
@@ -119,7 +124,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 });
             }
             if let Some((s, text)) = why {
-                let subject = match feature.kind {
+                let subject = match kind {
                     Some(k) => format!("{} {} in view {}: {text}", k.as_str(), feature.name, view.view),
                     None => format!("{} in view {}: {text}", feature.name, view.view),
                 };
@@ -180,6 +185,53 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     Judgement { verdict, reasons: failed, measurements, findings, not_assessed }
 }
 
+/// Characteristics of parts that the contract has and no inspector measures.
+const NO_INSPECTOR: [&str; 2] = ["stone.gap_mm", "stone.carat_total"];
+
+/// What a part of the spec is called that breaks a limit on a characteristic.
+pub fn finding_of(characteristic: &str) -> Option<FindingType> {
+    Some(match characteristic {
+        "stone.present" => FindingType::MissingStone,
+        "stone.offset_mm" | "stone.gap_mm" => FindingType::OffsetStone,
+        "stone.tilt_deg" => FindingType::TiltedStone,
+        "stone.chip_mm" => FindingType::ChippedStone,
+        "stone.play_mm" | "stone.play_deg" => FindingType::LooseStone,
+        "prong.present" => FindingType::MissingProng,
+        "stone.diameter_mm" | "stone.carat" | "stone.carat_total" | "prong.offset_mm" | "prong.coverage_pct" => {
+            FindingType::OutOfSize
+        }
+        _ => return None,
+    })
+}
+
+/// The parts of a view that a characteristic is about: names of stones or of prongs.
+fn parts(view: &View, characteristic: &str) -> Vec<String> {
+    if characteristic == "stone.carat_total" {
+        return vec![view.name.clone()];
+    }
+    if characteristic.starts_with("stone.") {
+        return view.stones.iter().map(|s| s.id.clone()).collect();
+    }
+    if characteristic.starts_with("prong.") {
+        return view.stones.iter().flat_map(|s| (0..s.prongs.len()).map(|k| prongs::name(s, k))).collect();
+    }
+    vec![]
+}
+
+/// Whether a measure of a part means nothing because the part, or the stone a prong holds, is not there, and the spec has a limit
+/// that says so.
+fn is_gone(spec: &Spec, rows: &[Measurement], view: &str, characteristic: &str, part: &str) -> bool {
+    let of = |c: &str, name: &str| {
+        spec.limit(c, view).is_some()
+            && rows.iter().any(|m| m.characteristic == c && m.feature == name && m.view == view && m.value == 0.0)
+    };
+    if characteristic.starts_with("stone.") {
+        return of("stone.present", part);
+    }
+    let stone = part.rsplit_once(".p").map_or(part, |(stone, _)| stone);
+    of("prong.present", part) || of("stone.present", stone)
+}
+
 /// Why a limit was not assessed, view by view; empty where it was.
 fn missing(
     limit: &Limit,
@@ -224,6 +276,48 @@ fn missing(
         // A limit about stones says nothing of a view that has none.
         let about_stones = c.starts_with("stone.") || c.starts_with("prong.");
         if about_stones && spec.view(name).is_some_and(|v| v.stones.is_empty()) {
+            continue;
+        }
+        if about_stones {
+            // Each part on its own: what one frame shows of one stone says nothing of another.
+            let all = spec.view(name).map(|v| parts(v, c)).unwrap_or_default();
+            let without: Vec<&String> = all
+                .iter()
+                .filter(|p| !rows.iter().any(|m| m.characteristic == *c && m.view == name && m.feature == **p))
+                .filter(|p| c.ends_with(".present") || !is_gone(spec, rows, name, c, p))
+                .collect();
+            if all.is_empty() {
+                out.push(one(
+                    Some(name),
+                    format!("the spec names no {} there", c.split('.').next().unwrap_or("part")),
+                ));
+                continue;
+            }
+            seen = true;
+            if without.is_empty() {
+                continue;
+            }
+            let reasons: Vec<&String> = view.not_assessed.iter().filter(|n| n.0 == *c).map(|n| &n.1).collect();
+            let of = |p: &str| reasons.iter().find(|r| r.split([':', ' ']).any(|w| w == p)).copied();
+            let first = without[0];
+            let reason = of(first).or(reasons.first().copied()).cloned();
+            let reason = reason.unwrap_or_else(|| {
+                if rows.iter().any(|m| m.view == name && m.feature == *first && m.value == 0.0) {
+                    format!("{first} is missing")
+                } else if NO_INSPECTOR.contains(&c.as_str()) {
+                    "this version has no inspector for it".into()
+                } else {
+                    format!("no usable frame shows {first}")
+                }
+            });
+            out.push(one(
+                Some(name),
+                match without.len() {
+                    n if n == all.len() && of(first).is_none() => reason,
+                    1 => reason,
+                    n => format!("{reason}; {} more of {}", n - 1, all.len()),
+                },
+            ));
             continue;
         }
         if let Some((_, reason)) = view.not_assessed.iter().find(|n| n.0 == *c) {
@@ -323,6 +417,7 @@ mod tests {
         };
         let value = crate::inspect::Value { characteristic: "pit.diameter_mm", value: 0.09, uncertainty: 0.004 };
         let feature = |doubt: Option<&str>| Feature {
+            nominal: false,
             kind: Some(crate::report::FindingType::Pit),
             name: "pit-1".into(),
             x_px: 5.0,

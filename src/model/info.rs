@@ -160,17 +160,17 @@ impl ModelInfo {
     }
 }
 
-struct Reader<'a> {
-    get: &'a dyn Fn(&str) -> Option<String>,
-    path: &'a Path,
+pub(super) struct Reader<'a> {
+    pub get: &'a dyn Fn(&str) -> Option<String>,
+    pub path: &'a Path,
 }
 
 impl Reader<'_> {
-    fn bad<T>(&self, key: &str, message: String) -> Result<T, ModelError> {
+    pub fn bad<T>(&self, key: &str, message: String) -> Result<T, ModelError> {
         Err(ModelError::Metadata { path: self.path.to_owned(), key: key.into(), message })
     }
 
-    fn text(&self, key: &str) -> Result<String, ModelError> {
+    pub fn text(&self, key: &str) -> Result<String, ModelError> {
         match (self.get)(key) {
             Some(v) if !v.trim().is_empty() => Ok(v),
             Some(_) => self.bad(key, "is empty".into()),
@@ -178,7 +178,7 @@ impl Reader<'_> {
         }
     }
 
-    fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T, ModelError> {
+    pub fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T, ModelError> {
         let text = self.text(key)?;
         text.trim().parse().or_else(|_| self.bad(key, format!("`{text}` is not the number expected")))
     }
@@ -194,7 +194,7 @@ impl Reader<'_> {
         Ok(all)
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T, ModelError> {
+    pub fn json<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T, ModelError> {
         let text = self.text(key)?;
         serde_json::from_str(&text).or_else(|e| self.bad(key, format!("`{text}`: {e}")))
     }

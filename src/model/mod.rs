@@ -3,11 +3,14 @@
 //!
 //! The contract of a model file: input `image`, float32 `[N, 3, H, W]`, RGB 0 to 255, H and W multiples of 32;
 //! output `probs`, float32 `[N, C, H / s, W / s]`, probabilities of the C classes at every s-th pixel, class 0 is
-//! `good`. Everything else about it stands in its metadata ([`ModelInfo`]).
+//! `good`. Everything else about it stands in its metadata ([`ModelInfo`]). That is the surface model; the models of stones
+//! and prongs ([`PartModel`]) answer each window of fixed size with one row of numbers.
 
 mod class_map;
 mod info;
+mod parts;
 mod runtime;
+mod sessions;
 mod surface;
 mod tiles;
 
@@ -15,7 +18,9 @@ use std::path::PathBuf;
 
 pub use class_map::ClassMap;
 pub use info::{ModelInfo, MODEL_SCHEMA};
+pub use parts::{Part, PartInfo, PartModel, ProngSight, StoneSight};
 pub use runtime::{runtime_info, RuntimeInfo};
+pub use sessions::find_file;
 pub use surface::{find_default, Precision, Prepared, SurfaceModel, DEFAULT_BATCH};
 
 /// Why a model could not be loaded or run. Every message names the file and what to do about it.

@@ -1,16 +1,14 @@
 //! The surface model: class probabilities of a picture at its own resolution.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-use ort::session::builder::GraphOptimizationLevel;
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
+use super::sessions::{damaged, find_file, Sessions};
 use super::tiles::{self, Plan};
-use super::{runtime, ClassMap, ModelError, ModelInfo};
+use super::{ClassMap, ModelError, ModelInfo};
 use crate::vision::{ops, Image, Mask};
 
 /// Tiles per call of the runtime.
@@ -39,16 +37,14 @@ impl Precision {
 /// A loaded surface model. Shared by threads: each call takes a session of its own from a pool that grows to the
 /// number of threads that run at the same time (a session holds its own copy of the weights).
 pub struct SurfaceModel {
-    path: PathBuf,
-    bytes: Vec<u8>,
+    sessions: Sessions,
     info: ModelInfo,
     batch: usize,
-    idle: Mutex<Vec<Session>>,
 }
 
 impl std::fmt::Debug for SurfaceModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SurfaceModel").field("path", &self.path).field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("SurfaceModel").field("path", &self.path()).field("info", &self.info).finish_non_exhaustive()
     }
 }
 
@@ -61,25 +57,9 @@ pub struct Prepared {
 
 type Shape = [i64; 4];
 
-/// Where the shipped model lies: in the folder that `LOUPE_MODELS` names (and nowhere else, where it is set),
-/// else `models/` beside the program or beside the program's folder, `../share/loupe/models`, or `models/` in a
-/// folder above the program or above the current folder.
+/// Where the shipped surface model lies: see [`find_file`].
 pub fn find_default(precision: Precision) -> Option<PathBuf> {
-    let file = precision.file();
-    if let Some(dir) = std::env::var_os("LOUPE_MODELS").filter(|v| !v.is_empty()) {
-        // Given back though it may not be there: the error is to name it.
-        return Some(Path::new(&dir).join(file));
-    }
-    let program = std::env::current_exe().ok().and_then(|p| p.parent().map(Path::to_owned));
-    let current = std::env::current_dir().ok();
-    let mut places = Vec::new();
-    if let Some(dir) = &program {
-        places.extend(["models", "../models", "../share/loupe/models"].map(|d| dir.join(d)));
-    }
-    for dir in program.iter().chain(&current) {
-        places.extend(dir.ancestors().map(|d| d.join("models")));
-    }
-    places.into_iter().map(|d| d.join(file)).find(|p| p.is_file())
+    find_file(precision.file())
 }
 
 impl SurfaceModel {
@@ -88,19 +68,17 @@ impl SurfaceModel {
     /// # Errors
     /// [`ModelError`]: the runtime is missing, the file is missing, empty, damaged, or breaks the contract.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
-        if bytes.is_empty() {
-            return Err(ModelError::Empty { path: path.to_owned() });
-        }
-        let mut session = commit(&bytes, path)?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-        let info = {
-            let metadata = session.metadata().map_err(|e| damaged(path, &e))?;
-            ModelInfo::parse(&|key| metadata.custom(key), sha256, path)?
-        };
-        check_outlets(&session, info.classes.len(), path)?;
-        probe(&mut session, &info, path)?;
-        Ok(SurfaceModel { path: path.to_owned(), bytes, info, batch: DEFAULT_BATCH, idle: Mutex::new(vec![session]) })
+        let (sessions, sha256) = Sessions::read(path)?;
+        let info = sessions.with(|session| {
+            let info = {
+                let metadata = session.metadata().map_err(|e| damaged(path, &e))?;
+                ModelInfo::parse(&|key| metadata.custom(key), sha256, path)?
+            };
+            check_outlets(session, info.classes.len(), path)?;
+            probe(session, &info, path)?;
+            Ok(info)
+        })?;
+        Ok(SurfaceModel { sessions, info, batch: DEFAULT_BATCH })
     }
 
     /// Loads the shipped model from where [`find_default`] finds it.
@@ -118,7 +96,7 @@ impl SurfaceModel {
 
     /// Its file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.sessions.path()
     }
 
     /// Runs this many tiles per call instead of [`DEFAULT_BATCH`] (at least one).
@@ -141,7 +119,7 @@ impl SurfaceModel {
             .par_chunks(self.batch)
             .map(|chunk| {
                 let (shape, data) = cut(image, &plan, chunk);
-                self.with_session(|session| run(session, shape, &data, &self.info, &self.path))
+                self.sessions.with(|session| run(session, shape, &data, &self.info, self.path()))
             })
             .collect::<Result<_, _>>()?;
 
@@ -204,9 +182,9 @@ impl SurfaceModel {
     /// # Errors
     /// [`ModelError::Run`].
     pub fn bare_run(&self, prepared: &Prepared) -> Result<(), ModelError> {
-        self.with_session(|session| {
+        self.sessions.with(|session| {
             for (shape, data) in &prepared.batches {
-                let failed = |e: ort::Error| ModelError::Run { path: self.path.clone(), message: e.to_string() };
+                let failed = |e: ort::Error| ModelError::Run { path: self.path().to_owned(), message: e.to_string() };
                 let input = TensorRef::from_array_view((*shape, data.as_slice())).map_err(failed)?;
                 session.run(ort::inputs![input]).map_err(failed)?;
             }
@@ -217,7 +195,7 @@ impl SurfaceModel {
     fn plan(&self, image: &Image, mask: Option<&Mask>) -> Result<Plan, ModelError> {
         if let Some(m) = mask.filter(|m| (m.width, m.height) != (image.width, image.height)) {
             return Err(ModelError::Run {
-                path: self.path.clone(),
+                path: self.path().to_owned(),
                 message: format!(
                     "the mask is {} x {}, the picture {} x {}",
                     m.width, m.height, image.width, image.height
@@ -226,18 +204,6 @@ impl SurfaceModel {
         }
         let i = &self.info;
         Ok(tiles::plan(image.width, image.height, mask, i.tile, i.overlap, i.output_stride))
-    }
-
-    /// Lends a session that no other thread uses: `ort` wants each run to have one to itself.
-    fn with_session<T>(&self, f: impl FnOnce(&mut Session) -> Result<T, ModelError>) -> Result<T, ModelError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut session = match idle {
-            Some(s) => s,
-            None => commit(&self.bytes, &self.path)?,
-        };
-        let result = f(&mut session);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
-        result
     }
 }
 
@@ -251,25 +217,6 @@ impl Prepared {
     pub fn tile_size(&self) -> (usize, usize) {
         self.batches.first().map_or((0, 0), |(shape, _)| (shape[3] as usize, shape[2] as usize))
     }
-}
-
-fn damaged(path: &Path, e: &dyn std::fmt::Display) -> ModelError {
-    ModelError::Damaged { path: path.to_owned(), message: e.to_string() }
-}
-
-fn commit(bytes: &[u8], path: &Path) -> Result<Session, ModelError> {
-    let environment = runtime::environment()?;
-    let build = || -> ort::Result<Session> {
-        // One thread a session: frames are what runs in parallel. With more, sums would also depend on how many.
-        Session::builder(environment)?
-            .with_optimization_level(GraphOptimizationLevel::Level3)?
-            .with_intra_threads(1)?
-            .with_inter_threads(1)?
-            .with_deterministic_compute(true)?
-            .with_log_level(ort::logging::LogLevel::Error)?
-            .commit_from_memory(bytes)
-    };
-    build().map_err(|e| damaged(path, &e))
 }
 
 fn check_outlets(session: &Session, classes: usize, path: &Path) -> Result<(), ModelError> {

@@ -9,7 +9,8 @@ use image::{ExtendedColorType, ImageEncoder};
 
 use super::text::{draw_text, text_height, text_width};
 use super::{Finding, Measurement, Report, Status, Verdict};
-use crate::pipeline::FrameView;
+use crate::judge;
+use crate::pipeline::{FrameView, PartMark};
 use crate::vision::Image;
 
 /// Findings that get a label in one picture; the others are counted.
@@ -25,6 +26,7 @@ const OUTLINE: [u8; 3] = [0, 215, 235];
 const STONE: [u8; 3] = [90, 150, 255];
 const PRONG: [u8; 3] = [190, 130, 255];
 const DARK: [u8; 3] = [14, 16, 20];
+const WHITE: [u8; 3] = [240, 244, 248];
 
 /// Draws a frame's findings, what was located on it, and below it a strip with the verdict on its piece: no word hides the
 /// piece, and pixels keep the frame's coordinates. The same frame and report give the same pixels.
@@ -39,11 +41,28 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
     for line in &view.outline_px {
         thin.polyline(&mut img, line, true);
     }
-    for (_, x, y, r) in &view.stones_px {
-        Pen { rgb: STONE, ..thin }.ring(&mut img, *x, *y, *r);
+    for s in &view.stones_px {
+        let rgb = part_status(report, view, &s.name).map_or(STONE, |status| match status {
+            Status::Pass => GREEN,
+            other => colour(other),
+        });
+        Pen { rgb, ..thin }.ring(&mut img, s.x, s.y, s.radius);
     }
-    for (x, y, r) in &view.prongs_px {
-        Pen { rgb: PRONG, ..thin }.ring(&mut img, *x, *y, *r);
+    for q in &view.prongs_px {
+        // A whole tip is a dot; what is not there is an open circle.
+        let mut rows = report.measurements.iter().filter(|m| m.feature == q.name && m.view == view.view);
+        if !rows.any(|m| m.characteristic == "prong.present" && m.value > 0.5 && m.status == Status::Pass) {
+            continue;
+        }
+        Pen { rgb: PRONG, width: style.line * 1.5, ..thin }.ring(&mut img, q.x, q.y, 0.5 * style.line);
+    }
+    let arrows: Vec<&PartMark> = view.stones_px.iter().filter(|s| is_moved(report, view, s)).collect();
+    for s in &arrows {
+        if let Some([dx, dy]) = s.offset {
+            let to = [s.x + ENLARGED * dx, s.y + ENLARGED * dy];
+            let pen = Pen { rgb: WHITE, width: style.line, alpha: 0.9, rim: style.rim };
+            arrow(&mut img, &pen, [s.x, s.y], to, 5.0 * style.line);
+        }
     }
 
     let mut findings: Vec<&Finding> =
@@ -68,7 +87,8 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
 
     let rings: Vec<Circle> = shapes[..named].iter().map(|s| s.circle).collect();
     let quiet: Vec<Circle> = shapes[named..].iter().map(|s| s.circle).collect();
-    let banner = Banner::of(report, named, &img, &style);
+    let bar = view.um_per_px.filter(|_| !arrows.is_empty()).map(|um| ENLARGED * 0.1 * 1000.0 / um);
+    let banner = Banner::of(report, named, bar, &img, &style);
     let mut taken = Vec::new();
 
     let labels: Vec<Option<Label>> = findings[..named]
@@ -97,6 +117,40 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
     img
 }
 
+/// Least side of a close-up in pixels.
+const CROP_SIDE: usize = 360;
+
+/// A close-up of a finding: the bare frame on the left, the drawn one on the right, enlarged by a whole number. None where
+/// the finding is not on this frame. `drawn` is what [`draw`] gave of the same frame.
+pub fn crop(view: &FrameView, drawn: &Image, finding: &Finding) -> Option<Image> {
+    let bare = &view.image;
+    if finding.file != view.file || !(finding.x_px.is_finite() && finding.y_px.is_finite()) || bare.width == 0 {
+        return None;
+    }
+    let reach = finding.outline_px.iter().map(|p| (p[0] - finding.x_px).abs().max((p[1] - finding.y_px).abs()));
+    let radius = reach.fold(finding.radius_px.max(4.0), f64::max).min(4096.0);
+    let half = (1.8 * radius + 16.0).ceil();
+    let cut = |c: f64, size: usize| {
+        let lo = (c - half).clamp(0.0, size as f64 - 1.0) as usize;
+        (lo, ((c + half).ceil().max(0.0) as usize + 1).clamp(lo + 1, size))
+    };
+    let ((x0, x1), (y0, y1)) = (cut(finding.x_px, bare.width), cut(finding.y_px, bare.height));
+    let (w, h) = (x1 - x0, y1 - y0);
+    let k = CROP_SIDE.div_ceil(w.max(h)).max(1);
+    let gap = 6;
+    let width = 2 * w * k + gap;
+    let mut data = vec![14u8; 3 * width * h * k];
+    for (y, row) in data.chunks_exact_mut(3 * width).enumerate() {
+        for (source, left) in [(bare, 0), (drawn, w * k + gap)] {
+            for x in 0..w * k {
+                let from = 3 * ((y0 + y / k) * source.width + x0 + x / k);
+                row[3 * (left + x)..3 * (left + x) + 3].copy_from_slice(&source.data[from..from + 3]);
+            }
+        }
+    }
+    Some(Image { width, height: h * k, data, grey: false })
+}
+
 /// Encodes a picture as PNG, for speed rather than size.
 ///
 /// # Errors
@@ -110,6 +164,33 @@ pub fn encode_png(image: &Image) -> Result<Vec<u8>, image::ImageError> {
         ExtendedColorType::Rgb8,
     )?;
     Ok(out)
+}
+
+/// How much longer the arrow of a stone's offset is than the offset.
+const ENLARGED: f64 = 10.0;
+
+/// The worst status of a part's measures that the spec limits; none where it limits none.
+fn part_status(report: &Report, view: &FrameView, name: &str) -> Option<Status> {
+    let rows = report.measurements.iter().filter(|m| m.feature == name && m.view == view.view);
+    rows.filter(|m| m.lower.is_some() || m.upper.is_some()).map(|m| m.status).max()
+}
+
+/// Whether a stone's offset is more than its uncertainty explains.
+fn is_moved(report: &Report, view: &FrameView, s: &PartMark) -> bool {
+    let mut rows = report.measurements.iter().filter(|m| m.feature == s.name && m.view == view.view);
+    rows.any(|m| m.characteristic == "stone.offset_mm" && m.value > 3.0 * m.uncertainty)
+}
+
+fn arrow(img: &mut Image, pen: &Pen, from: [f64; 2], to: [f64; 2], head: f64) {
+    pen.polyline(img, &[from, to], false);
+    let (dx, dy) = (from[0] - to[0], from[1] - to[1]);
+    let length = dx.hypot(dy);
+    if length < 1.0 {
+        return;
+    }
+    let head = head.min(0.5 * length) / length;
+    let side = |k: f64| [to[0] + head * (dx - k * dy), to[1] + head * (dy + k * dx)];
+    pen.polyline(img, &[side(0.6), to, side(-0.6)], false);
 }
 
 fn is_named(f: &Finding) -> bool {
@@ -474,7 +555,9 @@ fn words(f: &Finding, report: &Report) -> String {
     }
     let mut worst: Option<&Measurement> = None;
     for m in report.measurements.iter().filter(|m| m.feature == f.feature && m.view == f.view) {
-        if worst.is_none_or(|w| m.status > w.status) {
+        // Of a stone that is offset, its offset and not its tilt.
+        let about = |m: &Measurement| judge::finding_of(&m.characteristic).is_none_or(|k| k == f.kind);
+        if about(m) && worst.is_none_or(|w| m.status > w.status) {
             worst = Some(m);
         }
     }
@@ -538,10 +621,12 @@ struct Banner {
     scale: u32,
     w: i32,
     h: i32,
+    /// Length of the bar in its last line that stands for 0.1 mm of an offset's arrow, in pixels.
+    bar: Option<f64>,
 }
 
 impl Banner {
-    fn of(report: &Report, named: usize, img: &Image, style: &Style) -> Self {
+    fn of(report: &Report, named: usize, bar: Option<f64>, img: &Image, style: &Style) -> Self {
         let (rgb, word) = match report.verdict {
             Verdict::Pass => (GREEN, "PASS"),
             Verdict::Review => (AMBER, "REVIEW"),
@@ -564,11 +649,15 @@ impl Banner {
                 lines.push(more(named - MAX_LABELS, "finding"));
             }
         }
+        let bar = bar.filter(|_| roomy && letters >= 12);
+        if bar.is_some() {
+            lines.push(shorten("arrows: stones' offsets, 10 times; 0.1 mm is", letters));
+        }
         let w = fw;
         // Capitals have no descender: the word's box ends below row 6.
         let h = 7 * word_scale as i32 + 2 * pad;
         let lines_h = lines.len() as i32 * line_height(scale) + if lines.is_empty() { 0 } else { pad };
-        Banner { rgb, word, word_scale, lines, scale, w, h: h + lines_h }
+        Banner { rgb, word, word_scale, lines, scale, w, h: h + lines_h, bar }
     }
 
     fn draw(&self, img: &mut Image, x: i32, y: i32, style: &Style) {
@@ -582,6 +671,13 @@ impl Banner {
         for line in &self.lines {
             draw_text(img, x + pad, line_y, self.scale, [255; 3], line);
             line_y += line_height(self.scale);
+        }
+        if let (Some(bar), Some(line)) = (self.bar, self.lines.last()) {
+            let left = f64::from(x + pad) + f64::from(text_width(line, self.scale)) + 8.0;
+            let middle = f64::from(line_y - line_height(self.scale) / 2 - 1);
+            let right = (left + bar).min(f64::from(x + self.w) - 2.0);
+            let pen = Pen { rgb: WHITE, width: 2.0 * f64::from(self.scale), alpha: 1.0, rim: 0.0 };
+            pen.polyline(img, &[[left, middle], [right, middle]], false);
         }
     }
 }
@@ -603,12 +699,26 @@ mod tests {
         FrameView {
             frame: 0,
             file: "top.png".into(),
+            view: "top".into(),
             image: Image { width, height, data: vec![128; 3 * width * height], grey: true },
             defect_prob: None,
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
+            um_per_px: Some(12.0),
         }
+    }
+
+    #[test]
+    fn a_close_up_shows_the_finding_bare_and_drawn() {
+        let view = frame(300, 200);
+        let drawn = draw(&view, &report(Verdict::Fail, &[], vec![]));
+        let f = finding(FindingType::Pit, 290.0, 10.0, 6.0, Status::Fail, 1);
+        let c = crop(&view, &drawn, &f).unwrap();
+        assert!(c.height >= CROP_SIDE && c.data.len() == 3 * c.width * c.height);
+        assert_eq!(c.data[0], 128);
+        let elsewhere = Finding { file: "b.png".into(), ..f };
+        assert!(crop(&view, &drawn, &elsewhere).is_none());
     }
 
     fn finding(kind: FindingType, x: f64, y: f64, r: f64, status: Status, n: usize) -> Finding {
@@ -673,8 +783,10 @@ mod tests {
                 [240.0 + 200.0 * a.cos(), 210.0 + 150.0 * a.sin()]
             })
             .collect()];
-        view.stones_px = vec![("S1".into(), 200.0, 200.0, 22.0), ("S2".into(), 260.0, 200.0, 22.0)];
-        view.prongs_px = vec![(230.0, 185.0, 5.0), (230.0, 215.0, 5.0)];
+        let mark =
+            |name: &str, x: f64, y: f64, radius: f64| PartMark { name: name.into(), x, y, radius, offset: None };
+        view.stones_px = vec![mark("S1", 200.0, 200.0, 22.0), mark("S2", 260.0, 200.0, 22.0)];
+        view.prongs_px = vec![mark("S1.p1", 230.0, 185.0, 5.0), mark("S1.p2", 230.0, 215.0, 5.0)];
         let mut stone = finding(FindingType::MissingStone, 260.0, 200.0, 22.0, Status::Fail, 0);
         stone.feature = "S2".into();
         let mut stain = finding(FindingType::Stain, 330.0, 270.0, 30.0, Status::Review, 1);
@@ -754,7 +866,7 @@ mod tests {
             .collect();
         let view = frame(960, 720);
         let style = Style::of(&view.image);
-        let b = Banner::of(&report(Verdict::Fail, &["a", "b", "c", "d"], findings), 40, &view.image, &style);
+        let b = Banner::of(&report(Verdict::Fail, &["a", "b", "c", "d"], findings), 40, None, &view.image, &style);
         assert_eq!(b.lines, ["a", "b", "c", "+1 more reason", "+28 more findings"]);
     }
 
@@ -763,7 +875,8 @@ mod tests {
         for (w, h) in [(16, 16), (17, 300), (103, 541), (400, 30)] {
             let mut view = frame(w, h);
             view.outline_px = vec![vec![], vec![[1.0, 1.0]], vec![[f64::NAN, 2.0], [3.0, 1e9]]];
-            view.stones_px = vec![("S".into(), -50.0, 1e6, 3.0)];
+            view.stones_px =
+                vec![PartMark { name: "S".into(), x: -50.0, y: 1e6, radius: 3.0, offset: Some([1e9, 0.0]) }];
             let mut far = finding(FindingType::Pit, -500.0, 1e7, 3.0, Status::Fail, 1);
             far.outline_px = vec![[f64::NAN, 0.0], [1.0, 1.0]];
             let mut odd = finding(FindingType::Anomaly, 8.0, 8.0, f64::INFINITY, Status::Review, 2);

@@ -104,18 +104,71 @@ pub struct Stone {
     /// round, princess, oval, emerald, pear, marquise, baguette, ... The diameter of a long cut is its width.
     #[serde(default = "round_cut")]
     pub cut: String,
+    /// How a long cut lies: the turn of its length from the y axis in degrees, counter-clockwise. Without it the prongs tell
+    /// whether it lies along x; without prongs it lies along y.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_deg: Option<f64>,
+    /// Its gem, such as `diamond` or `ruby`: for the estimate of its weight. Without it a diamond is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gem: Option<String>,
     /// The prongs that hold it.
     #[serde(default)]
     pub prongs: Vec<Prong>,
 }
 
 impl Stone {
+    /// The cut's name in lower case, words joined by `_`.
+    pub fn cut_word(&self) -> String {
+        self.cut.to_lowercase().replace([' ', '-'], "_")
+    }
+
+    /// Whether the girdle is a circle.
+    pub fn is_round(&self) -> bool {
+        self.cut_word() == "round"
+    }
+
+    /// Nominal length over width of the cut, as the model of stones was taught; none of a cut it does not know.
+    pub fn length_ratio(&self) -> Option<f64> {
+        Some(match self.cut_word().as_str() {
+            "round" | "princess" => 1.0,
+            "oval" | "emerald" => 1.4,
+            "pear" => 1.5,
+            "marquise" | "baguette" => 2.0,
+            _ => return None,
+        })
+    }
+
+    /// How the stone's length lies: its turn from the y axis in radians, counter-clockwise. As the spec says, else along y, or along x where its
+    /// prongs reach farther in x than in y; a pear's point looks to the prong farthest out.
+    pub fn length_turn(&self) -> f64 {
+        if let Some(turn) = self.turn_deg {
+            return turn.to_radians();
+        }
+        if self.length_ratio().is_none_or(|r| r <= 1.0) || self.prongs.is_empty() {
+            return 0.0;
+        }
+        let extent = |of: fn(&Prong) -> f64| {
+            let (lo, hi) = self.prongs.iter().map(of).fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(v), b.max(v)));
+            hi - lo
+        };
+        let along_x = extent(|q| q.x_mm) > extent(|q| q.y_mm);
+        let turn = if along_x { -std::f64::consts::FRAC_PI_2 } else { 0.0 };
+        let reach = |q: &&Prong| (q.x_mm - self.x_mm).hypot(q.y_mm - self.y_mm);
+        let farthest = self.prongs.iter().max_by(|a, b| reach(a).total_cmp(&reach(b)));
+        let back = farthest.is_some_and(|q| if along_x { q.x_mm < self.x_mm } else { q.y_mm < self.y_mm });
+        if self.cut_word() == "pear" && back {
+            turn + std::f64::consts::PI
+        } else {
+            turn
+        }
+    }
+
     /// How far the girdle may reach from its centre, in mm: half the width of a round stone, half the longest line across a
     /// stone of another cut. A spec says neither length nor direction, so the longest ratio of length to width that the
     /// trade cuts commonly (GIA: oval and pear 1.5, emerald and baguette 1.5 and 2, marquise 2) is allowed for in every
     /// direction.
     pub fn reach_mm(&self) -> f64 {
-        let ratio = match self.cut.to_lowercase().replace([' ', '-'], "_").as_str() {
+        let ratio = match self.cut_word().as_str() {
             "round" => 1.0,
             "princess" | "square" | "cushion" | "asscher" | "radiant" => std::f64::consts::SQRT_2,
             "oval" => 1.5,
@@ -200,6 +253,8 @@ mod tests {
             y_mm: 0.0,
             diameter_mm: 2.0,
             cut: cut.into(),
+            turn_deg: None,
+            gem: None,
             prongs: vec![],
         };
         assert_eq!(stone("round").reach_mm(), 1.0);

@@ -32,8 +32,13 @@ pub const CHARACTERISTICS: &[&str] = &[
     "stone.diameter_mm",
     "stone.chip_mm",
     "stone.play_mm",
+    "stone.play_deg",
+    "stone.gap_mm",
     "stone.carat",
+    "stone.carat_total",
     "prong.present",
+    "prong.offset_mm",
+    "prong.coverage_pct",
     "ring.inner_diameter_mm",
     "ring.ovality_mm",
     "surface.finish",
@@ -157,6 +162,21 @@ impl Spec {
             hash = sha256_hex(all.as_bytes());
         }
         Ok((spec, hash))
+    }
+
+    /// A spec that holds nothing but the stones of a CAD list (a CSV as a view's `stones_csv`).
+    ///
+    /// # Errors
+    /// As [`Spec::read`].
+    pub fn of_list(path: &Path) -> Result<Self, SpecError> {
+        std::fs::File::open(path).map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let text = format!(
+            "schema = \"{}\"\nsku = \"list\"\nmetal = \"silver\"\nfinish = \"polished\"\n[[view]]\nname = \"top\"\nstones_csv = {}\n",
+            super::SPEC_SCHEMA,
+            toml::Value::String(name)
+        );
+        Self::parse(&text, &path.with_file_name("spec.toml"))
     }
 }
 
@@ -577,7 +597,7 @@ impl<'p> Reader<'p> {
     }
 
     fn stone(&mut self, scope: &Scope, outline: Option<&Outline>) -> (Option<String>, Option<Stone>) {
-        self.unknown_keys(scope, &["id", "x_mm", "y_mm", "diameter_mm", "cut", "prongs"]);
+        self.unknown_keys(scope, &["id", "x_mm", "y_mm", "diameter_mm", "cut", "turn_deg", "gem", "prongs"]);
         let id = self.text(scope, "id");
         let (x, y) = (self.place(scope, "x_mm"), self.place(scope, "y_mm"));
         let diameter = self.size(scope, "diameter_mm", false);
@@ -585,6 +605,8 @@ impl<'p> Reader<'p> {
             Some(_) => self.optional_text(scope, "cut"),
             None => Some(super::round_cut()),
         };
+        let turn_deg = scope.get("turn_deg").and_then(|_| self.number(scope, "turn_deg"));
+        let gem = scope.get("gem").and_then(|_| self.optional_text(scope, "gem"));
         if let (Some(x), Some(y), Some(d)) = (x, y, diameter) {
             self.inside(scope, outline, [x, y], d / 2.0, "the stone");
         }
@@ -598,8 +620,17 @@ impl<'p> Reader<'p> {
                 prongs.push(Prong { x_mm, y_mm, radius_mm });
             }
         }
-        let stone = || Some(Stone { id: id.clone()?, x_mm: x?, y_mm: y?, diameter_mm: diameter?, cut: cut?, prongs });
-        let stone = stone();
+        let stone = (|| Some((id.clone()?, x?, y?, diameter?, cut?)))();
+        let stone = stone.map(|(id, x_mm, y_mm, diameter_mm, cut)| Stone {
+            id,
+            x_mm,
+            y_mm,
+            diameter_mm,
+            cut,
+            turn_deg,
+            gem,
+            prongs,
+        });
         (id, stone)
     }
 
@@ -719,7 +750,7 @@ impl<'p> Reader<'p> {
             }
         }
         for (i, name) in names.iter().enumerate() {
-            if names[..i].contains(name) && ["id", "x_mm", "y_mm", "diameter_mm", "cut"].contains(name) {
+            if names[..i].contains(name) && ["id", "x_mm", "y_mm", "diameter_mm", "cut", "gem"].contains(name) {
                 complete = false;
                 wrong(header_line, name, "the column is there twice".into());
             }
@@ -771,7 +802,17 @@ impl<'p> Reader<'p> {
                 }
                 let cut = column("cut").map(|i| fields[i].clone()).filter(|c| !c.is_empty());
                 let cut = cut.unwrap_or_else(super::round_cut);
-                stones.push(Stone { id: id.clone(), x_mm, y_mm, diameter_mm, cut, prongs: vec![] });
+                let gem = column("gem").map(|i| fields[i].clone()).filter(|g| !g.is_empty());
+                stones.push(Stone {
+                    id: id.clone(),
+                    x_mm,
+                    y_mm,
+                    diameter_mm,
+                    cut,
+                    turn_deg: None,
+                    gem,
+                    prongs: vec![],
+                });
             }
         }
         self.mistakes.extend(mistakes);

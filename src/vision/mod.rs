@@ -3,6 +3,7 @@
 
 pub mod about;
 pub mod decode;
+pub mod motion;
 pub mod ops;
 
 pub use decode::{decode, read_image, DecodeError};

@@ -351,6 +351,54 @@ fn warp(
     Ok(())
 }
 
+/// A square window of `side` pixels that is `width` pixels of the picture wide about (x, y), its x axis turned by `turn`
+/// radians (counter-clockwise as seen). Beyond the picture its border is repeated; where pixels become fewer they are
+/// smoothed first.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn window(image: &Image, x: f64, y: f64, side: usize, width: f64, turn: f64) -> Result<Image> {
+    let k = width / side as f64;
+    let reach = (0.75 * width + 3.0 * k + 3.0) as i64;
+    let cut = |at: f64, size: usize| -> (usize, usize) {
+        let at = at as i64;
+        let low = (at - reach).clamp(0, size as i64 - 1) as usize;
+        (low, ((at + reach).clamp(low as i64 + 1, size as i64)) as usize)
+    };
+    let (x0, x1) = cut(x, image.width);
+    let (y0, y1) = cut(y, image.height);
+    let (w, h) = (x1 - x0, y1 - y0);
+    let mut part: Vec<core::Vec3b> = Vec::with_capacity(w * h);
+    for row in y0..y1 {
+        let from = 3 * (row * image.width + x0);
+        part.extend(image.data[from..from + 3 * w].chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]])));
+    }
+    let source = Mat::new_rows_cols_with_data(h as i32, w as i32, &part)?;
+    let mut smooth = Mat::default();
+    if k > 1.25 {
+        let sigma = 0.45 * k;
+        imgproc::gaussian_blur_def(&source, &mut smooth, Size::new(0, 0), sigma)?;
+    } else {
+        smooth = source.try_clone()?;
+    }
+    let (s, c) = turn.sin_cos();
+    let (s, c) = (s * k, c * k);
+    let centre = (side as f64 - 1.0) / 2.0;
+    let back = [[c, s, x - x0 as f64 - (c + s) * centre], [-s, c, y - y0 as f64 - (c - s) * centre]];
+    let mut out = vec![core::Vec3b::default(); side * side];
+    imgproc::warp_affine(
+        &smooth,
+        &mut Mat::new_rows_cols_with_data_mut(side as i32, side as i32, &mut out)?,
+        &Mat::from_slice_2d(&back)?,
+        Size::new(side as i32, side as i32),
+        imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
+        BorderTypes::BORDER_REPLICATE as i32,
+        Scalar::all(0.0),
+    )?;
+    let data = out.iter().flat_map(|p| p.0).collect();
+    Ok(Image { width: side, height: side, data, grey: image.grey })
+}
+
 /// Rows become columns.
 ///
 /// # Errors

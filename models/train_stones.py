@@ -1,0 +1,555 @@
+#!/usr/bin/env python3
+"""Train, measure and export the models of stones and prongs (models/stones.onnx, models/prongs.onnx).
+
+    python models/train_stones.py --net stones --pieces DIR [DIR ...] --out models/stones.onnx
+    python models/train_stones.py --net prongs --pieces DIR [DIR ...] --out models/prongs.onnx
+
+DIR holds rendered pieces (datasets/render; stones.toml is the mix made for this). Every fifth piece of a kind is left out of
+training: on those the uncertainties are scaled and the figures printed. Goes on from the last checkpoint (--fresh starts anew).
+
+A stone is seen through a square window about its nominal place, WINDOW times its nominal length wide, turned so that the piece's
+x axis (for a long stone: its width) runs right. The model says in units of the stone's nominal length where the girdle's centre
+is, how its size differs (log), the slope of its table against the line of sight, how deep a chip is and where, and a standard
+deviation of each. A prong is seen through a window PRONG_WINDOW of its radius wide, turned so that its stone lies to the left.
+"""
+import argparse, glob, hashlib, json, math, os, queue, sys, threading, time, tomllib
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import cv2
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+import rendered
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "datasets", "render"))
+import stones as cuts  # plans of the cuts, as they are rendered
+
+SIDE = {"stones": 128, "prongs": 64}
+WINDOW, PRONG_WINDOW = 1.6, 7.0
+LENGTH = cuts.LENGTH
+# How far the table lies inside the girdle and how high above it, in widths (the middle of what is rendered). A slope moves the
+# table against the girdle by that height: what tells it.
+TABLE = {"round": (0.22, 0.166), "oval": (0.22, 0.166), "pear": (0.22, 0.166), "marquise": (0.22, 0.166), "princess": (0.14, 0.104),
+         "emerald": (0.225, 0.185), "baguette": (0.15, 0.118)}
+MASK = 64  # side of the masks of girdle and table that the model of stones draws within
+VERSION = "1.0.0"
+# What each column of the answer is. `s_` columns are logs of standard deviations.
+COLUMNS = {
+    "stones": ["present", "dx", "dy", "s_place", "log_size", "s_size", "slope_x", "slope_y", "s_slope", "chip", "chip_depth", "s_chip", "chip_x", "chip_y"],
+    "prongs": ["present", "dx", "dy", "s_place", "log_size", "s_size"],
+}
+SLOPE_UNIT = 0.1  # the answer's slopes are in these
+DEPTH_UNIT = 0.1  # and its chips' depths, of the width
+
+
+class Patch:
+    """A stone or prong on one frame. Lengths in pixels of the frame, angles in radians, y up."""
+    __slots__ = ("frame", "x", "y", "unit", "window", "turn", "free", "truth", "piece", "cut", "lies")
+
+
+def long_turn(row, prongs):
+    """Which way a long stone of a spec lies: the turn of its length from the y axis, in quarters."""
+    if LENGTH.get(row.get("cut", "round"), 1.0) == 1.0 or not prongs:
+        return 0.0
+    ex = [max(q[k] for q in prongs) - min(q[k] for q in prongs) for k in ("x_mm", "y_mm")]
+    turn = -math.pi / 2 if ex[0] > ex[1] else 0.0
+    if row["cut"] == "pear":
+        far = max(prongs, key=lambda q: math.hypot(q["x_mm"] - row["x_mm"], q["y_mm"] - row["y_mm"]))
+        if (far["x_mm"] < row["x_mm"]) if turn else (far["y_mm"] < row["y_mm"]):
+            turn += math.pi
+    return turn
+
+
+def load(net, folders):
+    """Patches for training and those left out, and the frames they are on."""
+    frames, out = [], ([], [])
+    for root in folders:
+        for path in sorted(glob.glob(os.path.join(root, "*", "truth.json"))):
+            folder = os.path.dirname(path)
+            name = os.path.basename(folder)
+            t = json.load(open(path))
+            if not t["stones"] or t.get("burst"):
+                continue
+            spec = tomllib.load(open(os.path.join(folder, "spec.toml"), "rb"))
+            rows = {s["id"]: s for s in spec["view"][0]["stone"]}
+            mm = t["um_per_px"] / 1000
+            rot = math.radians(t["pose"]["rotation_deg"])
+            held = rendered.held_out(name)
+            for fr in json.load(open(os.path.join(folder, "piece.json")))["frames"]:
+                if fr["light"] == "backlight":
+                    continue
+                image = cv2.imread(os.path.join(folder, fr["file"]))
+                H, W = image.shape[:2]
+                k = len(frames)
+                chipped = os.path.join(folder, "chipped_stone_mask.png")
+                frames.append((image, cv2.imread(chipped, 0) if net == "stones" and os.path.exists(chipped) else None))
+                chips = {d["stone"]: d for d in t["defects"] if d["type"] == "chipped_stone"}
+                seen = {}
+                for s in t["stones"] if net == "stones" else t["prongs"]:
+                    p = Patch()
+                    p.frame, p.piece, p.x, p.y = k, name, s["x_px"], s["y_px"]
+                    if not (0 <= p.x < W and 0 <= p.y < H):
+                        continue
+                    if net == "stones":
+                        row = rows[s["id"]]
+                        L = LENGTH.get(s["cut"], 1.0)
+                        p.unit = s["diameter_mm"] / mm
+                        p.window = WINDOW * L * p.unit
+                        p.free = L == 1.0 and s["cut"] == "round"
+                        p.cut, p.lies = s["cut"], rot + math.radians(s["turn_deg"])
+                        p.turn = rot + long_turn(row, row.get("prongs", []))
+                        slope = None
+                        if "normal" in s:
+                            n, h = s["normal"], t["camera"]["height_mm"]
+                            slope = (n[0] / n[2] + s["x_mm"] / h, n[1] / n[2] + s["y_mm"] / h)
+                        chip = chips.get(s["id"])
+                        if "chip_mm" in s and not chip:
+                            chip = "hidden"  # no pixel of it is seen: neither chipped nor whole
+                        elif chip:
+                            depth = s.get("chip_mm", chip and chip.get("chip_mm"))
+                            at = (chip["chip_x_px"] - p.x, p.y - chip["chip_y_px"])
+                            chip = (depth / s["diameter_mm"], at[0] / p.unit, at[1] / p.unit)
+                        p.truth = (not s["missing"], slope, chip)
+                    else:
+                        near = next((q for q in t["stones"] if q["id"] == s["stone"]), None)
+                        nominal = rows[s["stone"]]["prongs"][seen.setdefault(s["stone"], 0)]
+                        seen[s["stone"]] += 1
+                        p.unit = nominal["radius_mm"] / mm
+                        p.window = PRONG_WINDOW * p.unit
+                        p.free = False
+                        p.turn = math.atan2(near["y_px"] - s["y_px"], s["x_px"] - near["x_px"])
+                        p.truth = (not s.get("missing", False), s["radius_mm"] / nominal["radius_mm"])
+                    if min(p.x, p.y, W - 1 - p.x, H - 1 - p.y) < 0.3 * p.unit:
+                        continue
+                    out[held].append(p)
+    return frames, out
+
+
+def window(image, x, y, side, width, turn, flip=False):
+    """side x side pixels of a window `width` wide about (x, y), its x axis turned by `turn` (y up) in the frame."""
+    k = width / side
+    c, s = math.cos(turn) * k, math.sin(turn) * k
+    f = -1.0 if flip else 1.0
+    A = np.array([[f * c, s, 0.0], [-f * s, c, 0.0]])  # window to frame; both with y down
+    h = (side - 1) / 2
+    reach = int(0.75 * width + 3 * k + 3)
+    x0, y0 = max(0, int(x) - reach), max(0, int(y) - reach)
+    part = image[y0:int(y) + reach, x0:int(x) + reach]
+    if k > 1.25:
+        part = cv2.GaussianBlur(part, (0, 0), 0.45 * k)
+    A[:, 2] = np.array([x - x0, y - y0]) - A[:, :2] @ [h, h]
+    return cv2.warpAffine(part, A, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+
+
+def into(v, turn, flip=False):
+    """A vector of the frame (y up) along the window's axes (y up)."""
+    c, s = math.cos(turn), math.sin(turn)
+    a, b = c * v[0] + s * v[1], -s * v[0] + c * v[1]
+    return (-a if flip else a), b
+
+
+def look(image, rng):
+    """Light, colour, sensor."""
+    x = image.astype(np.float32) / 255
+    if rng.random() < 0.6:
+        x = np.power(x, math.exp(rng.normal(0, 0.3)))
+    if rng.random() < 0.7:
+        x = x * np.exp(rng.normal(0, 0.06, 3)).astype(np.float32)
+        m = x.mean()
+        x = (x - m) * math.exp(rng.normal(0, 0.25)) + m + rng.normal(0, 0.07)
+    if rng.random() < 0.3:
+        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.3))
+    if rng.random() < 0.5:
+        x = x + rng.uniform(0.003, 0.03) * rng.standard_normal(x.shape[:2] + (1,), dtype=np.float32)
+    x = np.clip(x * 255 + 0.5, 0, 255).astype(np.uint8)
+    if rng.random() < 0.15:
+        x = cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))])[1], cv2.IMREAD_COLOR)
+    return x
+
+
+def sample(net, frames, p, rng):
+    """A window and its targets; rng None: the window as the program takes it, from the true place."""
+    side = SIDE[net]
+    shift, zoom, turn, flip = (0.0, 0.0), 1.0, p.turn, False
+    if rng is not None:
+        if net == "stones":
+            r, a = 0.16 * math.sqrt(rng.random()), rng.uniform(0, 2 * math.pi)
+            zoom = math.exp(rng.uniform(-0.12, 0.12))
+            turn += rng.uniform(0, 2 * math.pi) if p.free else rng.normal(0, 0.04) + (0.0 if p.cut == "pear" else rng.choice([0, math.pi]))
+        else:
+            r, a = 0.9 * math.sqrt(rng.random()), rng.uniform(0, 2 * math.pi)
+            zoom = math.exp(rng.uniform(-0.15, 0.15))
+            turn += rng.normal(0, 0.08)
+        shift, flip = (r * math.cos(a), r * math.sin(a)), rng.random() < 0.5
+        if flip and net == "prongs":
+            turn += math.pi  # mirrored, but with its stone on the left all the same
+    x, y = p.x - shift[0] * p.unit, p.y + shift[1] * p.unit  # y up
+    image = window(frames[p.frame][0], x, y, side, p.window * zoom, turn, flip)
+    masks = None
+    if rng is not None:
+        image = look(image, rng)
+    d = into(shift, turn, flip)
+    t = np.zeros(16, np.float32)  # the targets, then what of them counts
+    length = LENGTH[p.cut] if net == "stones" else 1.0
+    t[0], t[1], t[2] = p.truth[0], d[0] / zoom / length, d[1] / zoom / length
+    t[3] = -math.log(zoom)
+    t[10] = p.truth[0]
+    if net == "stones":
+        _, slope, chip = p.truth
+        if slope is not None and p.truth[0]:
+            t[4], t[5] = np.array(into(slope, turn, flip)) / SLOPE_UNIT
+            t[11] = 1
+        if p.truth[0] and chip != "hidden":
+            t[12] = 1
+            if chip:
+                at = into(chip[1:], turn, flip)
+                t[6], t[7], t[8], t[9], t[13] = 1, chip[0] / DEPTH_UNIT / zoom, at[0] / zoom / length, at[1] / zoom / length, 1
+        if rng is not None:
+            masks = plans(p, turn, flip, p.unit / (p.window * zoom) * MASK, d, np.array(t[4:6]) * SLOPE_UNIT if t[11] else None)
+            if t[6] and frames[p.frame][1] is not None:
+                chip = window(frames[p.frame][1], x, y, 2 * MASK, p.window * zoom, turn, flip)
+                masks[:, :, 2] = cv2.resize(chip, (MASK, MASK), interpolation=cv2.INTER_AREA) * (masks[:, :, 0] > 0)
+    else:
+        t[3] += math.log(p.truth[1])
+    return (image, t) if masks is None else (image, t, masks)
+
+
+def plans(p, turn, flip, unit, centre, slope):
+    """Masks of the whole girdle and the whole table, whatever hides them, 0 to 255, and room for one of the chip; a table of 128 is
+    unknown. centre and slope
+    along the window's axes (y up), unit: the width in cells."""
+    out = np.zeros((MASK, MASK, 3), np.uint8)
+    if not p.truth[0]:
+        return out
+    q = cuts.cut_outline(p.cut)
+    inset, height = TABLE[p.cut]
+    half = np.abs(q).max(0)
+    scale = [np.ones(2), (half - inset) / half]
+    c, n = math.cos(p.lies), math.sin(p.lies)
+    for k in range(2):
+        if k and slope is None:
+            out[:, :, 1] = 128
+            break
+        v = q * scale[k]
+        x, y = into((c * v[:, 0] - n * v[:, 1], n * v[:, 0] + c * v[:, 1]), turn, flip)
+        at = np.array(centre) + (height * slope if k else 0.0)
+        px = np.stack([(MASK - 1) / 2 + (x + at[0]) * unit, (MASK - 1) / 2 - (y + at[1]) * unit], 1)
+        # Four by four parts of a cell, so that its share of the plan is known.
+        fine = np.zeros((4 * MASK, 4 * MASK), np.uint8)
+        cv2.fillPoly(fine, [np.round((4 * px + 1.5) * 16).astype(np.int32)], 255, lineType=cv2.LINE_8, shift=4)
+        out[:, :, k] = cv2.resize(fine, (MASK, MASK), interpolation=cv2.INTER_AREA)
+    return out
+
+
+def block(i, o, stride):
+    return nn.Sequential(nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
+
+
+class Residual(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.a, self.b = block(n, n, 1), nn.Sequential(nn.Conv2d(n, n, 3, 1, 1, bias=False), nn.BatchNorm2d(n))
+
+    def forward(self, x):
+        return F.relu(x + self.b(self.a(x)))
+
+
+class StoneNet(nn.Module):
+    """Draws the girdle and the table, takes their centres and area, and adds what the picture as a whole says."""
+
+    def __init__(self):
+        super().__init__()
+        w = (16, 32, 64, 96)
+        self.s2 = block(3, w[0], 2)
+        self.s4 = nn.Sequential(block(w[0], w[1], 2), Residual(w[1]))
+        self.s8 = nn.Sequential(block(w[1], w[2], 2), Residual(w[2]))
+        self.s16 = nn.Sequential(block(w[2], w[3], 2), Residual(w[3]))
+        self.u8, self.l8 = nn.Conv2d(w[3], 48, 1), nn.Conv2d(w[2], 48, 1)
+        self.c8 = block(48, 32, 1)
+        self.l4, self.c4 = nn.Conv2d(w[1], 32, 1), block(32, 24, 1)
+        self.l2, self.c2 = nn.Conv2d(w[0], 24, 1), block(24, 16, 1)
+        self.plan = nn.Conv2d(16, 3, 1)
+        self.body = block(w[3], 32, 1)
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(32 * 8 * 8, 128), nn.ReLU(inplace=True), nn.Dropout(0.1))
+        self.last = nn.Linear(128 + 9, len(COLUMNS["stones"]))
+        for k in (1, 2, 4, 6, 7, 12, 13):
+            nn.init.zeros_(self.last.weight[k])
+        self.lean = nn.Linear(128, 1)  # log of how a table's shift tells the slope: by the cut's height
+        nn.init.zeros_(self.lean.weight)
+        nn.init.constant_(self.lean.bias, math.log(1 / 0.166 / SLOPE_UNIT))
+        g = (torch.arange(MASK) - (MASK - 1) / 2) / MASK * WINDOW  # in lengths of the stone
+        self.register_buffer("gx", g[None, None, None, :])
+        self.register_buffer("gy", -g[None, None, :, None])
+
+    def drawn(self, image):
+        x2 = self.s2((image - 127.0) / 64.0)
+        x4 = self.s4(x2)
+        x8 = self.s8(x4)
+        x16 = self.s16(x8)
+        up = lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        y = self.c8(F.relu(up(self.u8(x16)) + self.l8(x8)))
+        y = self.c4(F.relu(up(y) + self.l4(x4)))
+        y = self.c2(F.relu(up(y) + self.l2(x2)))
+        return x16, self.plan(y)
+
+    def full(self, image):
+        x16, plan = self.drawn(image)
+        m = torch.sigmoid(plan)
+        area = m.sum((2, 3)) + 4.0
+        cx, cy = (m * self.gx).sum((2, 3)) / area, (m * self.gy).sum((2, 3)) / area
+        size = 0.5 * torch.log(area[:, :2] / (0.25 * math.pi * (MASK / WINDOW) ** 2))
+        dx, dy = cx[:, 1:] - cx[:, :1], cy[:, 1:] - cy[:, :1]
+        lost = area[:, 2:] - 3.5  # cells of a chip
+        chip = torch.cat([torch.log(lost), torch.sqrt(lost) * 0.1, torch.amax(m[:, 2:], (2, 3))], 1)
+        h = self.head(self.body(x16))
+        y = self.last(torch.cat([h, cx[:, :1], cy[:, :1], size, dx[:, :1], dy[:, :1], chip], 1))
+        lean = torch.exp(self.lean(h).clamp(1.0, 6.0))
+        zero = torch.zeros_like(lost)
+        n = y.shape[1]
+        add = [zero] * n
+        add[1], add[2], add[4], add[6], add[7] = cx[:, :1], cy[:, :1], size[:, :1], lean * dx[:, :1], lean * dy[:, :1]
+        add[9] = 1.5 * chip[:, :1]
+        add[12], add[13] = dx[:, 1:], dy[:, 1:]  # where the chip is, from the girdle's centre
+        return y + torch.cat(add, 1), plan
+
+    def forward(self, image):
+        return self.full(image)[0]
+
+
+class ProngNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        w = (16, 32, 64)
+        layers, i = [], 3
+        for k, o in enumerate(w):
+            layers.append(block(i, o, 2))
+            if k:
+                layers.append(Residual(o))
+            i = o
+        self.body = nn.Sequential(*layers, block(i, 32, 1))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(32 * 8 * 8, 128), nn.ReLU(inplace=True), nn.Dropout(0.1), nn.Linear(128, len(COLUMNS["prongs"])))
+
+    def forward(self, image):
+        return self.head(self.body((image - 127.0) / 64.0))
+
+    def full(self, image):
+        return self.forward(image), None
+
+
+def Net(net):
+    return StoneNet() if net == "stones" else ProngNet()
+
+
+def loss_of(net, y, t, plan=None, masks=None):
+    """The means by a robust loss, the deviations by the likelihood of the means' errors, the plans cell by cell."""
+    out = F.binary_cross_entropy_with_logits(y[:, 0], t[:, 0])
+    if plan is not None:
+        m = masks.float() / 255
+        known = torch.ones_like(m)
+        known[:, 1] = (masks[:, 1] != 128).all(2).all(1).float()[:, None, None]
+        each = F.binary_cross_entropy_with_logits(plan, m, reduction="none") * known
+        rare = each[:, 2] * (1.0 + 4.0 * m[:, 2])
+        out = out + 12.0 * each[:, 0].mean() + 15.0 * (rare.sum((1, 2)) * t[:, 12]).sum() / t[:, 12].sum().clamp(min=1) / MASK**2 + 4.0 * each[:, 1].sum() / known[:, 1].sum().clamp(min=1)
+
+    def group(cols, targets, s, weight, scale):
+        e = (y[:, cols] - t[:, targets]) / scale
+        m = weight / weight.sum().clamp(min=1)
+        a = (F.smooth_l1_loss(e, torch.zeros_like(e), reduction="none", beta=0.5).sum(1) * m).sum()
+        ls = y[:, s].clamp(-7, 3)
+        z = (y[:, cols] - t[:, targets]).detach()
+        b = ((0.5 * (z * z).mean(1).clamp(max=25.0) * torch.exp(-2 * ls) + ls) * m).sum()
+        return a + 0.4 * b
+    out = out + group([1, 2], [1, 2], 3, t[:, 10], 0.03) + group([4], [3], 5, t[:, 10], 0.03)
+    if net == "stones":
+        out = out + 2.0 * group([6, 7], [4, 5], 8, t[:, 11], 0.4)
+        out = out + (F.binary_cross_entropy_with_logits(y[:, 9], t[:, 6], reduction="none") * t[:, 12]).sum() / t[:, 12].sum().clamp(min=1)
+        out = out + group([10], [7], 11, t[:, 13], 0.4) + 0.3 * group([12, 13], [8, 9], 11, t[:, 13], 0.2)
+    return out
+
+
+class Feeder(threading.Thread):
+    def __init__(self, net, frames, patches, batch, seed, first, total):
+        super().__init__(daemon=True)
+        self.q = queue.Queue(4)
+        self.a = (net, frames, patches, batch, seed, first, total)
+
+    def run(self):
+        net, frames, patches, batch, seed, first, total = self.a
+        # Rare kinds are seen more often: what is missing, chipped, or of a long cut.
+        w = np.array([1.0 + 3.0 * (not p.truth[0]) + (1.5 * (not p.free) + 1.0 * bool(p.truth[2]) + 1.5 * (p.truth[1] is not None) if net == "stones" else 0.0)
+                      for p in patches])
+        w /= w.sum()
+        try:
+            for step in range(first, total):
+                rng = np.random.default_rng((seed, step))
+                rows = [sample(net, frames, patches[i], rng) for i in rng.choice(len(patches), batch, p=w)]
+                self.q.put(tuple(np.stack([r[k] for r in rows]) for k in range(len(rows[0]))))
+        except BaseException as e:
+            self.q.put(e)  # the main thread waits: it must hear of it
+
+
+def tensor(images):
+    return torch.from_numpy(np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2))).float().contiguous(memory_format=torch.channels_last)
+
+
+def answers(run, net, frames, patches, views=3):
+    """The model's answers for patches left out, seen as the program sees them: a little off their place."""
+    ys, ts = [], []
+    for k in range(views):
+        for i in range(0, len(patches), 64):
+            rows = []
+            for j, p in enumerate(patches[i:i + 64]):
+                rng = np.random.default_rng((k, i + j))
+                off = np.clip(rng.normal(0, 0.03 if net == "stones" else 0.15, 2), -0.2, 0.2)
+                q = Patch()
+                for a in Patch.__slots__:
+                    if hasattr(p, a):
+                        setattr(q, a, getattr(p, a))
+                image = window(frames[p.frame][0], p.x - off[0] * p.unit, p.y + off[1] * p.unit, SIDE[net], p.window, p.turn)
+                t = sample(net, frames, q, None)[1]
+                t[1], t[2] = np.array(into(off, p.turn)) / (LENGTH[p.cut] if net == "stones" else 1.0)
+                rows.append((image, t))
+            ys.append(run(np.stack([r[0] for r in rows])))
+            ts.append(np.stack([r[1] for r in rows]))
+    return np.concatenate(ys), np.concatenate(ts)
+
+
+def figures(net, y, t, patches, frames_mm=None):
+    """Prints the figures of the pieces left out; gives the factors that make the deviations true."""
+    there = t[:, 10] > 0
+    p = 1 / (1 + np.exp(-y[:, 0]))
+    print(f"  {len(y)} windows: there {int(there.sum())}, called missing {int((p[there] < 0.5).sum())}; missing {int((~there).sum())}, called there {int((p[~there] >= 0.5).sum())}")
+    scale = {}
+
+    def one(name, cols, targets, s, keep, unit):
+        e = (y[keep][:, cols] - t[keep][:, targets]) * unit
+        sd = np.exp(np.clip(y[keep][:, s], -7, 3)) * unit
+        z = np.abs(e).max(1) / sd if len(cols) == 1 else np.sqrt((e * e).mean(1)) / sd
+        # So that the mean square of nearly all is 1: the worst of a hundred are outliers, not noise.
+        k = float(np.sqrt(np.mean(np.sort(z * z)[: max(1, int(0.99 * len(z)))])))
+        scale[name] = round(k, 3)
+        print(f"  {name}: rms {np.sqrt((e * e).mean()):.4f}, median |error| {np.median(np.abs(e)):.4f}, 99 % {np.quantile(np.abs(e), 0.99):.4f}; deviations times {k:.2f}")
+    one("place", [1, 2], [1, 2], 3, there, 1.0)
+    one("size", [4], [3], 5, there, 1.0)
+    if net == "stones":
+        one("slope", [6, 7], [4, 5], 8, t[:, 11] > 0, math.degrees(SLOPE_UNIT))
+        chipped, whole = (t[:, 12] > 0) & (t[:, 6] > 0), (t[:, 12] > 0) & (t[:, 6] == 0)
+        one("chip", [10], [7], 11, chipped, DEPTH_UNIT)
+        c = 1 / (1 + np.exp(-y[:, 9]))
+        for lo, hi in ((0, 0.03), (0.03, 0.06), (0.06, 0.1), (0.1, 1)):
+            k = chipped & (t[:, 7] * DEPTH_UNIT >= lo) & (t[:, 7] * DEPTH_UNIT < hi)
+            print(f"  chips {lo} to {hi} of the width: seen {int((c[k] >= 0.5).sum())} of {int(k.sum())}")
+        print(f"  whole stones called chipped: {int((c[whole] >= 0.5).sum())} of {int(whole.sum())}")
+    return scale
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--net", choices=list(SIDE), required=True)
+    ap.add_argument("--pieces", nargs="+", required=True)
+    ap.add_argument("--out", required=True)
+    ap.add_argument("--steps", type=int, default=3000)
+    ap.add_argument("--batch", type=int, default=48)
+    ap.add_argument("--lr", type=float, default=2e-3)
+    ap.add_argument("--seed", type=int, default=11)
+    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--ckpt")
+    ap.add_argument("--fresh", action="store_true")
+    ap.add_argument("--start", help="begin with the weights of this checkpoint, as far as they fit")
+    a = ap.parse_args()
+    a.ckpt = a.ckpt or a.out + ".pt"
+    cv2.setNumThreads(1)
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(a.seed)
+    frames, (train, held) = load(a.net, a.pieces)
+    print(f"{len(frames)} frames; {len(train)} windows to learn on, {len(held)} left out", flush=True)
+    model = Net(a.net).to(memory_format=torch.channels_last)
+    ema = Net(a.net).to(memory_format=torch.channels_last)
+    ema.load_state_dict(model.state_dict())
+    if a.start:
+        begin = torch.load(a.start, map_location="cpu", weights_only=False)["ema"]
+        own = model.state_dict()
+        for k, v in begin.items():
+            if k in own and own[k].shape == v.shape:
+                own[k].copy_(v)
+            elif k in own and v.ndim:  # new columns start at nothing
+                part = tuple(slice(0, min(p, q)) for p, q in zip(own[k].shape, v.shape))
+                own[k].zero_()
+                own[k][part] = v[part]
+        model.load_state_dict(own)
+        ema.load_state_dict(own)
+    opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=0.02)
+    step = 0
+    if os.path.exists(a.ckpt) and not a.fresh:
+        c = torch.load(a.ckpt, map_location="cpu", weights_only=False)
+        model.load_state_dict(c["model"]), ema.load_state_dict(c["ema"]), opt.load_state_dict(c["opt"])
+        step = c["step"]
+        print(f"taken up at step {step}", flush=True)
+    feed = Feeder(a.net, frames, train, a.batch, a.seed, step, a.steps)
+    feed.start()
+
+    def run(images):
+        with torch.no_grad():
+            return ema(tensor(images)).numpy()
+    start, run_loss = time.time(), []
+    while step < a.steps:
+        got = feed.q.get()
+        if isinstance(got, BaseException):
+            raise got
+        x, t = got[:2]
+        masks = torch.from_numpy(got[2].transpose(0, 3, 1, 2)) if len(got) > 2 else None
+        for g in opt.param_groups:
+            g["lr"] = a.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / a.steps)))
+        model.train()
+        y, plan = model.full(tensor(x))
+        loss = loss_of(a.net, y, torch.from_numpy(t), plan, masks)
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        opt.step()
+        step += 1
+        d = min(0.995, (step + 1) / (step + 20))
+        with torch.no_grad():
+            for (k, v), q in zip(ema.state_dict().items(), model.state_dict().values()):
+                v.lerp_(q, 1 - d) if v.dtype.is_floating_point else v.copy_(q)
+        run_loss.append(float(loss.detach()))
+        if step % 100 == 0:
+            print(f"step {step} loss {np.mean(run_loss[-100:]):.3f} {(time.time() - start):.0f} s queue {feed.q.qsize()}", flush=True)
+        if step % 200 == 0 or step == a.steps:
+            torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "step": step}, a.ckpt + ".tmp")
+            os.replace(a.ckpt + ".tmp", a.ckpt)
+            if held and step % 1000 == 0 and step < a.steps:
+                figures(a.net, *answers(run, a.net, frames, held, 1), held)
+    ema.eval()
+    y, t = answers(run, a.net, frames, held)
+    scale = figures(a.net, y, t, held)
+    export(a, ema, scale)
+
+
+def export(a, model, scale):
+    import onnx
+    tmp = a.out + ".tmp"
+    torch.onnx.export(model, (torch.rand(2, 3, SIDE[a.net], SIDE[a.net]) * 255,), tmp, input_names=["image"], output_names=["answer"], opset_version=17,
+                      dynamo=False, dynamic_axes={"image": {0: "N"}, "answer": {0: "N"}})
+    g = onnx.load(tmp)
+    meta = {"loupe.schema": "loupe.model/1", "loupe.name": a.net, "loupe.version": VERSION, "loupe.columns": json.dumps(COLUMNS[a.net]),
+            "loupe.side": str(SIDE[a.net]), "loupe.window": str(WINDOW if a.net == "stones" else PRONG_WINDOW),
+            "loupe.um_per_px_min": "4", "loupe.um_per_px": "12", "loupe.um_per_px_max": "25",
+            "loupe.units": json.dumps({"slope": SLOPE_UNIT, "chip": DEPTH_UNIT}), "loupe.deviation_scale": json.dumps(scale),
+            "loupe.trained_on": "rendered pieces (datasets/render, stones.toml)", "loupe.seed": str(a.seed), "loupe.licence": "Apache-2.0"}
+    for k, v in meta.items():
+        e = g.metadata_props.add()
+        e.key, e.value = k, v
+    g.producer_name, g.producer_version, g.doc_string = "loupe", VERSION, ""
+    onnx.checker.check_model(g)
+    onnx.save(g, tmp)
+    os.replace(tmp, a.out)
+    print(a.out, os.path.getsize(a.out), hashlib.sha256(open(a.out, "rb").read()).hexdigest())
+
+
+if __name__ == "__main__":
+    main()

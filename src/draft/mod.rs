@@ -1,0 +1,481 @@
+//! A draft spec out of a golden piece: its outline, stones and prongs, found in a frame without any prior. The surface model
+//! says which pixels are piece, stone and prong; shapes are fitted to them, and the models of stones and prongs bring every
+//! part to its place. A person edits the draft: what is meant cannot be seen in one piece.
+
+mod shape;
+mod write;
+
+pub use write::toml;
+
+use crate::inspect::sight::{self, PartModels};
+use crate::locate::{self, Pose};
+use crate::model::{ClassMap, ModelError, PartInfo, SurfaceModel};
+use crate::spec::{Outline, Prong, Stone, View};
+use crate::vision::{ops, Image, Mask, Plane, VisionError};
+
+/// Why no draft could be made of a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum DraftError {
+    /// A model failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// OpenCV refused.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+    /// The model does not tell what a draft needs.
+    #[error("the model {name} has no class `{class}`")]
+    NoClass {
+        /// The model.
+        name: String,
+        /// The class.
+        class: &'static str,
+    },
+    /// The frame's scale is outside the model's range.
+    #[error("the model is for {from} to {to} um a pixel, the frame has {um_per_px}")]
+    Scale {
+        /// Finest.
+        from: f64,
+        /// Coarsest.
+        to: f64,
+        /// The frame's.
+        um_per_px: f64,
+    },
+    /// Nothing but background.
+    #[error("no piece is seen in the frame")]
+    NoPiece,
+}
+
+/// What one frame shows of a piece.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The view: outline, stones, prongs.
+    pub view: View,
+    /// Where the piece lies in the frame.
+    pub pose: Pose,
+    /// The metal that its colour is nearest to; a guess.
+    pub metal: &'static str,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// Smallest stone that is looked for, in mm: melee starts at 0.8.
+const LEAST_STONE_MM: f64 = 0.6;
+/// Rounds in which a part is seen anew from where it was found.
+const ROUNDS: usize = 4;
+
+/// Drafts a view from a frame. With `given` stones (a CAD list) no others are looked for.
+///
+/// # Errors
+/// [`DraftError`].
+pub fn draft(
+    image: &Image,
+    um_per_px: f64,
+    surface: &SurfaceModel,
+    parts: &PartModels,
+    name: &str,
+    given: Option<Vec<Stone>>,
+) -> Result<Draft, DraftError> {
+    let info = surface.info();
+    let map = surface.segment_at(image, None, Some(um_per_px))?.ok_or(DraftError::Scale {
+        from: info.um_per_px_min,
+        to: info.um_per_px_max,
+        um_per_px,
+    })?;
+    let class = |class: &'static str| -> Result<Plane, DraftError> {
+        let index = map.class(class).ok_or_else(|| DraftError::NoClass { name: info.name.clone(), class })?;
+        Ok(map.class_plane(index))
+    };
+    let (background, stone, prong) = (class("background")?, class("stone")?, class("prong")?);
+    let mut notes = Vec::new();
+    let piece = piece_mask(&background)?;
+    let start = Pose::centred(image.width, image.height, um_per_px);
+    let (outline, mut pose) = match shape::outline(&piece, &start)? {
+        Some((outline, pose)) => (Some(outline), pose),
+        None => (None, start),
+    };
+    // A CAD list tells the direction that an outline leaves open.
+    let from_list = given.is_some();
+    let mut view = View { name: name.to_owned(), outline, stones: given.unwrap_or_default(), stones_csv: None };
+    if let Some(outline) = &view.outline {
+        if let Outline::Band { .. } = outline {
+            notes.push("the band's radius_mm is a guess: set the shank's outer radius".into());
+        }
+        match locate::locate(image, &view, Some(um_per_px)) {
+            Ok(located) => {
+                let offsets = located.edges.iter().filter_map(|e| e.offset_mm.map(|v| v as f32));
+                let mut offsets: Vec<f32> = offsets.collect();
+                if offsets.len() > 30 {
+                    // The map's edge is a pixel or so off, the same all around; the picture's own edge is better.
+                    let by = f64::from(ops::median(&mut offsets));
+                    view.outline = view.outline.as_ref().map(|o| shape::grown(o, by));
+                }
+                pose = located.pose;
+                if !located.has_direction {
+                    pose.rotation = 0.0;
+                }
+            }
+            Err(e) => notes.push(format!("the outline was not found again by its edges ({e}): check it")),
+        }
+    } else {
+        notes.push("metal reaches the frame's upper and lower edge: no outline (turn a shank by 90 degrees)".into());
+    }
+    if from_list {
+        for (s, off) in against_list(image, &pose, parts, &view.stones)? {
+            notes.push(match off {
+                None => format!("stone {s} of the list is not seen in the frame"),
+                Some(mm) => format!("stone {s} of the list is seen {mm:.2} mm off its place"),
+            });
+        }
+    } else {
+        view.stones = stones(&stone, &prong, &piece, &pose)?;
+        settle_stones(image, &pose, parts, &mut view.stones)?;
+    }
+    let tips = prongs(&prong, &piece, &pose)?;
+    give_prongs(image, &pose, parts, &mut view.stones, &tips)?;
+    if !from_list {
+        like_sizes(&mut view.stones);
+        name_in_rows(&mut view.stones);
+    }
+    if view.stones.iter().any(|s| s.prongs.is_empty()) && view.stones.iter().any(|s| !s.prongs.is_empty()) {
+        notes.push("some stones have no prong: check them".into());
+    }
+    Ok(Draft { metal: metal(image, &map, &piece), view, pose, notes })
+}
+
+/// What is not background: its largest region, holes filled.
+fn piece_mask(background: &Plane) -> Result<Mask, DraftError> {
+    let (w, h) = (background.width, background.height);
+    let mut mask =
+        Mask { width: w, height: h, data: background.data.iter().map(|p| if *p < 0.5 { 255 } else { 0 }).collect() };
+    let (blobs, labels) = ops::components(&mask)?;
+    let largest = blobs.iter().max_by_key(|b| b.area).filter(|b| 50 * b.area > w * h).ok_or(DraftError::NoPiece)?;
+    for (m, l) in mask.data.iter_mut().zip(&labels) {
+        *m = if *l == largest.label { 255 } else { 0 };
+    }
+    let outside = Mask { width: w, height: h, data: mask.data.iter().map(|m| 255 - m).collect() };
+    let (holes, labels) = ops::components(&outside)?;
+    for b in holes {
+        let touches = b.bounds.x == 0
+            || b.bounds.y == 0
+            || b.bounds.x + b.bounds.width == w
+            || b.bounds.y + b.bounds.height == h;
+        if !touches {
+            for (m, l) in mask.data.iter_mut().zip(&labels) {
+                if *l == b.label {
+                    *m = 255;
+                }
+            }
+        }
+    }
+    Ok(mask)
+}
+
+fn at_least(p: &Plane, least: f32, within: &Mask) -> Mask {
+    let data = p.data.iter().zip(&within.data).map(|(v, m)| if *v >= least && *m != 0 { 255 } else { 0 }).collect();
+    Mask { width: p.width, height: p.height, data }
+}
+
+/// Stones as regions of the map: circles where a region is round or made of round ones, else a cut by its shape.
+fn stones(stone: &Plane, prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec<Stone>, DraftError> {
+    let mask = at_least(stone, 0.5, piece);
+    let (blobs, labels) = ops::components(&mask)?;
+    let least_px = pose.px(LEAST_STONE_MM / 2.0);
+    let mut out = Vec::new();
+    for blob in blobs {
+        if (blob.area as f64) < 0.6 * std::f64::consts::PI * least_px * least_px {
+            continue;
+        }
+        let own = Mask {
+            width: mask.width,
+            height: mask.height,
+            data: labels.iter().map(|l| if *l == blob.label { 255 } else { 0 }).collect(),
+        };
+        let circles = shape::circles(&own, prong, least_px)?;
+        let covered: f64 = circles.iter().map(|c| std::f64::consts::PI * c.2 * c.2).sum();
+        if !circles.is_empty() && covered > 0.82 * blob.area as f64 {
+            for (x, y, r) in circles {
+                out.push(nominal(pose, x, y, pose.mm(2.0 * r), "round"));
+            }
+        } else {
+            let outline = ops::blob_outline(&labels, mask.width, &blob)?;
+            let cut = shape::cut(&outline, blob.area as f64);
+            let mut s = nominal(pose, cut.x, cut.y, pose.mm(cut.width), cut.name);
+            // Pixels have y down and the piece lies turned by its pose.
+            let turn = (-cut.turn - pose.rotation).to_degrees();
+            if s.length_ratio().is_some_and(|r| r > 1.0) {
+                s.turn_deg = Some((turn / 90.0).round() * 90.0).filter(|t| (t - turn).abs() < 12.0).or(Some(turn));
+            }
+            out.push(s);
+        }
+    }
+    // Of two that cover each other the smaller is a part of the larger.
+    out.sort_by(|a, b| b.diameter_mm.total_cmp(&a.diameter_mm));
+    let mut kept: Vec<Stone> = Vec::new();
+    for s in out {
+        if kept.iter().all(|k| (k.x_mm - s.x_mm).hypot(k.y_mm - s.y_mm) > 0.42 * (k.diameter_mm + s.diameter_mm)) {
+            kept.push(s);
+        }
+    }
+    Ok(kept)
+}
+
+fn nominal(pose: &Pose, x: f64, y: f64, diameter_mm: f64, cut: &str) -> Stone {
+    let p = pose.to_mm(x, y);
+    Stone {
+        id: String::new(),
+        x_mm: p[0],
+        y_mm: p[1],
+        diameter_mm,
+        cut: cut.into(),
+        turn_deg: None,
+        gem: None,
+        prongs: vec![],
+    }
+}
+
+/// Brings every stone to where the model of stones sees its girdle, and drops what it does not see as one.
+fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Vec<Stone>) -> Result<(), DraftError> {
+    let info = parts.stones.info();
+    let mut seen = vec![None; stones.len()];
+    for _ in 0..ROUNDS {
+        let mut windows = Vec::new();
+        for (i, s) in stones.iter().enumerate() {
+            windows.extend(window_of(image, pose, info, s)?.map(|w| (i, w)));
+        }
+        let (places, images): (Vec<usize>, Vec<Image>) = windows.into_iter().unzip();
+        for (i, sight) in places.into_iter().zip(parts.stones.stones(&images)?) {
+            let s = &mut stones[i];
+            seen[i] = Some(sight.present);
+            if sight.present < 0.0 {
+                continue;
+            }
+            let by = sight::to_piece(sight.centre, s.length_turn());
+            let most = 0.25;
+            let length = s.diameter_mm * s.length_ratio().unwrap_or(1.0);
+            let step = |v: f64| v.clamp(-most, most) * length;
+            (s.x_mm, s.y_mm) = (s.x_mm + step(by[0]), s.y_mm + step(by[1]));
+            s.diameter_mm *= sight.size.clamp(0.85, 1.15);
+        }
+    }
+    let mut seen = seen.into_iter();
+    stones.retain(|_| seen.next().flatten().is_none_or(|p| p > 0.0));
+    Ok(())
+}
+
+/// A stone's window, where the frame shows the whole of it and the model knows its cut.
+fn window_of(image: &Image, pose: &Pose, info: &PartInfo, s: &Stone) -> Result<Option<Image>, DraftError> {
+    let Some(ratio) = s.length_ratio().filter(|_| sight::is_whole(s, pose, image)) else { return Ok(None) };
+    let p = pose.to_px(s.x_mm, s.y_mm);
+    let (turn, width) = (pose.rotation + s.length_turn(), info.window * pose.px(s.diameter_mm) * ratio);
+    Ok(Some(ops::window(image, p[0], p[1], info.side, width, turn)?))
+}
+
+/// Stones of a list that the frame does not show where the list has them: by how many mm they are off, none where not seen.
+fn against_list(
+    image: &Image,
+    pose: &Pose,
+    parts: &PartModels,
+    stones: &[Stone],
+) -> Result<Vec<(String, Option<f64>)>, DraftError> {
+    let mut out = Vec::new();
+    for s in stones {
+        let Some(window) = window_of(image, pose, parts.stones.info(), s)? else { continue };
+        for sight in parts.stones.stones(&[window])? {
+            let off = s.diameter_mm * s.length_ratio().unwrap_or(1.0) * sight.centre[0].hypot(sight.centre[1]);
+            if sight.present < 0.0 {
+                out.push((s.id.clone(), None));
+            } else if off > 2.0 * locate::SETTING_TOLERANCE_MM {
+                out.push((s.id.clone(), Some(off)));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Tips of prongs as round regions of the map: centre and radius in mm.
+fn prongs(prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec<(f64, f64, f64)>, DraftError> {
+    let mask = at_least(prong, 0.4, piece);
+    let (blobs, labels) = ops::components(&mask)?;
+    let mut out = Vec::new();
+    for blob in blobs {
+        if blob.area < 12 {
+            continue;
+        }
+        let own = Mask {
+            width: mask.width,
+            height: mask.height,
+            data: labels.iter().map(|l| if *l == blob.label { 255 } else { 0 }).collect(),
+        };
+        let nothing = Plane::filled(mask.width, mask.height, 0.0);
+        for (x, y, r) in shape::circles(&own, &nothing, 2.5)? {
+            let p = pose.to_mm(x, y);
+            out.push((p[0], p[1], pose.mm(r)));
+        }
+    }
+    Ok(out)
+}
+
+/// Gives each tip to the stone on whose girdle it stands, where the model of prongs sees it.
+fn give_prongs(
+    image: &Image,
+    pose: &Pose,
+    parts: &PartModels,
+    stones: &mut [Stone],
+    tips: &[(f64, f64, f64)],
+) -> Result<(), DraftError> {
+    let mut radii: Vec<f32> = tips.iter().map(|t| t.2 as f32).collect();
+    if radii.is_empty() || stones.is_empty() {
+        return Ok(());
+    }
+    let usual = f64::from(ops::median(&mut radii));
+    let info = parts.prongs.info();
+    for (x, y, _) in tips.iter().filter(|t| (0.5 * usual..2.0 * usual).contains(&t.2)) {
+        let off = |s: &Stone| ((x - s.x_mm).hypot(y - s.y_mm) - s.diameter_mm / 2.0).abs();
+        let off_long = |s: &Stone| if s.is_round() { off(s) } else { (off(s) - 0.5 * s.reach_mm()).max(0.0) };
+        let Some(owner) = (0..stones.len()).min_by(|a, b| off_long(&stones[*a]).total_cmp(&off_long(&stones[*b])))
+        else {
+            continue;
+        };
+        if off_long(&stones[owner]) > 1.2 * usual + 0.05 {
+            continue;
+        }
+        let mut tip = Prong { x_mm: *x, y_mm: *y, radius_mm: usual };
+        let mut whole = false;
+        for _ in 0..3 {
+            let p = pose.to_px(tip.x_mm, tip.y_mm);
+            let radius = pose.px(tip.radius_mm);
+            let turn = sight::prong_turn(&stones[owner], &tip);
+            let window = ops::window(image, p[0], p[1], info.side, info.window * radius, pose.rotation + turn)?;
+            let Some(sight) = parts.prongs.prongs(&[window])?.first().copied() else { break };
+            whole = sight.present > 0.0;
+            let by = sight::to_piece(sight.centre, turn);
+            tip.x_mm += by[0].clamp(-1.0, 1.0) * tip.radius_mm;
+            tip.y_mm += by[1].clamp(-1.0, 1.0) * tip.radius_mm;
+            tip.radius_mm *= sight.size.clamp(0.8, 1.25);
+        }
+        let apart = |q: &Prong| (q.x_mm - tip.x_mm).hypot(q.y_mm - tip.y_mm) > tip.radius_mm;
+        if whole && stones.iter().flat_map(|s| &s.prongs).all(apart) {
+            stones[owner].prongs.push(tip);
+        }
+    }
+    let mut radii: Vec<f32> = stones.iter().flat_map(|s| &s.prongs).map(|q| q.radius_mm as f32).collect();
+    if !radii.is_empty() {
+        let usual = f64::from(ops::median(&mut radii));
+        for s in stones.iter_mut() {
+            let (x, y) = (s.x_mm, s.y_mm);
+            for q in &mut s.prongs {
+                // One tool makes them alike.
+                if (q.radius_mm / usual - 1.0).abs() < 0.25 {
+                    q.radius_mm = usual;
+                }
+            }
+            let angle = |q: &Prong| (q.y_mm - y).atan2(q.x_mm - x).rem_euclid(std::f64::consts::TAU);
+            s.prongs.sort_by(|a, b| angle(a).total_cmp(&angle(b)));
+        }
+    }
+    Ok(())
+}
+
+/// Stones of nearly one size are meant to be of one size: each becomes the median of its kind.
+fn like_sizes(stones: &mut [Stone]) {
+    let mut order: Vec<usize> = (0..stones.len()).collect();
+    order.sort_by(|a, b| stones[*a].diameter_mm.total_cmp(&stones[*b].diameter_mm));
+    let mut from = 0;
+    while from < order.len() {
+        let mut to = from + 1;
+        let first = &stones[order[from]];
+        while to < order.len()
+            && stones[order[to]].diameter_mm < 1.06 * first.diameter_mm
+            && stones[order[to]].cut == first.cut
+        {
+            to += 1;
+        }
+        let mut sizes: Vec<f32> = order[from..to].iter().map(|i| stones[*i].diameter_mm as f32).collect();
+        let size = f64::from(ops::median(&mut sizes));
+        for i in &order[from..to] {
+            stones[*i].diameter_mm = size;
+        }
+        from = to;
+    }
+}
+
+/// `S1`, `S2`, ... from the top row down and from left to right.
+fn name_in_rows(stones: &mut Vec<Stone>) {
+    stones.sort_by(|a, b| b.y_mm.total_cmp(&a.y_mm));
+    let mut rows: Vec<Vec<Stone>> = Vec::new();
+    for s in stones.drain(..) {
+        match rows.last_mut() {
+            Some(row) if row[0].y_mm - s.y_mm < 0.4 * s.diameter_mm.min(row[0].diameter_mm) => row.push(s),
+            _ => rows.push(vec![s]),
+        }
+    }
+    for mut row in rows {
+        row.sort_by(|a, b| a.x_mm.total_cmp(&b.x_mm));
+        stones.extend(row);
+    }
+    for (i, s) in stones.iter_mut().enumerate() {
+        s.id = format!("S{}", i + 1);
+    }
+}
+
+/// The metal whose colour is nearest to that of what the map calls metal: by the ratio of blue to red and of green to their
+/// mean, from the metals' reflectances.
+fn metal(image: &Image, map: &ClassMap, piece: &Mask) -> &'static str {
+    let Some(index) = map.class("metal") else { return "yellow_gold" };
+    let plane = map.class_plane(index);
+    let mut sums = [0.0f64; 3];
+    for (i, p) in plane.data.iter().enumerate() {
+        let rgb = &image.data[3 * i..3 * i + 3];
+        // Neither what is clipped nor what lies in the dark tells a colour.
+        if *p > 0.8 && piece.data[i] != 0 && rgb.iter().all(|v| (24..250).contains(v)) {
+            for (s, v) in sums.iter_mut().zip(rgb) {
+                *s += f64::from(*v);
+            }
+        }
+    }
+    let [r, g, b] = sums;
+    if r <= 0.0 {
+        return "yellow_gold";
+    }
+    let look = [b / r, 2.0 * g / (r + b)];
+    // Reflectance at normal incidence, linear, as sRGB shows it under a neutral light.
+    let metals: [(&str, [f64; 3]); 4] = [
+        ("yellow_gold", [0.90, 0.745, 0.315]),
+        ("rose_gold", [0.90, 0.585, 0.475]),
+        ("white_gold", [0.80, 0.745, 0.645]),
+        ("silver", [0.945, 0.915, 0.865]),
+    ];
+    let distance = |m: &[f64; 3]| {
+        let [r, g, b] = m.map(|v| v.powf(1.0 / 2.2));
+        (b / r - look[0]).hypot(2.0 * g / (r + b) - look[1])
+    };
+    metals.iter().min_by(|a, b| distance(&a.1).total_cmp(&distance(&b.1))).map_or("yellow_gold", |m| m.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stone(x: f64, y: f64, d: f64) -> Stone {
+        Stone {
+            id: String::new(),
+            x_mm: x,
+            y_mm: y,
+            diameter_mm: d,
+            cut: "round".into(),
+            turn_deg: None,
+            gem: None,
+            prongs: vec![],
+        }
+    }
+
+    #[test]
+    fn stones_are_named_in_rows_and_sized_alike() {
+        let mut s = vec![stone(1.0, -1.0, 1.31), stone(-1.0, 1.02, 1.29), stone(1.0, 1.0, 1.3), stone(0.0, 0.0, 3.0)];
+        like_sizes(&mut s);
+        name_in_rows(&mut s);
+        let ids: Vec<(f64, f64)> = s.iter().map(|s| (s.x_mm, s.y_mm)).collect();
+        assert_eq!(ids, [(-1.0, 1.02), (1.0, 1.0), (0.0, 0.0), (1.0, -1.0)]);
+        assert!((s[0].diameter_mm - 1.3).abs() < 1e-6 && s[2].diameter_mm == 3.0 && s[3].id == "S4");
+    }
+}

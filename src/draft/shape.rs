@@ -1,0 +1,381 @@
+//! Shapes fitted to regions: a piece's outline, round stones, the cut of another one.
+
+use super::DraftError;
+use crate::locate::{outline as nominal, Pose};
+use crate::spec::Outline;
+use crate::vision::{ops, Mask, Plane};
+
+/// A region's edge is known to about this many pixels.
+const EDGE_PX: f64 = 1.5;
+/// The radius of a shank where nothing tells it: the middle of common ring sizes with its wall.
+const SHANK_MM: f64 = 9.5;
+
+/// The outline of a piece and where it lies; none where it fills the frame.
+pub fn outline(piece: &Mask, start: &Pose) -> Result<Option<(Outline, Pose)>, DraftError> {
+    let (w, h) = (piece.width, piece.height);
+    let side = |cells: &mut dyn Iterator<Item = usize>| cells.filter(|i| piece.data[*i] != 0).count();
+    let left = side(&mut (0..h).map(|y| y * w));
+    let right = side(&mut (0..h).map(|y| y * w + w - 1));
+    let top = side(&mut (0..w));
+    let bottom = side(&mut (0..w).map(|x| (h - 1) * w + x));
+    if 50 * piece.count() > 49 * w * h || (top > w / 20 && bottom > w / 20) {
+        return Ok(None);
+    }
+    if left > h / 20 && right > h / 20 {
+        return Ok(Some(band(piece, start)));
+    }
+    let (blobs, labels) = ops::components(piece)?;
+    let Some(blob) = blobs.iter().max_by_key(|b| b.area) else { return Ok(None) };
+    let edge = ops::blob_outline(&labels, w, blob)?;
+    let points: Vec<[f64; 2]> = edge.iter().map(|p| start.to_mm(p[0], p[1])).collect();
+    let area = start.mm(start.mm(blob.area as f64));
+    Ok(Some(fit(&points, area, start)))
+}
+
+/// The shape that a closed edge shows, in mm: the simplest of disc, ellipse, rectangle and polygon that follows it.
+fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
+    let (angle, size, centre) = tightest_box(points);
+    let at = |rotation: f64, c: [f64; 2]| Pose { rotation, dx_mm: c[0], dy_mm: c[1], ..*start };
+    let tolerance = start.mm(EDGE_PX);
+    let pi = std::f64::consts::PI;
+    let (rx, ry) = (size[0] / 2.0, size[1] / 2.0);
+    // A rectangle's missing corners tell their radius: (4 - pi) c^2.
+    let corner = ((size[0] * size[1] - area).max(0.0) / (4.0 - pi)).sqrt().min(0.99 * rx.min(ry));
+    let candidates = [
+        (Outline::Disc { radius_mm: (area / pi).sqrt() }, 0.0),
+        (Outline::Ellipse { rx_mm: rx, ry_mm: ry }, angle),
+        (Outline::RoundedRect { width_mm: size[0], height_mm: size[1], corner_mm: corner.max(0.01) }, angle),
+    ];
+    let mut fitted: Vec<(f64, Outline, Pose)> = candidates
+        .into_iter()
+        .map(|(shape, rotation)| {
+            let pose = at(rotation, centre);
+            (distance(points, &shape, &pose), shape, pose)
+        })
+        .collect();
+    let best = fitted.iter().map(|f| f.0).fold(f64::MAX, f64::min);
+    if best <= 2.0 * tolerance {
+        let keep = fitted.iter().position(|f| f.0 <= (1.35 * best).max(0.6 * tolerance)).unwrap_or(0);
+        let (_, shape, pose) = fitted.swap_remove(keep);
+        return (shape, pose);
+    }
+    // The polygon's axes are the frame's; its origin is the middle of its box.
+    let mut corners = simplified(points, 1.3 * tolerance);
+    let (lo, hi) = bounds(&corners);
+    let c = [(lo[0] + hi[0]) / 2.0, (lo[1] + hi[1]) / 2.0];
+    for p in &mut corners {
+        *p = [p[0] - c[0], p[1] - c[1]];
+    }
+    (Outline::Polygon { points_mm: corners }, at(0.0, c))
+}
+
+fn band(piece: &Mask, start: &Pose) -> (Outline, Pose) {
+    let (w, h) = (piece.width, piece.height);
+    // The middle and the width of every column, by lines through their medians.
+    let columns: Vec<(f64, f64, f64)> = (0..w)
+        .filter_map(|x| {
+            let rows: Vec<usize> = (0..h).filter(|y| piece.data[y * w + x] != 0).collect();
+            let (first, last) = (rows.first()?, rows.last()?);
+            Some((x as f64, (first + last) as f64 / 2.0, (last - first + 1) as f64))
+        })
+        .collect();
+    let half = columns.len() / 2;
+    let median = |of: fn(&(f64, f64, f64)) -> f64, part: &[(f64, f64, f64)]| {
+        f64::from(ops::median(&mut part.iter().map(|c| of(c) as f32).collect::<Vec<_>>()))
+    };
+    let (l, r) = (&columns[..half.max(1)], &columns[half..]);
+    let slope = (median(|c| c.1, r) - median(|c| c.1, l)) / (median(|c| c.0, r) - median(|c| c.0, l)).max(1.0);
+    let rotation = -slope.atan();
+    let width = median(|c| c.2, &columns) * rotation.cos();
+    let middle = start.to_mm(start.centre_px[0], median(|c| c.1, &columns));
+    let half_width_mm = start.mm(width) / 2.0;
+    (Outline::Band { half_width_mm, radius_mm: SHANK_MM }, Pose { rotation, dx_mm: 0.0, dy_mm: middle[1], ..*start })
+}
+
+/// A shape larger by `by` mm all around.
+pub fn grown(shape: &Outline, by: f64) -> Outline {
+    match shape.clone() {
+        Outline::Disc { radius_mm } => Outline::Disc { radius_mm: radius_mm + by },
+        Outline::Ellipse { rx_mm, ry_mm } => Outline::Ellipse { rx_mm: rx_mm + by, ry_mm: ry_mm + by },
+        Outline::RoundedRect { width_mm, height_mm, corner_mm } => Outline::RoundedRect {
+            width_mm: width_mm + 2.0 * by,
+            height_mm: height_mm + 2.0 * by,
+            corner_mm: (corner_mm + by).max(0.01),
+        },
+        Outline::Band { half_width_mm, radius_mm } => Outline::Band { half_width_mm: half_width_mm + by, radius_mm },
+        Outline::Polygon { points_mm } => {
+            let far = points_mm.iter().map(|p| p[0].hypot(p[1])).fold(0.1, f64::max);
+            let k = 1.0 + by / far;
+            Outline::Polygon { points_mm: points_mm.iter().map(|p| [k * p[0], k * p[1]]).collect() }
+        }
+    }
+}
+
+/// Root mean square distance in mm of points from a shape, less what is common to all.
+fn distance(points: &[[f64; 2]], shape: &Outline, pose: &Pose) -> f64 {
+    let edge = nominal::polygon(shape, 50.0);
+    let (s, c) = pose.rotation.sin_cos();
+    let step = (points.len() / 400).max(1);
+    let all: Vec<f64> = points
+        .iter()
+        .step_by(step)
+        .map(|p| {
+            let (x, y) = (p[0] - pose.dx_mm, p[1] - pose.dy_mm);
+            let q = [c * x + s * y, -s * x + c * y];
+            let far =
+                (0..edge.len()).map(|i| to_segment(q, edge[i], edge[(i + 1) % edge.len()])).fold(f64::MAX, f64::min);
+            if ops::contains(&edge, q) {
+                -far
+            } else {
+                far
+            }
+        })
+        .collect();
+    let mean = all.iter().sum::<f64>() / all.len().max(1) as f64;
+    (all.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / all.len().max(1) as f64).sqrt()
+}
+
+fn to_segment(q: [f64; 2], a: [f64; 2], b: [f64; 2]) -> f64 {
+    let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+    let square = dx * dx + dy * dy;
+    let t = if square > 0.0 { (((q[0] - a[0]) * dx + (q[1] - a[1]) * dy) / square).clamp(0.0, 1.0) } else { 0.0 };
+    (q[0] - a[0] - t * dx).hypot(q[1] - a[1] - t * dy)
+}
+
+fn bounds(points: &[[f64; 2]]) -> ([f64; 2], [f64; 2]) {
+    points.iter().fold(([f64::MAX; 2], [f64::MIN; 2]), |(lo, hi), p| {
+        ([lo[0].min(p[0]), lo[1].min(p[1])], [hi[0].max(p[0]), hi[1].max(p[1])])
+    })
+}
+
+/// The turn (in radians, at most 45 degrees either way) at which the box about points is smallest, the box's sides and its
+/// centre.
+pub fn tightest_box(points: &[[f64; 2]]) -> (f64, [f64; 2], [f64; 2]) {
+    let at = |a: f64| {
+        let (s, c) = a.sin_cos();
+        let turned: Vec<[f64; 2]> = points.iter().map(|p| [c * p[0] + s * p[1], -s * p[0] + c * p[1]]).collect();
+        let (lo, hi) = bounds(&turned);
+        let m = [(lo[0] + hi[0]) / 2.0, (lo[1] + hi[1]) / 2.0];
+        ([hi[0] - lo[0], hi[1] - lo[1]], [c * m[0] - s * m[1], s * m[0] + c * m[1]])
+    };
+    let area = |a: f64| {
+        let (size, _) = at(a);
+        size[0] * size[1]
+    };
+    let best = |from: f64, step: f64, n: i32| {
+        (-n..=n).map(|i| from + step * f64::from(i)).min_by(|a, b| area(*a).total_cmp(&area(*b))).unwrap_or(from)
+    };
+    let degree = std::f64::consts::PI / 180.0;
+    let coarse = best(0.0, degree, 45);
+    let angle = best(coarse, 0.05 * degree, 20);
+    let (size, centre) = at(angle);
+    (angle, size, centre)
+}
+
+/// Douglas and Peucker's line simplification of a closed polygon.
+fn simplified(points: &[[f64; 2]], tolerance: f64) -> Vec<[f64; 2]> {
+    fn between(p: &[[f64; 2]], tolerance: f64, out: &mut Vec<[f64; 2]>) {
+        let (a, b) = (p[0], p[p.len() - 1]);
+        let far = (1..p.len() - 1).map(|i| (to_segment(p[i], a, b), i)).max_by(|x, y| x.0.total_cmp(&y.0));
+        match far {
+            Some((d, i)) if d > tolerance => {
+                between(&p[..=i], tolerance, out);
+                between(&p[i..], tolerance, out);
+            }
+            _ => out.push(a),
+        }
+    }
+    if points.len() < 8 {
+        return points.to_vec();
+    }
+    let far = |i: &usize| (points[*i][0] - points[0][0]).hypot(points[*i][1] - points[0][1]);
+    let middle = (0..points.len()).max_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(points.len() / 2);
+    let mut out = Vec::new();
+    between(&points[..=middle], tolerance, &mut out);
+    let mut second = points[middle..].to_vec();
+    second.push(points[0]);
+    between(&second, tolerance, &mut out);
+    out
+}
+
+/// Round parts of one region: centre and radius in pixels, the largest first. A prong's tip that covers the edge is no edge.
+pub fn circles(region: &Mask, prong: &Plane, least: f64) -> Result<Vec<(f64, f64, f64)>, DraftError> {
+    let mut left = region.clone();
+    let mut out: Vec<(f64, f64, f64)> = Vec::new();
+    for _ in 0..64 {
+        let depth = ops::distance_inside(&left)?;
+        let Some(top) = (0..depth.data.len()).max_by(|a, b| depth.data[*a].total_cmp(&depth.data[*b])) else { break };
+        let r = f64::from(depth.data[top]);
+        let largest = out.iter().map(|c| c.2).fold(0.0, f64::max);
+        if r < least || r < 0.45 * largest {
+            break;
+        }
+        let (x, y) = ((top % region.width) as f64, (top / region.width) as f64);
+        let circle = around(region, prong, x, y, r);
+        ops::fill_circle(&mut left, circle.0, circle.1, 1.12 * circle.2, 0);
+        ops::fill_circle(&mut left, x, y, r, 0);
+        out.push(circle);
+    }
+    Ok(out)
+}
+
+/// The circle through the edge of a region as seen from a place inside it: the middle of the distances in all directions,
+/// without those that end at a prong or run on into a neighbour.
+fn around(region: &Mask, prong: &Plane, x: f64, y: f64, r: f64) -> (f64, f64, f64) {
+    let (mut cx, mut cy, mut radius) = (x, y, r);
+    for _ in 0..4 {
+        let mut seen: Vec<(f64, f64)> = Vec::new();
+        for i in 0..96 {
+            let a = std::f64::consts::TAU * f64::from(i) / 96.0;
+            let mut d = 0.5 * radius;
+            let inside = |d: f64| {
+                let (u, v) = (cx + d * a.cos(), cy + d * a.sin());
+                let (u, v) = (u.round(), v.round());
+                u >= 0.0
+                    && v >= 0.0
+                    && (u as usize) < region.width
+                    && (v as usize) < region.height
+                    && region.data[v as usize * region.width + u as usize] != 0
+            };
+            while d < 1.5 * radius && inside(d) {
+                d += 0.5;
+            }
+            let (u, v) = (cx + (d + 2.0) * a.cos(), cy + (d + 2.0) * a.sin());
+            if d < 1.3 * radius && prong.sample(u, v) < 0.3 {
+                seen.push((a, d));
+            }
+        }
+        if seen.len() < 24 {
+            break;
+        }
+        let mut all: Vec<f32> = seen.iter().map(|s| s.1 as f32).collect();
+        let middle = f64::from(ops::median(&mut all));
+        let near: Vec<&(f64, f64)> = seen.iter().filter(|s| (s.1 / middle - 1.0).abs() < 0.15).collect();
+        let n = near.len().max(1) as f64;
+        cx += (2.0 / n * near.iter().map(|s| (s.1 - middle) * s.0.cos()).sum::<f64>()).clamp(-3.0, 3.0);
+        cy += (2.0 / n * near.iter().map(|s| (s.1 - middle) * s.0.sin()).sum::<f64>()).clamp(-3.0, 3.0);
+        radius = middle;
+    }
+    (cx, cy, radius)
+}
+
+/// A stone's cut as its region shows it.
+pub struct Cut {
+    /// Centre in pixels.
+    pub x: f64,
+    /// Centre in pixels.
+    pub y: f64,
+    /// Width in pixels: of a long one across its length.
+    pub width: f64,
+    /// The cut.
+    pub name: &'static str,
+    /// The turn of its length from the picture's vertical, clockwise as seen, in radians.
+    pub turn: f64,
+}
+
+/// The cut of a region that is no circle, by the ratio of its sides and by how much of their box it fills.
+pub fn cut(edge: &[[f64; 2]], area: f64) -> Cut {
+    let (angle, size, centre) = tightest_box(edge);
+    let (long, width) = (size[0].max(size[1]), size[0].min(size[1]));
+    let (ratio, fill) = (long / width.max(1.0), area / (size[0] * size[1]).max(1.0));
+    // An ellipse fills pi / 4 of its box, a marquise about two thirds, a pear lies between and is not the same at both ends.
+    let name = if fill > 0.87 {
+        if ratio < 1.2 {
+            "princess"
+        } else if ratio < 1.7 {
+            "emerald"
+        } else {
+            "baguette"
+        }
+    } else if ratio < 1.1 {
+        "round"
+    } else if fill < 0.72 && ratio > 1.6 {
+        "marquise"
+    } else if fill < 0.76 && ratio > 1.25 {
+        "pear"
+    } else {
+        "oval"
+    };
+    // The box's first side lies along x, turned by the angle (y down: clockwise).
+    let turn = if size[0] > size[1] { angle + std::f64::consts::FRAC_PI_2 } else { angle };
+    Cut { x: centre[0], y: centre[1], width, name, turn }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge_of(shape: &Outline, pose: &Pose) -> Vec<[f64; 2]> {
+        let (s, c) = pose.rotation.sin_cos();
+        nominal::edge_points(shape, 0.02, 10.0)
+            .iter()
+            .map(|p| [c * p.x - s * p.y + pose.dx_mm, s * p.x + c * p.y + pose.dy_mm])
+            .collect()
+    }
+
+    #[test]
+    fn outlines_are_known_again() {
+        let start = Pose::centred(960, 720, 12.0);
+        let pose = Pose { rotation: 0.06, dx_mm: 0.2, dy_mm: -0.1, ..start };
+        let pi = std::f64::consts::PI;
+        let cases = [
+            (Outline::Disc { radius_mm: 3.5 }, pi * 3.5 * 3.5),
+            (Outline::Ellipse { rx_mm: 5.0, ry_mm: 3.6 }, pi * 5.0 * 3.6),
+            (Outline::RoundedRect { width_mm: 9.0, height_mm: 6.0, corner_mm: 0.8 }, 54.0 - (4.0 - pi) * 0.64),
+        ];
+        for (shape, area) in cases {
+            let (found, at) = fit(&edge_of(&shape, &pose), area, &start);
+            let sizes = |o: &Outline| match o {
+                Outline::Disc { radius_mm } => vec![*radius_mm],
+                Outline::Ellipse { rx_mm, ry_mm } => vec![*rx_mm, *ry_mm],
+                Outline::RoundedRect { width_mm, height_mm, corner_mm } => vec![*width_mm, *height_mm, *corner_mm],
+                _ => vec![],
+            };
+            assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(&shape), "{found:?}");
+            for (a, b) in sizes(&found).iter().zip(sizes(&shape)) {
+                assert!((a - b).abs() < 0.03, "{found:?}");
+            }
+            assert!((at.dx_mm - 0.2).abs() < 0.01 && (at.dy_mm + 0.1).abs() < 0.01, "{at:?}");
+        }
+        let hexagon: Vec<[f64; 2]> =
+            (0..6).map(|i| (f64::from(i) * pi / 3.0).sin_cos()).map(|(s, c)| [4.0 * c, 4.0 * s]).collect();
+        let shape = Outline::Polygon { points_mm: hexagon };
+        let (found, _) = fit(&edge_of(&shape, &start), 41.57, &start);
+        assert!(matches!(&found, Outline::Polygon { points_mm } if points_mm.len() == 6), "{found:?}");
+    }
+
+    #[test]
+    fn round_parts_of_a_region_are_told_apart() {
+        let mut m = Mask::empty(300, 120);
+        ops::fill_circle(&mut m, 70.0, 60.0, 40.0, 255);
+        ops::fill_circle(&mut m, 148.0, 60.0, 40.0, 255);
+        let none = Plane::filled(300, 120, 0.0);
+        let c = circles(&m, &none, 10.0).unwrap();
+        assert_eq!(c.len(), 2, "{c:?}");
+        for (x, y, r) in c {
+            assert!(
+                (x - 70.0).abs().min((x - 148.0).abs()) < 1.5 && (y - 60.0).abs() < 1.5 && (r - 40.0).abs() < 1.5
+            );
+        }
+    }
+
+    #[test]
+    fn cuts_are_told_by_their_shape() {
+        let of = |points: Vec<[f64; 2]>, area: f64| cut(&points, area).name;
+        let ring = |rx: f64, ry: f64| -> Vec<[f64; 2]> {
+            (0..200).map(|i| (f64::from(i) * 0.0314159).sin_cos()).map(|(s, c)| [rx * c, ry * s]).collect()
+        };
+        assert_eq!(of(ring(40.0, 28.0), std::f64::consts::PI * 40.0 * 28.0), "oval");
+        let rectangle = |w: f64, h: f64| {
+            (0..=100)
+                .flat_map(|i| {
+                    let t = f64::from(i) / 100.0 * 2.0 - 1.0;
+                    [[w * t, h], [w * t, -h], [w, h * t], [-w, h * t]]
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(rectangle(30.0, 30.0), 3600.0), "princess");
+        assert_eq!(of(rectangle(42.0, 30.0), 4900.0), "emerald");
+        assert_eq!(of(rectangle(60.0, 30.0), 7200.0), "baguette");
+    }
+}

@@ -1,0 +1,266 @@
+//! Loose stones, from a burst: the piece is shaken, every frame is laid on the metal, and what a stone moves against it is
+//! its play. One frame alone does not show it.
+
+use super::stones::{part, value};
+use super::{align, sight, Answer};
+use crate::locate::Pose;
+use crate::model::{ModelError, PartModel, StoneSight};
+use crate::spec::{Stone, View};
+use crate::vision::{motion, ops, Image, Mask, Plane, VisionError};
+
+/// The characteristic.
+pub const PLAY: &str = "stone.play_mm";
+/// The largest turn of a stone against the metal within the burst.
+pub const PLAY_TURN: &str = "stone.play_deg";
+/// Why it is not assessed without a burst.
+pub const NO_BURST: &str = "one frame alone does not show play: take a burst";
+
+/// A prong darkens and tints what is about it: this many radii of it are left out of a stone.
+const PRONG_HALO: f64 = 1.35;
+/// Fewest things that the metal is laid on by.
+const LEAST_TIES: usize = 4;
+/// Below this correlation two frames do not show the same thing.
+const LEAST_LIKENESS: f64 = 0.5;
+/// How well metal is known to lie still, in mm: below it no tie is trusted more.
+const TIE_MM: f64 = 0.001;
+
+/// Why play could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// OpenCV refused.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+    /// The model failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// A motion along the piece's axes, in mm and radians.
+#[derive(Debug, Clone, Copy)]
+struct Moved {
+    at: [f64; 2],
+    shift: [f64; 2],
+    turn: f64,
+    shift_u: f64,
+    turn_u: f64,
+    /// Whether the turn was measured.
+    turned: bool,
+}
+
+/// Shift and turn of the metal between two frames against their poses, and their deviations.
+type Metal = ([f64; 3], [f64; 3]);
+
+/// Why a burst of a piece with few parts does not tell.
+const NO_METAL: &str = "too few prongs and stones to tell the metal's own motion by";
+
+/// The play of every stone of a view over the frames of one burst.
+///
+/// # Errors
+/// Where OpenCV refuses or the model fails.
+///
+/// `model` sees the girdle of a stone that rocks so much that its facets look different from frame to frame.
+pub fn measure(view: &View, frames: &[(&Image, Pose)], model: Option<&PartModel>) -> Result<Answer, PlayError> {
+    let mut answer = Answer::default();
+    let Some((first, rest)) = frames.split_first() else { return Ok(answer) };
+    // Positions of every stone in every frame, from the first.
+    let mut paths: Vec<Option<Vec<Moved>>> = vec![Some(vec![]); view.stones.len()];
+    let mut metals = Vec::new();
+    for frame in rest {
+        let mut ties = Vec::new();
+        for (stone, prong) in view.stones.iter().flat_map(|s| s.prongs.iter().map(move |q| (s, q))) {
+            let at = [prong.x_mm, prong.y_mm];
+            // Only what lies outside the girdle: a tip's own glint, not the stone behind it.
+            let keep = |x: f64, y: f64| {
+                (x - at[0]).hypot(y - at[1]) < 1.2 * prong.radius_mm
+                    && (x - stone.x_mm).hypot(y - stone.y_mm) > 0.5 * stone.diameter_mm
+            };
+            ties.extend(moved(first, frame, at, 1.4 * prong.radius_mm, &keep)?);
+        }
+        let mut stones = Vec::new();
+        for stone in &view.stones {
+            stones.push(moved(
+                first,
+                frame,
+                [stone.x_mm, stone.y_mm],
+                0.5 * stone.diameter_mm,
+                &inside(view, stone),
+            )?);
+        }
+        // Without prongs to lay the metal on, most stones sit fast: what they have in common is the metal's.
+        if ties.len() < LEAST_TIES {
+            ties = stones.iter().flatten().copied().collect();
+        }
+        let Some(metal) = common(&ties) else {
+            for stone in &view.stones {
+                answer.not_assessed.push((PLAY, format!("stone {}: {NO_METAL}", stone.id)));
+            }
+            return Ok(answer);
+        };
+        metals.push(metal);
+        for (path, stone) in paths.iter_mut().zip(&stones) {
+            match (path.as_mut(), stone) {
+                (Some(path), Some(m)) => {
+                    path.push(against(*m, &metal));
+                }
+                _ => *path = None,
+            }
+        }
+    }
+    if let Some(model) = model {
+        for (stone, path) in view.stones.iter().zip(&mut paths).filter(|(_, p)| p.is_none()) {
+            let seen = girdles(stone, frames, model)?;
+            *path = seen.map(|p| p.into_iter().zip(&metals).map(|(m, metal)| against(m, metal)).collect());
+        }
+    }
+    for (stone, path) in view.stones.iter().zip(&paths) {
+        let at = first.1.to_px(stone.x_mm, stone.y_mm);
+        let Some(path) = path.as_ref().filter(|p| !p.is_empty()) else {
+            answer
+                .not_assessed
+                .push((PLAY, format!("stone {}: the frames of the burst do not show it alike", stone.id)));
+            continue;
+        };
+        let rest = Moved { at: [0.0; 2], shift: [0.0; 2], turn: 0.0, shift_u: 0.0, turn_u: 0.0, turned: true };
+        let all: Vec<Moved> = std::iter::once(rest).chain(path.iter().copied()).collect();
+        let (mut far, mut far_u, mut turned, mut turned_u) = (0.0, 0.0, 0.0, 0.0);
+        for (i, a) in all.iter().enumerate() {
+            for b in &all[i + 1..] {
+                let d = (a.shift[0] - b.shift[0]).hypot(a.shift[1] - b.shift[1]);
+                if d >= far {
+                    (far, far_u) = (d, a.shift_u.hypot(b.shift_u));
+                }
+                let t = (a.turn - b.turn).abs();
+                if t >= turned {
+                    (turned, turned_u) = (t, a.turn_u.hypot(b.turn_u));
+                }
+            }
+        }
+        let mut feature = part(&stone.id, at, first.1.px(stone.diameter_mm / 2.0));
+        feature.found_by = vec!["play".to_owned()];
+        feature.values.push(value(PLAY, far, far_u));
+        if path.iter().all(|m| m.turned) {
+            feature.values.push(value(PLAY_TURN, turned.to_degrees(), turned_u.to_degrees()));
+        }
+        answer.features.push(feature);
+    }
+    Ok(answer)
+}
+
+/// How a stone's girdle moved from the first frame to each of the others, as the model of stones sees it; none where it is not
+/// seen in all of them.
+fn girdles(stone: &Stone, frames: &[(&Image, Pose)], model: &PartModel) -> Result<Option<Vec<Moved>>, PlayError> {
+    let info = model.info();
+    let Some(ratio) = stone.length_ratio() else { return Ok(None) };
+    let length = stone.diameter_mm * ratio;
+    let mut windows = Vec::new();
+    for (image, pose) in frames {
+        let p = pose.to_px(stone.x_mm, stone.y_mm);
+        if !sight::is_whole(stone, pose, image) {
+            return Ok(None);
+        }
+        let turn = pose.rotation + stone.length_turn();
+        windows.push(ops::window(image, p[0], p[1], info.side, info.window * pose.px(length), turn)?);
+    }
+    let sights = model.stones(&windows)?;
+    if sights.iter().any(|s| s.present < 0.0) {
+        return Ok(None);
+    }
+    let Some((first, rest)) = sights.split_first() else { return Ok(None) };
+    let moved = |s: &StoneSight| {
+        let by = [s.centre[0] - first.centre[0], s.centre[1] - first.centre[1]].map(|v| v * length);
+        Moved {
+            at: [stone.x_mm, stone.y_mm],
+            shift: sight::to_piece(by, stone.length_turn()),
+            turn: 0.0,
+            shift_u: length * s.centre_u.hypot(first.centre_u),
+            turn_u: 0.0,
+            turned: false,
+        }
+    };
+    Ok(Some(rest.iter().map(moved).collect()))
+}
+
+/// Whether a place lies within a stone's girdle and no prong is near.
+fn inside<'a>(view: &'a View, stone: &'a Stone) -> impl Fn(f64, f64) -> bool + 'a {
+    let prongs: Vec<_> = view
+        .stones
+        .iter()
+        .flat_map(|s| &s.prongs)
+        .filter(|q| (q.x_mm - stone.x_mm).hypot(q.y_mm - stone.y_mm) < stone.reach_mm() + 3.0 * q.radius_mm)
+        .collect();
+    move |x, y| {
+        (x - stone.x_mm).hypot(y - stone.y_mm) < 0.46 * stone.diameter_mm
+            && prongs.iter().all(|q| (x - q.x_mm).hypot(y - q.y_mm) > PRONG_HALO * q.radius_mm)
+    }
+}
+
+/// What all ties have in common: a shift and a turn about the piece's origin.
+/// None where there are too few.
+fn common(ties: &[Moved]) -> Option<Metal> {
+    if ties.len() < LEAST_TIES {
+        return None;
+    }
+    let rows: Vec<([f64; 3], f64, f64)> = ties
+        .iter()
+        .flat_map(|m| {
+            let u = m.shift_u.hypot(TIE_MM);
+            [([1.0, 0.0, -m.at[1]], m.shift[0], u), ([0.0, 1.0, m.at[0]], m.shift[1], u)]
+        })
+        .collect();
+    Some(align::solve(&rows, [0.05, 0.05, 0.01]))
+}
+
+/// A motion against the metal's.
+fn against(mut m: Moved, (fit, fit_u): &Metal) -> Moved {
+    let [x, y] = m.at;
+    m.shift = [m.shift[0] - fit[0] + fit[2] * y, m.shift[1] - fit[1] - fit[2] * x];
+    m.turn -= fit[2];
+    m.shift_u = m.shift_u.hypot(fit_u[0].max(fit_u[1])).hypot(fit_u[2] * x.hypot(y));
+    m.turn_u = m.turn_u.hypot(fit_u[2]);
+    m
+}
+
+/// How a place of the piece moved from one frame to another against their poses; none where it is not in both or shows
+/// nothing to lay hold of.
+fn moved(
+    still: &(&Image, Pose),
+    other: &(&Image, Pose),
+    at: [f64; 2],
+    reach_mm: f64,
+    keep: &dyn Fn(f64, f64) -> bool,
+) -> Result<Option<Moved>, VisionError> {
+    let reach = still.1.px(reach_mm).ceil() + 4.0;
+    let side = 2 * reach as usize + 1;
+    let Some(a) = upright(still, at, side)? else { return Ok(None) };
+    let Some(b) = upright(other, at, side)? else { return Ok(None) };
+    let mm = still.1.um_per_px / 1000.0;
+    let c = (side as f64 - 1.0) / 2.0;
+    let mut mask = Mask::empty(side, side);
+    for y in 2..side - 2 {
+        for x in 2..side - 2 {
+            if keep(at[0] + (x as f64 - c) * mm, at[1] - (y as f64 - c) * mm) {
+                mask.data[y * side + x] = 255;
+            }
+        }
+    }
+    let found = motion::between(&a, &b, &mask)?.filter(|m| m.likeness > LEAST_LIKENESS);
+    Ok(found.map(|m| Moved {
+        at,
+        shift: [m.dx * mm, -m.dy * mm],
+        turn: -m.turn,
+        shift_u: m.shift_u * mm,
+        turn_u: m.turn_u,
+        turned: true,
+    }))
+}
+
+/// A window of a frame, upright in the piece and at the frame's own scale.
+fn upright(frame: &(&Image, Pose), at: [f64; 2], side: usize) -> Result<Option<Plane>, VisionError> {
+    let (image, pose) = frame;
+    let p = pose.to_px(at[0], at[1]);
+    let r = side as f64 / 2.0;
+    if p[0] < r || p[1] < r || p[0] > image.width as f64 - 1.0 - r || p[1] > image.height as f64 - 1.0 - r {
+        return Ok(None);
+    }
+    Ok(Some(ops::window(image, p[0], p[1], side, side as f64, pose.rotation)?.mean()))
+}

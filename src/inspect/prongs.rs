@@ -1,0 +1,142 @@
+//! Every nominal prong: does its tip stand there whole, where, and how far does it reach over the girdle.
+
+use super::stones::{self, part, value, Placed};
+use super::{sight, Answer, Inspect, Scene};
+use crate::report::FindingType;
+use crate::spec::Stone;
+use crate::vision::VisionError;
+
+/// The inspector of prongs.
+#[derive(Debug)]
+pub struct Prongs;
+
+const PRESENT: &str = "prong.present";
+const OFFSET: &str = "prong.offset_mm";
+const COVERAGE: &str = "prong.coverage_pct";
+
+/// Log odds below which a person decides: one witness, and one in eight would be wrong.
+const DOUBT: f64 = 2.0;
+
+/// Width of a round brilliant's table over its girdle: the middle of what the trade cuts.
+const TABLE: f64 = 0.56;
+
+/// The name of a stone's prong, numbered from 1 in the spec's order.
+pub fn name(stone: &Stone, k: usize) -> String {
+    format!("{}.p{}", stone.id, k + 1)
+}
+
+/// How far a tip reaches over a round girdle, in per cent of the way from girdle to table (GIA's bench criteria give contact
+/// this way). Negative where it does not reach the girdle.
+fn coverage(stone: &Placed, tip: [f64; 2], radius: f64) -> f64 {
+    let distance = (tip[0] - stone.centre[0]).hypot(tip[1] - stone.centre[1]);
+    let over = stone.diameter / 2.0 - (distance - radius);
+    100.0 * over / (0.5 * (1.0 - TABLE) * stone.diameter)
+}
+
+impl Inspect for Prongs {
+    fn name(&self) -> &'static str {
+        "prongs"
+    }
+
+    fn characteristics(&self) -> &'static [&'static str] {
+        &[PRESENT, OFFSET, COVERAGE]
+    }
+
+    fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
+        let mut answer = Answer::default();
+        if scene.view.stones.iter().all(|s| s.prongs.is_empty()) {
+            return Ok(answer);
+        }
+        let nothing = |answer: &mut Answer, why: &str| {
+            for c in [PRESENT, OFFSET, COVERAGE] {
+                answer.not_assessed.push((c, why.to_owned()));
+            }
+        };
+        if scene.mm_per_px().is_none() {
+            nothing(&mut answer, "the frame has no um_per_px");
+            return Ok(answer);
+        }
+        let Some(sights) = sight::of_scene(scene) else {
+            nothing(&mut answer, stones::NO_MODEL);
+            return Ok(answer);
+        };
+        let pose = &scene.located.pose;
+        // What all stones have in common is no prong's offset.
+        let (placed, common) = stones::placed(scene);
+        let scale_u = scene.scale_u();
+        for (index, (stone, row)) in scene.view.stones.iter().zip(&sights.prongs).enumerate() {
+            let held = placed.iter().find(|s| s.index == index);
+            for (k, (prong, seen)) in stone.prongs.iter().zip(row).enumerate() {
+                let name = name(stone, k);
+                let seen = match seen {
+                    Ok(seen) => seen,
+                    Err(why) => {
+                        for c in [PRESENT, OFFSET, COVERAGE] {
+                            answer.not_assessed.push((c, format!("prong {name}: {why}")));
+                        }
+                        continue;
+                    }
+                };
+                let r = prong.radius_mm;
+                let shift = sight::to_piece(seen.centre.map(|v| v * r), sight::prong_turn(stone, prong));
+                let tip = [prong.x_mm + shift[0], prong.y_mm + shift[1]];
+                let whole = seen.present > 0.0;
+                let at = if whole { pose.to_px(tip[0], tip[1]) } else { pose.to_px(prong.x_mm, prong.y_mm) };
+                let mut feature = part(&name, at, pose.px(r * if whole { seen.size } else { 1.0 }));
+                feature.found_by = vec![self.name().to_owned()];
+                feature.kind = (!whole).then_some(FindingType::MissingProng);
+                feature.confidence = 1.0 / (1.0 + (-seen.present.abs()).exp());
+                let u = if seen.present.abs() < DOUBT { 0.6 } else { 0.0 };
+                feature.values.push(value(PRESENT, if whole { 1.0 } else { 0.0 }, u));
+                let mut place = feature.clone();
+                answer.features.push(feature);
+                if !whole {
+                    continue;
+                }
+                place.values.clear();
+                let u = (seen.centre_u * r).hypot(pose.mm(0.05));
+                let by = common.at(prong.x_mm, prong.y_mm);
+                let offset = (shift[0] - by[0]).hypot(shift[1] - by[1]);
+                let offset_u = u.hypot(common.at_u(prong.x_mm, prong.y_mm)).hypot(scale_u * offset);
+                place.values.push(value(OFFSET, offset, offset_u));
+                match held {
+                    Some(s) if stone.is_round() => {
+                        // Tip, radius and girdle each move the contact as far as they are off.
+                        let mm = u.hypot(seen.size_u * r).hypot(s.offset_u).hypot(s.diameter_u / 2.0);
+                        let pct = coverage(s, tip, seen.size * r);
+                        let u = 100.0 * mm / (0.5 * (1.0 - TABLE) * s.diameter);
+                        place.values.push(value(COVERAGE, pct, u));
+                    }
+                    Some(_) => answer
+                        .not_assessed
+                        .push((COVERAGE, format!("prong {name}: the table of the cut `{}` is not known", stone.cut))),
+                    None => answer.not_assessed.push((COVERAGE, format!("prong {name}: its stone was not measured"))),
+                }
+                answer.features.push(place);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coverage_is_the_way_from_girdle_to_table() {
+        let stone = Placed {
+            index: 0,
+            centre: [1.0, 0.0],
+            offset: [0.0; 2],
+            offset_u: 0.0,
+            diameter: 2.0,
+            diameter_u: 0.0,
+            slope: [0.0; 2],
+            slope_u: 0.0,
+        };
+        // The girdle is 1 mm from the centre, the table's edge 0.56: half the way is 0.22 mm.
+        assert!((coverage(&stone, [2.0, 0.0], 0.22) - 50.0).abs() < 1e-9);
+        assert!(coverage(&stone, [2.3, 0.0], 0.2) < 0.0);
+    }
+}

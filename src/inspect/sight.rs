@@ -1,0 +1,143 @@
+//! The models of stones and prongs, put to a located frame.
+
+use super::Scene;
+use crate::locate::{Located, Pose};
+use crate::model::{ModelError, PartModel, ProngSight, StoneSight};
+use crate::spec::{Prong, Stone, View};
+use crate::vision::{ops, Image};
+
+/// The two models.
+#[derive(Debug)]
+pub struct PartModels {
+    /// Of stones.
+    pub stones: PartModel,
+    /// Of prongs.
+    pub prongs: PartModel,
+}
+
+/// Why a part of the spec was not looked at on a frame.
+pub type Unseen = String;
+
+/// What was seen of every nominal stone and prong of a view, in the spec's order.
+#[derive(Debug, Default)]
+pub struct Sights {
+    /// The stones.
+    pub stones: Vec<Result<StoneSight, Unseen>>,
+    /// The prongs of each stone.
+    pub prongs: Vec<Vec<Result<ProngSight, Unseen>>>,
+}
+
+/// Fewest pixels that a stone's width must have.
+const LEAST_STONE_PX: f64 = 36.0;
+/// Fewest pixels that a prong's radius must have.
+const LEAST_PRONG_PX: f64 = 4.5;
+
+/// Whether a frame shows the whole of a nominal stone, but for a twentieth of its width that a place may be off.
+pub fn is_whole(stone: &Stone, pose: &Pose, image: &Image) -> bool {
+    let p = pose.to_px(stone.x_mm, stone.y_mm);
+    let across = 0.45 * pose.px(stone.diameter_mm);
+    let along = across * stone.length_ratio().unwrap_or(1.0);
+    // The box about an ellipse that lies turned.
+    let (s, c) = (pose.rotation + stone.length_turn()).sin_cos();
+    let (rx, ry) = ((across * c).hypot(along * s), (across * s).hypot(along * c));
+    p[0] >= rx && p[1] >= ry && p[0] <= image.width as f64 - 1.0 - rx && p[1] <= image.height as f64 - 1.0 - ry
+}
+
+/// The turn of a stone's window against the piece, in radians.
+pub fn stone_turn(stone: &Stone) -> f64 {
+    stone.length_turn()
+}
+
+/// The turn of a prong's window against the piece: its stone lies to the left.
+pub fn prong_turn(stone: &Stone, prong: &Prong) -> f64 {
+    (prong.y_mm - stone.y_mm).atan2(prong.x_mm - stone.x_mm)
+}
+
+/// Asks the models about every part that the frame shows.
+///
+/// # Errors
+/// Where a model fails or OpenCV refuses.
+pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) -> Result<Sights, ModelError> {
+    let pose = &located.pose;
+    let (w, h) = (image.width as f64, image.height as f64);
+    let inside = |p: [f64; 2], r: f64| p[0] >= r && p[1] >= r && p[0] <= w - 1.0 - r && p[1] <= h - 1.0 - r;
+    let failed = |model: &PartModel, e: crate::vision::VisionError| ModelError::Run {
+        path: model.path(),
+        message: e.to_string(),
+    };
+    let mut out = Sights::default();
+    let mut windows = Vec::new();
+    let info = models.stones.info();
+    let (finest, coarsest) = info.um_per_px;
+    if !(finest..=coarsest).contains(&pose.um_per_px) {
+        let why = format!(
+            "the models of parts are for {finest} to {coarsest} um a pixel, the frame has {}",
+            pose.um_per_px
+        );
+        out.stones = view.stones.iter().map(|_| Err(why.clone())).collect();
+        out.prongs = view.stones.iter().map(|s| s.prongs.iter().map(|_| Err(why.clone())).collect()).collect();
+        return Ok(out);
+    }
+    for s in &view.stones {
+        let p = pose.to_px(s.x_mm, s.y_mm);
+        let width = pose.px(s.diameter_mm);
+        let why = match s.length_ratio() {
+            None => Some(format!("the model of stones knows no cut `{}`", s.cut)),
+            Some(_) if !is_whole(s, pose, image) => Some("it is not wholly in the frame".into()),
+            Some(_) if width < LEAST_STONE_PX => {
+                Some(format!("it is {width:.0} pixels wide, {LEAST_STONE_PX:.0} are needed"))
+            }
+            Some(_) => None,
+        };
+        match why {
+            Some(why) => out.stones.push(Err(why)),
+            None => {
+                let reach = info.window * width * s.length_ratio().unwrap_or(1.0);
+                let turn = pose.rotation + stone_turn(s);
+                let window = ops::window(image, p[0], p[1], info.side, reach, turn);
+                windows.push((out.stones.len(), window.map_err(|e| failed(&models.stones, e))?));
+                out.stones.push(Err(String::new()));
+            }
+        }
+    }
+    let (places, images): (Vec<usize>, Vec<Image>) = windows.into_iter().unzip();
+    for (k, sight) in places.into_iter().zip(models.stones.stones(&images)?) {
+        out.stones[k] = Ok(sight);
+    }
+    let info = models.prongs.info();
+    let mut windows = Vec::new();
+    for (i, s) in view.stones.iter().enumerate() {
+        let mut row = Vec::new();
+        for q in &s.prongs {
+            let p = pose.to_px(q.x_mm, q.y_mm);
+            let radius = pose.px(q.radius_mm);
+            if !inside(p, radius) {
+                row.push(Err("it is not wholly in the frame".into()));
+            } else if radius < LEAST_PRONG_PX {
+                row.push(Err(format!("its radius is {radius:.1} pixels, {LEAST_PRONG_PX} are needed")));
+            } else {
+                let turn = pose.rotation + prong_turn(s, q);
+                let window = ops::window(image, p[0], p[1], info.side, info.window * radius, turn);
+                windows.push(((i, row.len()), window.map_err(|e| failed(&models.prongs, e))?));
+                row.push(Err(String::new()));
+            }
+        }
+        out.prongs.push(row);
+    }
+    let (places, images): (Vec<(usize, usize)>, Vec<Image>) = windows.into_iter().unzip();
+    for ((i, k), sight) in places.into_iter().zip(models.prongs.prongs(&images)?) {
+        out.prongs[i][k] = Ok(sight);
+    }
+    Ok(out)
+}
+
+/// A vector of a window that is turned by `turn` against the piece, along the piece's axes.
+pub fn to_piece(v: [f64; 2], turn: f64) -> [f64; 2] {
+    let (s, c) = turn.sin_cos();
+    [c * v[0] - s * v[1], s * v[0] + c * v[1]]
+}
+
+/// What was seen, where the models were run.
+pub(super) fn of_scene<'a>(scene: &Scene<'a>) -> Option<&'a Sights> {
+    scene.sights
+}

@@ -1,0 +1,370 @@
+//! Every nominal stone: is it there, where does its girdle sit, how large is it, is it level, is it whole, what does it weigh.
+//!
+//! Classic vision and the surface model say whether a seat holds a stone at all (`seat`); the model of stones says so too and
+//! measures (`sight`). Places and slopes are then set against all stones of the frame together (`align`).
+
+use super::{align, carat, seat, sight, Answer, Feature, Inspect, Scene, Value};
+use crate::locate::SETTING_TOLERANCE_MM;
+use crate::report::{round_to, FindingType, StoneRow};
+use crate::spec::{Outline, Stone};
+use crate::vision::VisionError;
+
+/// The inspector of stones.
+#[derive(Debug)]
+pub struct Stones;
+
+const PRESENT: &str = "stone.present";
+const OFFSET: &str = "stone.offset_mm";
+const DIAMETER: &str = "stone.diameter_mm";
+const TILT: &str = "stone.tilt_deg";
+const CHIP: &str = "stone.chip_mm";
+const CARAT: &str = "stone.carat";
+const MEASURED: [&str; 5] = [OFFSET, DIAMETER, TILT, CHIP, CARAT];
+
+/// How good stones scatter about their places, in mm (standard deviation per axis): a quarter of the setting's tolerance.
+const SETTING_MM: f64 = SETTING_TOLERANCE_MM / 4.0;
+/// How the slopes of good stones scatter (tangent): a bench setter levels to about a degree.
+const LEVEL: f64 = 0.018;
+/// How far a whole piece may lie out of level in its holder (tangent).
+const HOLDER: f64 = 0.01;
+/// Curvature that a top may have beyond its outline's, in 1/mm; the perspective of a lens at 80 mm and more is within it.
+const CURVATURE: f64 = 0.02;
+/// What a lens at 90 mm and more adds, in 1/mm (standard deviation, anything between none and that).
+const PERSPECTIVE: f64 = 0.0064;
+/// Fewest stones that are set against one another.
+const COMPANY: usize = 3;
+
+/// A stone as it was seen, set against the others.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed {
+    /// Index in the view.
+    pub index: usize,
+    /// Girdle centre in piece coordinates, in mm.
+    pub centre: [f64; 2],
+    /// From its place, after all stones together are laid on theirs, in mm.
+    pub offset: [f64; 2],
+    /// Standard uncertainty of each coordinate of the offset, in mm.
+    pub offset_u: f64,
+    /// Width of the girdle in mm.
+    pub diameter: f64,
+    /// Its standard uncertainty in mm.
+    pub diameter_u: f64,
+    /// Slope against the metal about it (tangent), along the piece's axes.
+    pub slope: [f64; 2],
+    /// Standard uncertainty of each of its coordinates.
+    pub slope_u: f64,
+}
+
+/// The stones that the model sees in their seats.
+pub fn placed(scene: &Scene) -> (Vec<Placed>, Common) {
+    let Some(sights) = sight::of_scene(scene) else { return (vec![], Common::default()) };
+    let pose = &scene.located.pose;
+    let scale_u = scene.scale_u();
+    let mut out: Vec<Placed> = Vec::new();
+    for (index, (stone, seen)) in scene.view.stones.iter().zip(&sights.stones).enumerate() {
+        let Ok(seen) = seen else { continue };
+        if seen.present < 0.0 {
+            continue;
+        }
+        let turn = sight::stone_turn(stone);
+        let d = stone.diameter_mm;
+        let length = d * stone.length_ratio().unwrap_or(1.0);
+        let shift = sight::to_piece(seen.centre.map(|v| v * length), turn);
+        // Half a pixel's tenth at least: no edge is known better.
+        let floor = pose.mm(0.05);
+        out.push(Placed {
+            index,
+            centre: [stone.x_mm + shift[0], stone.y_mm + shift[1]],
+            offset: shift,
+            offset_u: (seen.centre_u * length).hypot(floor),
+            diameter: seen.size * d,
+            diameter_u: (seen.size_u * d).hypot(scale_u * d).hypot(floor),
+            slope: sight::to_piece(seen.slope, turn),
+            slope_u: seen.slope_u,
+        });
+    }
+    let common = lay_on(scene, &mut out);
+    level(scene, &mut out);
+    (out, common)
+}
+
+/// What all stones of a frame have in common against their places: a shift in mm and a turn in radians of the whole piece.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Common {
+    /// Shift along x and y, and turn.
+    fit: [f64; 3],
+    /// Their standard uncertainties.
+    fit_u: [f64; 3],
+}
+
+impl Common {
+    /// How far it moves a place of the piece, in mm.
+    pub fn at(&self, x: f64, y: f64) -> [f64; 2] {
+        [self.fit[0] - self.fit[2] * y, self.fit[1] + self.fit[2] * x]
+    }
+
+    /// The standard uncertainty of either coordinate of that.
+    pub fn at_u(&self, x: f64, y: f64) -> f64 {
+        self.fit_u[0].max(self.fit_u[1]).hypot(self.fit_u[2] * x.hypot(y))
+    }
+}
+
+/// Takes out of the offsets what all stones have in common: a shift and a turn of the piece.
+fn lay_on(scene: &Scene, stones: &mut [Placed]) -> Common {
+    let located = scene.located;
+    let nominal = |s: &Placed| [scene.view.stones[s.index].x_mm, scene.view.stones[s.index].y_mm];
+    let reach = stones.iter().map(|s| nominal(s)[0].hypot(nominal(s)[1])).fold(0.0, f64::max).max(1.0);
+    let (mut fit, mut fit_u) = ([0.0; 3], [located.shift_u_mm, located.shift_u_mm, located.rotation_u]);
+    if stones.len() >= COMPANY {
+        let rows: Vec<([f64; 3], f64, f64)> = stones
+            .iter()
+            .flat_map(|s| {
+                let [x, y] = nominal(s);
+                let u = s.offset_u.hypot(SETTING_MM);
+                [([1.0, 0.0, -y], s.offset[0], u), ([0.0, 1.0, x], s.offset[1], u)]
+            })
+            .collect();
+        let shift = located.shift_u_mm.hypot(SETTING_TOLERANCE_MM);
+        let turn = located.rotation_u.hypot(SETTING_TOLERANCE_MM / reach);
+        (fit, fit_u) = align::solve(&rows, [shift, shift, turn]);
+    }
+    let common = Common { fit, fit_u };
+    for s in stones {
+        let [x, y] = nominal(s);
+        let by = common.at(x, y);
+        s.offset = [s.offset[0] - by[0], s.offset[1] - by[1]];
+        s.offset_u = s.offset_u.hypot(common.at_u(x, y));
+    }
+    common
+}
+
+/// Takes out of the slopes what the surface has: a shank's own curvature, and what all stones have in common, the slope of the
+/// piece in its holder, the doming of its top and the lens's perspective.
+fn level(scene: &Scene, stones: &mut [Placed]) {
+    for s in stones.iter_mut() {
+        if let Some(Outline::Band { radius_mm, .. }) = &scene.view.outline {
+            let x = scene.view.stones[s.index].x_mm.clamp(-0.95 * radius_mm, 0.95 * radius_mm);
+            s.slope[0] -= x / (radius_mm * radius_mm - x * x).sqrt();
+        }
+    }
+    if stones.len() < COMPANY {
+        let curvature = match &scene.view.outline {
+            Some(Outline::Band { .. }) => PERSPECTIVE,
+            _ => CURVATURE,
+        };
+        for s in stones {
+            let stone = &scene.view.stones[s.index];
+            s.slope_u = s.slope_u.hypot(HOLDER).hypot(curvature * stone.x_mm.hypot(stone.y_mm));
+        }
+        return;
+    }
+    let place = |s: &Placed| [scene.view.stones[s.index].x_mm, scene.view.stones[s.index].y_mm];
+    let rows: Vec<([f64; 4], f64, f64)> = stones
+        .iter()
+        .flat_map(|s| {
+            let [x, y] = place(s);
+            let u = s.slope_u.hypot(LEVEL);
+            [([1.0, 0.0, x, 0.0], s.slope[0], u), ([0.0, 1.0, 0.0, y], s.slope[1], u)]
+        })
+        .collect();
+    let (fit, fit_u) = align::solve(&rows, [HOLDER, HOLDER, CURVATURE, CURVATURE]);
+    for s in stones {
+        let [x, y] = place(s);
+        s.slope = [s.slope[0] - fit[0] - fit[2] * x, s.slope[1] - fit[1] - fit[3] * y];
+        let common = fit_u[0].hypot(fit_u[2] * x).max(fit_u[1].hypot(fit_u[3] * y));
+        s.slope_u = s.slope_u.hypot(common);
+    }
+}
+
+impl Inspect for Stones {
+    fn name(&self) -> &'static str {
+        "stones"
+    }
+
+    fn characteristics(&self) -> &'static [&'static str] {
+        &[PRESENT, OFFSET, DIAMETER, TILT, CHIP, CARAT]
+    }
+
+    fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
+        let mut answer = Answer::default();
+        if scene.view.stones.is_empty() {
+            return Ok(answer);
+        }
+        if scene.mm_per_px().is_none() {
+            for c in self.characteristics() {
+                answer.not_assessed.push((c, "the frame has no um_per_px".into()));
+            }
+            return Ok(answer);
+        }
+        let pose = &scene.located.pose;
+        let metal = seat::MetalLook::new(scene);
+        let (placed, _) = placed(scene);
+        let sights = sight::of_scene(scene);
+        let scale_u = scene.scale_u();
+        for (index, stone) in scene.view.stones.iter().enumerate() {
+            let p = pose.to_px(stone.x_mm, stone.y_mm);
+            let seen = sights.map(|s| &s.stones[index]);
+            let classic = seat::look(scene, stone, &metal).map(|l| seat::second_opinion(scene, stone, l.score()));
+            let model = seen.and_then(|s| s.as_ref().ok()).map(|s| s.present);
+            let Some(score) = odds(classic, model) else {
+                for c in self.characteristics() {
+                    answer.not_assessed.push((c, format!("stone {}: it is not in the frame", stone.id)));
+                }
+                continue;
+            };
+            let present = score > 0.0;
+            let mut feature = part(&stone.id, p, pose.px(stone.diameter_mm / 2.0));
+            feature.kind = (!present).then_some(FindingType::MissingStone);
+            feature.confidence = 1.0 / (1.0 + (-score.abs()).exp());
+            // Near even odds a person decides: the guard band of twice this reaches over the limit from either side.
+            let opposed = classic.zip(model).is_some_and(|(c, m)| c * m < 0.0) && score.abs() < OPPOSED;
+            let u = if score.abs() < seat::DOUBT || opposed { 0.6 } else { 0.0 };
+            feature.values.push(value(PRESENT, if present { 1.0 } else { 0.0 }, u));
+            answer.features.push(feature);
+            if !present {
+                continue;
+            }
+            let one = placed.iter().find(|s| s.index == index);
+            let mut row = StoneRow {
+                id: stone.id.clone(),
+                view: scene.view.name.clone(),
+                x_px: round_to(p[0], 2),
+                y_px: round_to(p[1], 2),
+                x_mm: round_to(stone.x_mm, 4),
+                y_mm: round_to(stone.y_mm, 4),
+                diameter_mm: None,
+                tilt_deg: None,
+            };
+            match (one, seen) {
+                (Some(s), Some(Ok(sight))) => {
+                    let at = pose.to_px(s.centre[0], s.centre[1]);
+                    (row.x_px, row.y_px) = (round_to(at[0], 2), round_to(at[1], 2));
+                    (row.x_mm, row.y_mm) =
+                        (round_to(stone.x_mm + s.offset[0], 4), round_to(stone.y_mm + s.offset[1], 4));
+                    row.diameter_mm = Some(round_to(s.diameter, 4));
+                    let radius_px = pose.px(s.diameter / 2.0);
+                    let mut place = part(&stone.id, at, radius_px);
+                    let offset = s.offset[0].hypot(s.offset[1]);
+                    place.values.push(value(OFFSET, offset, s.offset_u.hypot(scale_u * offset)));
+                    place.values.push(value(DIAMETER, s.diameter, s.diameter_u));
+                    match carat::estimate(stone, s.diameter, s.diameter_u) {
+                        Some(c) => place.values.push(value(CARAT, c.value, c.uncertainty)),
+                        None => answer.not_assessed.push((CARAT, no_carat(stone))),
+                    }
+                    answer.features.push(place);
+                    let mut tilt = part(&stone.id, at, radius_px);
+                    let slope = s.slope[0].hypot(s.slope[1]);
+                    let u = (s.slope_u / (1.0 + slope * slope)).to_degrees();
+                    tilt.values.push(value(TILT, slope.atan().to_degrees(), u));
+                    row.tilt_deg = Some(round_to(slope.atan().to_degrees(), 2));
+                    answer.features.push(tilt);
+                    answer.features.push(chip(scene, stone, s, sight));
+                }
+                (None, Some(Ok(_))) => {
+                    for c in MEASURED {
+                        answer
+                            .not_assessed
+                            .push((c, format!("stone {}: the models disagree whether it is there", stone.id)));
+                    }
+                }
+                (_, Some(Err(why))) => {
+                    for c in MEASURED {
+                        answer.not_assessed.push((c, format!("stone {}: {why}", stone.id)));
+                    }
+                }
+                (_, None) => {
+                    for c in MEASURED {
+                        answer.not_assessed.push((c, NO_MODEL.into()));
+                    }
+                }
+            }
+            answer.stones.push(row);
+        }
+        Ok(answer)
+    }
+}
+
+/// What a measure needs that a run without models does not have.
+pub(super) const NO_MODEL: &str = "it needs the models of stones and prongs (this run is without)";
+
+/// Log odds beyond which one voice says no more: it cannot silence the other for good.
+const MOST_ODDS: f64 = 6.0;
+
+/// Log odds below which a person decides where the two voices contradict each other.
+const OPPOSED: f64 = 2.5;
+
+/// The log odds of classic vision with the surface model, and of the model of stones, put together.
+fn odds(classic: Option<f64>, model: Option<f64>) -> Option<f64> {
+    match (classic, model) {
+        (Some(c), Some(m)) => Some(0.35 * c.clamp(-MOST_ODDS, MOST_ODDS) + m.clamp(-MOST_ODDS, MOST_ODDS)),
+        (c, m) => c.or(m),
+    }
+}
+
+/// A feature of a part of the spec.
+pub(super) fn part(name: &str, at: [f64; 2], radius_px: f64) -> Feature {
+    Feature {
+        kind: None,
+        name: name.to_owned(),
+        x_px: at[0],
+        y_px: at[1],
+        radius_px,
+        outline_px: vec![],
+        confidence: 1.0,
+        found_by: vec!["stones".to_owned()],
+        values: vec![],
+        opinion: None,
+        doubt: None,
+        nominal: true,
+    }
+}
+
+pub(super) fn value(characteristic: &'static str, value: f64, uncertainty: f64) -> Value {
+    Value { characteristic, value, uncertainty }
+}
+
+fn no_carat(stone: &Stone) -> String {
+    format!(
+        "stone {}: no table has a {} of the cut `{}`",
+        stone.id,
+        stone.gem.as_deref().unwrap_or("diamond"),
+        stone.cut
+    )
+}
+
+/// Log odds from which a chip is sure, and to which it may be one.
+const CHIP_ODDS: (f64, f64) = (0.0, -2.0);
+
+fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &crate::model::StoneSight) -> Feature {
+    let pose = &scene.located.pose;
+    let d = stone.diameter_mm;
+    let length = d * stone.length_ratio().unwrap_or(1.0);
+    let at = sight::to_piece(sight.chip_at.map(|v| v * length), sight::stone_turn(stone));
+    let px = pose.to_px(s.centre[0] + at[0], s.centre[1] + at[1]);
+    let depth = sight.chip_depth * d;
+    let mut feature = part(&stone.id, px, pose.px(depth.max(0.06 * d)));
+    feature.confidence = 1.0 / (1.0 + (-sight.chip.abs()).exp());
+    let u = sight.chip_u * d;
+    feature.values.push(if sight.chip >= CHIP_ODDS.0 {
+        value(CHIP, depth, u)
+    } else if sight.chip >= CHIP_ODDS.1 {
+        feature.doubt = Some("it may be a facet or a prong's shade".into());
+        value(CHIP, depth, u)
+    } else {
+        value(CHIP, 0.0, pose.mm(0.5))
+    });
+    feature
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_voice_does_not_silence_the_other() {
+        assert_eq!(odds(None, None), None);
+        assert_eq!(odds(Some(-3.0), None), Some(-3.0));
+        assert!(odds(Some(-40.0), Some(5.0)).is_some_and(|s| s > 0.0));
+        assert!(odds(Some(2.0), Some(-4.0)).is_some_and(|s| s < -1.0));
+    }
+}

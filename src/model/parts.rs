@@ -1,0 +1,389 @@
+//! The models of a piece's parts: what one stone or one prong looks like through a window about its nominal place.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ort::session::Session;
+use ort::value::TensorRef;
+
+use super::info::Reader;
+use super::sessions::{damaged, find_file, Sessions};
+use super::{ModelError, MODEL_SCHEMA};
+use crate::vision::Image;
+
+/// Windows per call of the runtime.
+const BATCH: usize = 16;
+
+/// Logs of standard deviations are kept within these, as they were in training.
+const LOG_DEVIATION: (f32, f32) = (-7.0, 3.0);
+
+/// Which part a model knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A stone in its setting.
+    Stone,
+    /// The tip of a prong.
+    Prong,
+}
+
+impl Part {
+    /// The name of the shipped file.
+    pub fn file(self) -> &'static str {
+        match self {
+            Part::Stone => "stones.onnx",
+            Part::Prong => "prongs.onnx",
+        }
+    }
+
+    /// The columns of an answer that the program reads.
+    fn columns(self) -> &'static [&'static str] {
+        match self {
+            Part::Stone => &[
+                "present",
+                "dx",
+                "dy",
+                "s_place",
+                "log_size",
+                "s_size",
+                "slope_x",
+                "slope_y",
+                "s_slope",
+                "chip",
+                "chip_depth",
+                "s_chip",
+                "chip_x",
+                "chip_y",
+            ],
+            Part::Prong => &["present", "dx", "dy", "s_place", "log_size", "s_size"],
+        }
+    }
+
+    /// The groups of columns whose deviations the file scales.
+    fn groups(self) -> &'static [&'static str] {
+        match self {
+            Part::Stone => &["place", "size", "slope", "chip"],
+            Part::Prong => &["place", "size"],
+        }
+    }
+}
+
+/// What a model of parts says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartInfo {
+    /// Its name, as in a report's provenance.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Side of a window in pixels.
+    pub side: usize,
+    /// Width of a window: of a stone in lengths of the stone, of a prong in radii of its tip.
+    pub window: f64,
+    /// Finest and coarsest scale it may be used at, in um per pixel.
+    pub um_per_px: (f64, f64),
+    /// Slopes are given in this unit (tangent of the angle).
+    pub slope_unit: f64,
+    /// Depths of chips are given in this unit (of the stone's width).
+    pub chip_unit: f64,
+    /// What the deviations are multiplied by, so that they are true on pieces left out of training.
+    pub deviation_scale: BTreeMap<String, f64>,
+    /// sha256 of its file, lower-case hex.
+    pub sha256: String,
+}
+
+/// What a stone's window shows, x right and y up along the window's axes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StoneSight {
+    /// Log odds that a stone is there.
+    pub present: f64,
+    /// The girdle's centre from the window's, in nominal lengths.
+    pub centre: [f64; 2],
+    /// Standard deviation of each of its coordinates.
+    pub centre_u: f64,
+    /// Width over nominal width.
+    pub size: f64,
+    /// Its standard deviation.
+    pub size_u: f64,
+    /// Slope of the table against the line of sight: the x and y of its normal over its z.
+    pub slope: [f64; 2],
+    /// Standard deviation of each of its coordinates.
+    pub slope_u: f64,
+    /// Log odds that the girdle is chipped.
+    pub chip: f64,
+    /// Depth of the chip, were there one, in nominal widths.
+    pub chip_depth: f64,
+    /// Its standard deviation.
+    pub chip_u: f64,
+    /// Where it would be, from the girdle's centre, in nominal lengths.
+    pub chip_at: [f64; 2],
+}
+
+/// What a prong's window shows. Lengths in radii of the nominal tip.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProngSight {
+    /// Log odds that a whole tip is there: not broken off, too short, or bent away.
+    pub present: f64,
+    /// The tip's centre from the window's.
+    pub centre: [f64; 2],
+    /// Standard deviation of each of its coordinates.
+    pub centre_u: f64,
+    /// Radius over nominal radius.
+    pub size: f64,
+    /// Its standard deviation.
+    pub size_u: f64,
+}
+
+/// A loaded model of stones or prongs.
+pub struct PartModel {
+    part: Part,
+    sessions: Sessions,
+    info: PartInfo,
+}
+
+impl std::fmt::Debug for PartModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartModel")
+            .field("path", &self.sessions.path())
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartModel {
+    /// Loads and checks a model file.
+    ///
+    /// # Errors
+    /// [`ModelError`]: the runtime is missing, the file is missing, empty, damaged, or breaks the contract.
+    pub fn load(part: Part, path: &Path) -> Result<Self, ModelError> {
+        let (sessions, sha256) = Sessions::read(path)?;
+        let info = sessions.with(|session| {
+            let info = {
+                let metadata = session.metadata().map_err(|e| damaged(path, &e))?;
+                parse(part, &|key| metadata.custom(key), sha256, path)?
+            };
+            // A grey window: a model whose answer has another shape is refused before any piece is judged by it.
+            run(session, part, &[grey(info.side)], &info, path)?;
+            Ok(info)
+        })?;
+        Ok(PartModel { part, sessions, info })
+    }
+
+    /// Loads the shipped model from where [`find_file`] finds it.
+    ///
+    /// # Errors
+    /// [`ModelError::NotFound`], or as [`PartModel::load`].
+    pub fn load_default(part: Part) -> Result<Self, ModelError> {
+        Self::load(part, &find_file(part.file()).ok_or(ModelError::NotFound { file: part.file() })?)
+    }
+
+    /// What the model says of itself.
+    pub fn info(&self) -> &PartInfo {
+        &self.info
+    }
+
+    /// Its file.
+    pub fn path(&self) -> PathBuf {
+        self.sessions.path().to_owned()
+    }
+
+    fn answers(&self, windows: &[Image]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let mut out = Vec::with_capacity(windows.len());
+        for batch in windows.chunks(BATCH) {
+            out.extend(self.sessions.with(|s| run(s, self.part, batch, &self.info, self.sessions.path()))?);
+        }
+        Ok(out)
+    }
+
+    fn deviation(&self, group: &str, log: f32) -> f64 {
+        let k = self.info.deviation_scale.get(group).copied().unwrap_or(1.0);
+        k * f64::from(log.clamp(LOG_DEVIATION.0, LOG_DEVIATION.1).exp())
+    }
+
+    /// What stones' windows show, one answer for each.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`], or [`ModelError::Shape`] where this is no model of stones.
+    pub fn stones(&self, windows: &[Image]) -> Result<Vec<StoneSight>, ModelError> {
+        self.is(Part::Stone)?;
+        let (slope, depth) = (self.info.slope_unit, self.info.chip_unit);
+        let sight = |y: &Vec<f32>| {
+            let v = |k: usize| f64::from(y[k]);
+            StoneSight {
+                present: v(0),
+                centre: [v(1), v(2)],
+                centre_u: self.deviation("place", y[3]),
+                size: v(4).exp(),
+                size_u: self.deviation("size", y[5]) * v(4).exp(),
+                slope: [slope * v(6), slope * v(7)],
+                slope_u: slope * self.deviation("slope", y[8]),
+                chip: v(9),
+                chip_depth: (depth * v(10)).max(0.0),
+                chip_u: depth * self.deviation("chip", y[11]),
+                chip_at: [v(12), v(13)],
+            }
+        };
+        Ok(self.answers(windows)?.iter().map(sight).collect())
+    }
+
+    /// What prongs' windows show, one answer for each.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`], or [`ModelError::Shape`] where this is no model of prongs.
+    pub fn prongs(&self, windows: &[Image]) -> Result<Vec<ProngSight>, ModelError> {
+        self.is(Part::Prong)?;
+        let sight = |y: &Vec<f32>| ProngSight {
+            present: f64::from(y[0]),
+            centre: [f64::from(y[1]), f64::from(y[2])],
+            centre_u: self.deviation("place", y[3]),
+            size: f64::from(y[4]).exp(),
+            size_u: self.deviation("size", y[5]) * f64::from(y[4]).exp(),
+        };
+        Ok(self.answers(windows)?.iter().map(sight).collect())
+    }
+
+    fn is(&self, part: Part) -> Result<(), ModelError> {
+        if self.part == part {
+            return Ok(());
+        }
+        Err(ModelError::Shape {
+            path: self.path(),
+            tensor: "output `answer`".into(),
+            message: format!("is of a {:?}, not of a {part:?}", self.part),
+        })
+    }
+}
+
+fn grey(side: usize) -> Image {
+    Image { width: side, height: side, data: vec![128; 3 * side * side], grey: false }
+}
+
+fn parse(
+    part: Part,
+    get: &dyn Fn(&str) -> Option<String>,
+    sha256: String,
+    path: &Path,
+) -> Result<PartInfo, ModelError> {
+    let r = Reader { get, path };
+    let schema = r.text("loupe.schema")?;
+    if schema != MODEL_SCHEMA {
+        return r.bad("loupe.schema", format!("is `{schema}`, expected `{MODEL_SCHEMA}`"));
+    }
+    let columns: Vec<String> = r.json("loupe.columns")?;
+    if columns != part.columns() {
+        return r.bad("loupe.columns", format!("{columns:?}, expected {:?}", part.columns()));
+    }
+    let positive = |key: &str| -> Result<f64, ModelError> {
+        let v: f64 = r.number(key)?;
+        if v.is_finite() && v > 0.0 {
+            Ok(v)
+        } else {
+            r.bad(key, format!("{v} must be above 0"))
+        }
+    };
+    let side: usize = r.number("loupe.side")?;
+    if !(16..=512).contains(&side) {
+        return r.bad("loupe.side", format!("{side} must be from 16 to 512"));
+    }
+    let um_per_px = (positive("loupe.um_per_px_min")?, positive("loupe.um_per_px_max")?);
+    if um_per_px.0 > um_per_px.1 {
+        return r.bad("loupe.um_per_px_min", format!("{} is above the largest, {}", um_per_px.0, um_per_px.1));
+    }
+    let of = |key: &str, names: &[&str]| -> Result<BTreeMap<String, f64>, ModelError> {
+        let all: BTreeMap<String, f64> = r.json(key)?;
+        match names.iter().find(|n| !all.get(**n).is_some_and(|v| v.is_finite() && *v > 0.0)) {
+            Some(n) => r.bad(key, format!("`{n}` must be a number above 0, in {all:?}")),
+            None => Ok(all),
+        }
+    };
+    let units = of("loupe.units", if part == Part::Stone { &["slope", "chip"] } else { &[] })?;
+    let unit = |name: &str| units.get(name).copied().unwrap_or(1.0);
+    Ok(PartInfo {
+        name: r.text("loupe.name")?,
+        version: r.text("loupe.version")?,
+        side,
+        window: positive("loupe.window")?,
+        um_per_px,
+        slope_unit: unit("slope"),
+        chip_unit: unit("chip"),
+        deviation_scale: of("loupe.deviation_scale", part.groups())?,
+        sha256,
+    })
+}
+
+/// One call of the runtime: a row of numbers for each window.
+fn run(
+    session: &mut Session,
+    part: Part,
+    windows: &[Image],
+    info: &PartInfo,
+    path: &Path,
+) -> Result<Vec<Vec<f32>>, ModelError> {
+    let failed = |e: ort::Error| ModelError::Run { path: path.to_owned(), message: e.to_string() };
+    let n = info.side * info.side;
+    let mut data = vec![0f32; windows.len() * 3 * n];
+    for (image, out) in windows.iter().zip(data.chunks_exact_mut(3 * n)) {
+        for (i, p) in image.data.chunks_exact(3).enumerate() {
+            for (c, v) in p.iter().enumerate() {
+                out[c * n + i] = f32::from(*v);
+            }
+        }
+    }
+    let shape = [windows.len() as i64, 3, info.side as i64, info.side as i64];
+    let input = TensorRef::from_array_view((shape, data.as_slice())).map_err(failed)?;
+    let outputs = session.run(ort::inputs![input]).map_err(failed)?;
+    let (got, rows) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+    let columns = part.columns().len();
+    let bad =
+        |message: String| Err(ModelError::Shape { path: path.to_owned(), tensor: "output `answer`".into(), message });
+    if got[..] != [windows.len() as i64, columns as i64] {
+        return bad(format!("has the shape {got:?}, expected [{}, {columns}]", windows.len()));
+    }
+    if !rows.iter().all(|v| v.is_finite()) {
+        return bad("holds values that are no numbers".into());
+    }
+    Ok(rows.chunks_exact(columns).map(<[f32]>::to_vec).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_names_file_and_key() {
+        let columns = serde_json::to_string(Part::Prong.columns()).unwrap();
+        let good: BTreeMap<&str, &str> = BTreeMap::from([
+            ("loupe.schema", MODEL_SCHEMA),
+            ("loupe.name", "prongs"),
+            ("loupe.version", "1.0.0"),
+            ("loupe.columns", columns.as_str()),
+            ("loupe.side", "64"),
+            ("loupe.window", "7"),
+            ("loupe.um_per_px_min", "4"),
+            ("loupe.um_per_px_max", "25"),
+            ("loupe.units", "{}"),
+            ("loupe.deviation_scale", r#"{"place":1.1,"size":0.9}"#),
+        ]);
+        let read = |m: &BTreeMap<&str, &str>| {
+            parse(Part::Prong, &|k| m.get(k).map(|v| (*v).to_owned()), "00".into(), Path::new("m.onnx"))
+        };
+        assert_eq!(read(&good).unwrap().side, 64);
+        for key in good.keys() {
+            let mut m = good.clone();
+            m.remove(key);
+            let e = read(&m).unwrap_err().to_string();
+            assert!(e.contains("m.onnx") && e.contains(key), "{e}");
+        }
+        for (key, value) in [
+            ("loupe.columns", r#"["present"]"#),
+            ("loupe.side", "0"),
+            ("loupe.window", "NaN"),
+            ("loupe.um_per_px_min", "30"),
+            ("loupe.deviation_scale", r#"{"place":1.0}"#),
+            ("loupe.deviation_scale", r#"{"place":1.0,"size":-1}"#),
+        ] {
+            let mut m = good.clone();
+            m.insert(key, value);
+            let e = read(&m).unwrap_err().to_string();
+            assert!(e.contains("m.onnx") && e.contains(key), "{key} = {value}: {e}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Model files and the sessions that run them.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::Session;
+use sha2::{Digest, Sha256};
+
+use super::{runtime, ModelError};
+
+/// Where a shipped model lies: in the folder that `LOUPE_MODELS` names (and nowhere else, where it is set),
+/// else `models/` beside the program or beside the program's folder, `../share/loupe/models`, or `models/` in a
+/// folder above the program or above the current folder.
+pub fn find_file(file: &str) -> Option<PathBuf> {
+    if let Some(dir) = std::env::var_os("LOUPE_MODELS").filter(|v| !v.is_empty()) {
+        // Given back though it may not be there: the error is to name it.
+        return Some(Path::new(&dir).join(file));
+    }
+    let program = std::env::current_exe().ok().and_then(|p| p.parent().map(Path::to_owned));
+    let current = std::env::current_dir().ok();
+    let mut places = Vec::new();
+    if let Some(dir) = &program {
+        places.extend(["models", "../models", "../share/loupe/models"].map(|d| dir.join(d)));
+    }
+    for dir in program.iter().chain(&current) {
+        places.extend(dir.ancestors().map(|d| d.join("models")));
+    }
+    places.into_iter().map(|d| d.join(file)).find(|p| p.is_file())
+}
+
+/// A model file and the sessions made of it. Shared by threads: each call takes a session of its own from a pool that grows
+/// to the number of threads that run at the same time (a session holds its own copy of the weights).
+pub(super) struct Sessions {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    idle: Mutex<Vec<Session>>,
+}
+
+impl Sessions {
+    /// Reads a file, makes one session of it, and gives its sha256 beside.
+    pub fn read(path: &Path) -> Result<(Self, String), ModelError> {
+        let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        if bytes.is_empty() {
+            return Err(ModelError::Empty { path: path.to_owned() });
+        }
+        let session = commit(&bytes, path)?;
+        let sha256 = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        Ok((Sessions { path: path.to_owned(), bytes, idle: Mutex::new(vec![session]) }, sha256))
+    }
+
+    /// The model file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lends a session that no other thread uses: `ort` wants each run to have one to itself.
+    pub fn with<T>(&self, f: impl FnOnce(&mut Session) -> Result<T, ModelError>) -> Result<T, ModelError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut session = match idle {
+            Some(s) => s,
+            None => commit(&self.bytes, &self.path)?,
+        };
+        let result = f(&mut session);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        result
+    }
+}
+
+pub(super) fn damaged(path: &Path, e: &dyn std::fmt::Display) -> ModelError {
+    ModelError::Damaged { path: path.to_owned(), message: e.to_string() }
+}
+
+fn commit(bytes: &[u8], path: &Path) -> Result<Session, ModelError> {
+    let environment = runtime::environment()?;
+    let build = || -> ort::Result<Session> {
+        // One thread a session: frames are what runs in parallel. With more, sums would also depend on how many.
+        Session::builder(environment)?
+            .with_optimization_level(GraphOptimizationLevel::Level3)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .with_deterministic_compute(true)?
+            .with_log_level(ort::logging::LogLevel::Error)?
+            .commit_from_memory(bytes)
+    };
+    build().map_err(|e| damaged(path, &e))
+}

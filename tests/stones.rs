@@ -1,0 +1,156 @@
+//! Stones and prongs through the program: measured, held to their limits, drawn, drafted from a golden piece.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{tree, Bench};
+use loupe::report::{FindingType, Report, Status};
+use loupe::spec::{Outline, Spec};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn report(path: &Path) -> Report {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn inspect(bench: &Bench, piece: &str, more: &[&str]) -> Report {
+    let piece = root().join(piece);
+    let mut args = vec!["inspect", piece.to_str().unwrap(), "--out", "out"];
+    args.extend(more);
+    let ran = bench.loupe(&args);
+    assert!(ran.code <= 1, "{}", ran.stderr);
+    report(&bench.path("out").join(piece.file_name().unwrap()).join("report.json"))
+}
+
+/// What the inspector at the bench reads of a good pavé piece: every stone there, in its place, of its size.
+#[test]
+fn every_stone_of_a_good_piece_is_measured() {
+    let bench = Bench::new();
+    let r = inspect(&bench, "datasets/demo/pave-001", &["--no-overlay"]);
+    let spec = Spec::read(&root().join("datasets/demo/pave-001/spec.toml")).unwrap().0;
+    let stones = &spec.views[0].stones;
+    assert_eq!(r.stones.len(), stones.len());
+    for s in stones {
+        let of = |c: &str| r.measurements.iter().find(|m| m.characteristic == c && m.feature == s.id).unwrap();
+        assert_eq!(of("stone.present").value, 1.0);
+        let (offset, diameter) = (of("stone.offset_mm"), of("stone.diameter_mm"));
+        assert!(offset.value < 0.08 && offset.uncertainty > 0.0, "{offset:?}");
+        assert!((diameter.value - s.diameter_mm).abs() < 0.06 * s.diameter_mm, "{diameter:?}");
+        let carat = of("stone.carat");
+        // Between the sieve tables' weights of a stone a tenth smaller and a tenth larger.
+        let nominal = 0.0061 * 0.605 * s.diameter_mm.powi(3);
+        assert!((0.7..1.35).contains(&(carat.value / nominal)), "{carat:?}");
+        for k in 1..=s.prongs.len() {
+            let name = format!("{}.p{k}", s.id);
+            assert!(r.measurements.iter().any(|m| m.characteristic == "prong.present" && m.feature == name));
+        }
+    }
+    assert!(!r.findings.iter().any(|f| f.kind == FindingType::MissingStone && f.status == Status::Fail));
+}
+
+#[test]
+fn a_lost_stone_has_a_close_up_and_no_measures() {
+    let bench = Bench::new();
+    let r = inspect(&bench, "datasets/demo/pave-002", &["--crops", "--no-overlay"]);
+    let lost = r.findings.iter().find(|f| f.kind == FindingType::MissingStone).unwrap();
+    assert_eq!(lost.status, Status::Fail);
+    assert!(!r.measurements.iter().any(|m| m.characteristic == "stone.offset_mm" && m.feature == lost.feature));
+    // A place that is empty is no reason to leave its tilt open.
+    assert!(
+        !r.not_assessed.iter().any(|n| n.reason.contains(&format!("stone {}", lost.feature))),
+        "{:?}",
+        r.not_assessed
+    );
+    let files = tree(&bench.path("out"));
+    let crop = files.keys().find(|p| {
+        let name = p.to_string_lossy();
+        name.contains(&format!(".{}.missing_stone.crop.png", lost.feature))
+    });
+    let crop = image::load_from_memory(&files[crop.expect("no close-up")]).unwrap();
+    assert!(crop.height() >= 300);
+    assert!(!files.keys().any(|p| p.to_string_lossy().contains("overlay")));
+}
+
+#[test]
+fn a_burst_shows_the_loose_stone_and_one_frame_does_not() {
+    let bench = Bench::new();
+    let r = inspect(&bench, "datasets/demo/loose-001", &["--no-overlay"]);
+    let loose: Vec<_> = r.findings.iter().filter(|f| f.kind == FindingType::LooseStone).collect();
+    assert_eq!(loose.len(), 1, "{loose:?}");
+    assert_eq!((loose[0].feature.as_str(), loose[0].status), ("S28", Status::Fail));
+    // A tight stone's play is the measure's noise: a few micrometres.
+    let plays = r.measurements.iter().filter(|m| m.characteristic == "stone.play_mm" && m.feature != "S28");
+    assert!(plays.clone().count() > 20 && plays.clone().all(|m| m.value < 0.008));
+    let one = inspect(&bench, "datasets/demo/pave-001", &["--no-overlay"]);
+    assert!(one.not_assessed.iter().all(|n| n.characteristic != "stone.play_mm" || n.reason.contains("burst")));
+}
+
+/// Without the models a spec that limits tilts is left to a person, with the reason.
+#[test]
+fn without_models_what_needs_them_is_left_open() {
+    let bench = Bench::new();
+    let r = inspect(&bench, "datasets/demo/pave-001", &["--no-overlay", "--no-model"]);
+    let tilt = r.not_assessed.iter().find(|n| n.characteristic == "stone.tilt_deg").unwrap();
+    assert!(tilt.reason.contains("models"), "{tilt:?}");
+    assert!(r.measurements.iter().any(|m| m.characteristic == "stone.present" && m.value == 1.0));
+}
+
+/// From one good piece to its spec: the way the README shows.
+#[test]
+fn a_golden_piece_becomes_a_spec() {
+    let bench = Bench::new();
+    let folder = root().join("datasets/demo/pave-001");
+    let manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("piece.json")).unwrap()).unwrap();
+    let frame = folder.join(manifest["frames"][0]["file"].as_str().unwrap());
+    let scale = manifest["frames"][0]["um_per_px"].to_string();
+    let ran = bench.loupe(&[
+        "spec",
+        "init",
+        frame.to_str().unwrap(),
+        "--um-per-px",
+        &scale,
+        "--out",
+        "new.toml",
+        "--sku",
+        "p",
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let draft = Spec::read(&bench.path("new.toml")).unwrap().0;
+    let truth = Spec::read(&folder.join("spec.toml")).unwrap().0;
+    let (d, t) = (&draft.views[0], &truth.views[0]);
+    assert_eq!(
+        std::mem::discriminant(d.outline.as_ref().unwrap()),
+        std::mem::discriminant(t.outline.as_ref().unwrap()),
+        "{:?}",
+        d.outline
+    );
+    if let (Some(Outline::RoundedRect { width_mm: a, .. }), Some(Outline::RoundedRect { width_mm: b, .. })) =
+        (&d.outline, &t.outline)
+    {
+        assert!((a - b).abs() < 0.08, "{a} {b}");
+    }
+    assert_eq!(d.stones.len(), t.stones.len());
+    for s in &t.stones {
+        let near = d.stones.iter().map(|q| ((q.x_mm - s.x_mm).hypot(q.y_mm - s.y_mm), q));
+        let (apart, found) = near.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+        assert!(apart < 0.1 && (found.diameter_mm / s.diameter_mm - 1.0).abs() < 0.06, "{s:?} {found:?}");
+    }
+    // The draft is not overwritten by accident, and a list takes the place of what is seen.
+    let again = bench.loupe(&["spec", "init", frame.to_str().unwrap(), "--um-per-px", &scale, "--out", "new.toml"]);
+    assert_eq!(again.code, 2);
+    assert!(again.stderr.contains("--force"), "{}", again.stderr);
+    bench.write("gems.csv", "id,x_mm,y_mm,diameter_mm,cut,gem\nA1,0.5,0.25,1.3,round,ruby\n");
+    let ran =
+        bench.loupe(&["spec", "init", frame.to_str().unwrap(), "--um-per-px", &scale, "--from-csv", "gems.csv"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("id = \"A1\"") && ran.stdout.contains("gem = \"ruby\""), "{}", ran.stdout);
+    bench.write("bad.csv", "id,x_mm,y_mm,diameter_mm\nA1,0.5,oops,1.3\n");
+    let ran = bench.loupe(&["spec", "init", frame.to_str().unwrap(), "--um-per-px", &scale, "--from-csv", "bad.csv"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("bad.csv:2") && ran.stderr.contains("y_mm"), "{}", ran.stderr);
+}
