@@ -90,5 +90,8 @@ fn classic_vision_finds_what_is_there_and_nothing_else() {
 fn the_model_changes_no_verdict_on_the_demo_pieces() {
     let with = reports(&[]);
     check(&with);
-    assert!(with.iter().all(|(_, r)| r.provenance.models.len() == 1));
+    for (id, r) in &with {
+        let names: Vec<&str> = r.provenance.models.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(names, ["surface", "stones", "prongs"], "{id}");
+    }
 }

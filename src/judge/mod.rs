@@ -35,6 +35,26 @@ pub fn status(value: f64, uncertainty: f64, limit: &Limit) -> Status {
     one(limit.upper, |v, b| v - b).max(one(limit.lower, |v, b| b - v))
 }
 
+/// Probability that a value with a normal uncertainty is outside a limit: what orders the doubtful, the likeliest first.
+pub fn outside(value: f64, uncertainty: f64, limit: &Limit) -> f64 {
+    let beyond =
+        |over: f64| if uncertainty > 0.0 { normal(over / uncertainty) } else { f64::from(u8::from(over > 0.0)) };
+    let upper = limit.upper.map_or(0.0, |b| beyond(value - b));
+    let lower = limit.lower.map_or(0.0, |b| beyond(b - value));
+    (upper + lower).min(1.0)
+}
+
+/// Distribution function of the standard normal, to 2e-4 (a logistic of a cubic, after Bowling et al. 2009).
+fn normal(z: f64) -> f64 {
+    let t = z.abs();
+    let tail = 1.0 / (1.0 + (1.5976 * t + 0.070_566 * t.powi(3)).exp());
+    if z > 0.0 {
+        1.0 - tail
+    } else {
+        tail
+    }
+}
+
 /// What was seen in one view, over all its frames.
 #[derive(Debug, Clone, Default)]
 pub struct ViewAnswer {
@@ -74,16 +94,21 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     let mut not_assessed = Vec::new();
     let mut failed = Vec::new();
     let mut doubtful = Vec::new();
+    let mut likeliest: Vec<(f64, String)> = Vec::new();
     for view in views {
         for ((file, feature), place) in view.features.iter().zip(&view.places) {
             let mut worst = Status::Pass;
             let mut broken = None;
+            let mut likely = 0.0f64;
             let mut why: Option<(Status, String)> = None;
             for v in &feature.values {
                 let limit = spec.limit(v.characteristic, &view.view);
                 let mut s = limit.map_or(Status::Pass, |l| status(v.value, v.uncertainty, l));
                 if s == Status::Fail && feature.doubt.is_some() {
                     s = Status::Review;
+                }
+                if let Some(l) = limit {
+                    likely = likely.max(outside(v.value, v.uncertainty, l));
                 }
                 if s > worst {
                     worst = s;
@@ -116,7 +141,8 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                     x_px: round_to(feature.x_px, 2),
                     y_px: round_to(feature.y_px, 2),
                     radius_px: round_to(feature.radius_px, 2),
-                    confidence: round_to(feature.confidence, 3),
+                    // Of a measured part: how likely it breaks the limit.
+                    confidence: round_to(if feature.kind.is_none() { likely } else { feature.confidence }, 3),
                     found_by: feature.found_by.clone(),
                     status: worst,
                     opinion: feature.opinion.map(|o| o.row()),
@@ -128,7 +154,11 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                     Some(k) => format!("{} {} in view {}: {text}", k.as_str(), feature.name, view.view),
                     None => format!("{} in view {}: {text}", feature.name, view.view),
                 };
-                if s == Status::Fail { &mut failed } else { &mut doubtful }.push(subject);
+                if s == Status::Fail {
+                    failed.push(subject);
+                } else {
+                    likeliest.push((likely, subject));
+                }
             }
         }
         // A characteristic that was looked for and of which nothing was seen: its largest value is 0.
@@ -142,6 +172,9 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
             }
         }
     }
+    // Stable: what is alike stays in the order of the features.
+    likeliest.sort_by(|a, b| b.0.total_cmp(&a.0));
+    doubtful.extend(likeliest.into_iter().map(|d| d.1));
     for r in &piece.readings {
         let limit = spec.limits.iter().find(|l| l.characteristic == r.characteristic && l.view.is_none());
         let u = r.uncertainty.unwrap_or(0.0);
@@ -390,6 +423,14 @@ mod tests {
         assert_eq!(status(17.35, 0.01, &both), Status::Pass);
         assert_eq!(status(17.26, 0.01, &both), Status::Review);
         assert_eq!(status(17.0, 0.01, &both), Status::Fail);
+    }
+
+    #[test]
+    fn the_likeliest_break_is_named_first() {
+        let l = limit(None, Some(5.0));
+        assert!((outside(5.0, 1.0, &l) - 0.5).abs() < 1e-9);
+        assert!((outside(6.96, 1.0, &l) - 0.975).abs() < 5e-4 && (outside(4.0, 1.0, &l) - 0.1587).abs() < 5e-4);
+        assert_eq!((outside(5.1, 0.0, &l), outside(5.0, 0.0, &l)), (1.0, 0.0));
     }
 
     #[test]
