@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{tree, Bench};
-use loupe::report::{FindingType, Report, Status};
+use loupe::report::{FindingType, Report, Status, Verdict};
 use loupe::spec::{Outline, Spec};
 
 fn root() -> PathBuf {
@@ -81,7 +81,9 @@ fn a_burst_shows_the_loose_stone_and_one_frame_does_not() {
     let r = inspect(&bench, "datasets/demo/loose-001", &["--no-overlay"]);
     let loose: Vec<_> = r.findings.iter().filter(|f| f.kind == FindingType::LooseStone).collect();
     assert_eq!(loose.len(), 1, "{loose:?}");
-    assert_eq!((loose[0].feature.as_str(), loose[0].status), ("S28", Status::Fail));
+    // It rocks so far that its facets look different in every frame: its girdle tells, less exactly than facets would.
+    assert!(loose[0].feature == "S28" && loose[0].status >= Status::Review, "{loose:?}");
+    assert_ne!(r.verdict, Verdict::Pass);
     // A tight stone's play is the measure's noise: a few micrometres.
     let plays = r.measurements.iter().filter(|m| m.characteristic == "stone.play_mm" && m.feature != "S28");
     assert!(plays.clone().count() > 20 && plays.clone().all(|m| m.value < 0.008));
