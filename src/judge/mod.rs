@@ -129,7 +129,8 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 measurements.push(row(v.characteristic, &feature.name, &view.view, v.value, v.uncertainty, limit, s));
             }
             // A part that the spec names is a finding where it breaks a limit; its measures are rows in any case.
-            let kind = feature.kind.or_else(|| broken.filter(|_| feature.nominal).and_then(finding_of));
+            let shown = feature.nominal && (worst == Status::Fail || likely >= LIKELY);
+            let kind = feature.kind.or_else(|| broken.filter(|_| shown).and_then(finding_of));
             if let Some(kind) = kind {
                 findings.push(Finding {
                     kind,
@@ -217,6 +218,10 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     failed.append(&mut doubtful);
     Judgement { verdict, reasons: failed, measurements, findings, not_assessed }
 }
+
+/// A part whose measure leaves it to a person becomes a finding from this probability of breaking its limit on: below, the row and
+/// the reason say it, and the picture is left to what is likely.
+const LIKELY: f64 = 0.25;
 
 /// Characteristics of parts that the contract has and no inspector measures.
 const NO_INSPECTOR: [&str; 2] = ["stone.gap_mm", "stone.carat_total"];
