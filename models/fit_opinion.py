@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 
 import rendered as R
+from stamp import stamp
 
 SHAPES = ("spot", "line", "patch", "alone_spot", "alone_line", "alone_patch")
 
@@ -137,14 +138,11 @@ def main():
     thr = {k: v for k, v in json.loads(meta["loupe.thresholds"]).items() if not k.startswith(("sound_", "defect_"))}
 
     def store(weights, thresholds, path):
-        del model.metadata_props[:]
         keep = {**meta, "loupe.thresholds": json.dumps(thresholds)}
         keep.pop("loupe.opinion", None)
         if weights:
             keep["loupe.opinion"] = json.dumps(weights)
-        for k, v in keep.items():
-            e = model.metadata_props.add()
-            e.key, e.value = k, v
+        stamp(model, keep)
         onnx.save(model, path + ".tmp")
         os.replace(path + ".tmp", path)
 

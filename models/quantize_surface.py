@@ -17,6 +17,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import rendered
+from stamp import stamp
 import train_surface as ts
 
 
@@ -73,10 +74,7 @@ def main():
                     calibrate_method=CalibrationMethod.MinMax, nodes_to_exclude=keep)
     pre.unlink()
     model = onnx.load(str(a.out))
-    del model.metadata_props[:]
-    for p in onnx.load(str(a.model)).metadata_props:
-        e = model.metadata_props.add()
-        e.key, e.value = p.key, "surface-int8" if p.key == "loupe.name" else p.value
+    stamp(model, {**{p.key: p.value for p in onnx.load(str(a.model)).metadata_props}, "loupe.name": "surface-int8"})
     onnx.save(model, str(a.out))
     ort.InferenceSession(str(a.out))
     print(a.out, a.out.stat().st_size, "bytes, sha256", hashlib.sha256(a.out.read_bytes()).hexdigest())

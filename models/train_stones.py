@@ -24,6 +24,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 import rendered
+from stamp import stamp
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "datasets", "render"))
 import stones as cuts  # plans of the cuts, as they are rendered
@@ -541,9 +542,7 @@ def export(a, model, scale):
             "loupe.um_per_px_min": "4", "loupe.um_per_px": "12", "loupe.um_per_px_max": "25",
             "loupe.units": json.dumps({"slope": SLOPE_UNIT, "chip": DEPTH_UNIT}), "loupe.deviation_scale": json.dumps(scale),
             "loupe.trained_on": "rendered pieces (datasets/render, stones.toml)", "loupe.seed": str(a.seed), "loupe.licence": "Apache-2.0"}
-    for k, v in meta.items():
-        e = g.metadata_props.add()
-        e.key, e.value = k, v
+    stamp(g, meta)
     g.producer_name, g.producer_version, g.doc_string = "loupe", VERSION, ""
     onnx.checker.check_model(g)
     onnx.save(g, tmp)

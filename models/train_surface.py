@@ -23,6 +23,7 @@ import torch.nn.functional as F
 
 from rendered import CLASSES, CRACK, IGNORE, LINT, MARK, METAL, OTHER, PORE, SOUND, STAIN, WORN
 import rendered
+from stamp import stamp
 
 ANY = len(CLASSES)  # a pixel of a real set that is sound: which of the sound classes it shows is not labelled
 MTD_CLASS = {"blowhole": PORE, "crack": CRACK, "break": OTHER, "fray": OTHER, "uneven": OTHER}
@@ -835,9 +836,7 @@ def export(model, out, meta):
     torch.onnx.export(m, (x,), tmp, input_names=["image"], output_names=["probs"], opset_version=17, dynamo=False,
                       dynamic_axes={"image": {0: "N", 2: "H", 3: "W"}, "probs": {0: "N", 2: "h", 3: "w"}})
     g = tidy(onnx.load(tmp))
-    for k, v in meta.items():
-        e = g.metadata_props.add()
-        e.key, e.value = k, v
+    stamp(g, meta)
     g.producer_name, g.producer_version, g.doc_string = "loupe", VERSION, ""
     onnx.checker.check_model(g)
     onnx.save(g, tmp)
@@ -971,11 +970,7 @@ def calibrate(a, sp, labels):
            "other_defect": best_f1(ch[OTHER, 0], ch[OTHER, 1]), "defect": best_t(hp, hn)}
     print("thresholds", thr, "least area", AREAS[k])
     g = tidy(onnx.load(a.out))
-    keep = meta(thr, a.seed, {"loupe.min_area_px": str(AREAS[k])})
-    del g.metadata_props[:]
-    for key, v in keep.items():
-        e = g.metadata_props.add()
-        e.key, e.value = key, v
+    stamp(g, meta(thr, a.seed, {"loupe.min_area_px": str(AREAS[k])}))
     onnx.save(g, a.out + ".tmp")
     os.replace(a.out + ".tmp", a.out)
 

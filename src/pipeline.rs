@@ -10,7 +10,7 @@ use crate::inspect::sight::{self, PartModels};
 use crate::inspect::{self, Answer, Feature, Scene, Value};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
-use crate::model::{ClassMap, ModelError, Part, PartModel, Precision, SurfaceModel};
+use crate::model::{ClassMap, ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
 use crate::report::{round_to, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA};
 use crate::spec::{Spec, View};
@@ -25,6 +25,19 @@ pub struct Settings {
     pub model_path: Option<PathBuf>,
     /// Which of the shipped models, where no file is given.
     pub precision: Precision,
+}
+
+impl Settings {
+    /// Loads the surface model: the file that is given, else the shipped one of the precision.
+    ///
+    /// # Errors
+    /// As [`SurfaceModel::load`].
+    pub fn load_surface(&self) -> Result<SurfaceModel, ModelError> {
+        match &self.model_path {
+            Some(path) => SurfaceModel::load(path),
+            None => SurfaceModel::load_default(self.precision),
+        }
+    }
 }
 
 /// A piece ready to be inspected: its manifest, its spec, and the folder its frames are in.
@@ -109,17 +122,9 @@ impl Inspector {
         if let Err(e) = ops::single_threaded() {
             tracing::warn!("{e}");
         }
-        let model = match (settings.use_model, &settings.model_path) {
-            (false, _) => None,
-            (true, Some(path)) => Some(SurfaceModel::load(path)?),
-            (true, None) => Some(SurfaceModel::load_default(settings.precision)?),
-        };
-        let parts = match settings.use_model {
-            true => Some(PartModels {
-                stones: PartModel::load_default(Part::Stone)?,
-                prongs: PartModel::load_default(Part::Prong)?,
-            }),
-            false => None,
+        let (model, parts) = match settings.use_model {
+            true => (Some(settings.load_surface()?), Some(PartModels::load_default()?)),
+            false => (None, None),
         };
         Ok(Self { settings, model, parts })
     }

@@ -7,7 +7,6 @@ use clap::Subcommand;
 use super::{ModelArgs, EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::draft::{self, Draft};
 use crate::inspect::sight::PartModels;
-use crate::model::{Part, PartModel, SurfaceModel};
 use crate::report::write_whole;
 use crate::spec::{Spec, SpecError, Stone};
 use crate::vision;
@@ -119,14 +118,8 @@ fn init(args: &InitArgs) -> Result<(), String> {
         return Err(format!("{}: is there already (--force replaces it)", out.display()));
     }
     let stones = args.from_csv.as_deref().map(read_list).transpose()?;
-    let settings = args.model.settings();
-    let surface = match &settings.model_path {
-        Some(path) => SurfaceModel::load(path),
-        None => SurfaceModel::load_default(settings.precision),
-    };
-    let surface = surface.map_err(|e| e.to_string())?;
-    let load = |part| PartModel::load_default(part).map_err(|e| e.to_string());
-    let parts = PartModels { stones: load(Part::Stone)?, prongs: load(Part::Prong)? };
+    let surface = args.model.settings().load_surface().map_err(|e| e.to_string())?;
+    let parts = PartModels::load_default().map_err(|e| e.to_string())?;
     let mut best: Option<(usize, &Path, Draft)> = None;
     for frame in &args.frames {
         let (_, image) = vision::read_image(frame).map_err(|e| e.to_string())?;

@@ -149,9 +149,7 @@ fn piece_mask(background: &Plane) -> Result<Mask, DraftError> {
         Mask { width: w, height: h, data: background.data.iter().map(|p| if *p < 0.5 { 255 } else { 0 }).collect() };
     let (blobs, labels) = ops::components(&mask)?;
     let largest = blobs.iter().max_by_key(|b| b.area).filter(|b| 50 * b.area > w * h).ok_or(DraftError::NoPiece)?;
-    for (m, l) in mask.data.iter_mut().zip(&labels) {
-        *m = if *l == largest.label { 255 } else { 0 };
-    }
+    mask = region(&mask, &labels, largest.label);
     let outside = Mask { width: w, height: h, data: mask.data.iter().map(|m| 255 - m).collect() };
     let (holes, labels) = ops::components(&outside)?;
     for b in holes {
@@ -170,6 +168,12 @@ fn piece_mask(background: &Plane) -> Result<Mask, DraftError> {
     Ok(mask)
 }
 
+/// One region of a mask whose regions are labelled.
+fn region(mask: &Mask, labels: &[i32], label: i32) -> Mask {
+    let data = labels.iter().map(|l| if *l == label { 255 } else { 0 }).collect();
+    Mask { width: mask.width, height: mask.height, data }
+}
+
 fn at_least(p: &Plane, least: f32, within: &Mask) -> Mask {
     let data = p.data.iter().zip(&within.data).map(|(v, m)| if *v >= least && *m != 0 { 255 } else { 0 }).collect();
     Mask { width: p.width, height: p.height, data }
@@ -185,11 +189,7 @@ fn stones(stone: &Plane, prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec
         if (blob.area as f64) < 0.6 * std::f64::consts::PI * least_px * least_px {
             continue;
         }
-        let own = Mask {
-            width: mask.width,
-            height: mask.height,
-            data: labels.iter().map(|l| if *l == blob.label { 255 } else { 0 }).collect(),
-        };
+        let own = region(&mask, &labels, blob.label);
         let circles = shape::circles(&own, prong, least_px)?;
         let covered: f64 = circles.iter().map(|c| std::f64::consts::PI * c.2 * c.2).sum();
         if !circles.is_empty() && covered > 0.82 * blob.area as f64 {
@@ -251,7 +251,7 @@ fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Ve
             }
             let by = sight::to_piece(sight.centre, s.length_turn());
             let most = 0.25;
-            let length = s.diameter_mm * s.length_ratio().unwrap_or(1.0);
+            let length = s.length_mm();
             let step = |v: f64| v.clamp(-most, most) * length;
             (s.x_mm, s.y_mm) = (s.x_mm + step(by[0]), s.y_mm + step(by[1]));
             s.diameter_mm *= sight.size.clamp(0.85, 1.15);
@@ -264,10 +264,10 @@ fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Ve
 
 /// A stone's window, where the frame shows the whole of it and the model knows its cut.
 fn window_of(image: &Image, pose: &Pose, info: &PartInfo, s: &Stone) -> Result<Option<Image>, DraftError> {
-    let Some(ratio) = s.length_ratio().filter(|_| sight::is_whole(s, pose, image)) else { return Ok(None) };
-    let p = pose.to_px(s.x_mm, s.y_mm);
-    let (turn, width) = (pose.rotation + s.length_turn(), info.window * pose.px(s.diameter_mm) * ratio);
-    Ok(Some(ops::window(image, p[0], p[1], info.side, width, turn)?))
+    if s.length_ratio().is_none() || !sight::is_whole(s, pose, image) {
+        return Ok(None);
+    }
+    Ok(Some(sight::stone_window(image, pose, info, s)?))
 }
 
 /// Stones of a list that the frame does not show where the list has them: by how many mm they are off, none where not seen.
@@ -281,7 +281,7 @@ fn against_list(
     for s in stones {
         let Some(window) = window_of(image, pose, parts.stones.info(), s)? else { continue };
         for sight in parts.stones.stones(&[window])? {
-            let off = s.diameter_mm * s.length_ratio().unwrap_or(1.0) * sight.centre[0].hypot(sight.centre[1]);
+            let off = s.length_mm() * sight.centre[0].hypot(sight.centre[1]);
             if sight.present < 0.0 {
                 out.push((s.id.clone(), None));
             } else if off > 2.0 * locate::SETTING_TOLERANCE_MM {
@@ -301,11 +301,7 @@ fn prongs(prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec<(f64, f64, f64
         if blob.area < 12 {
             continue;
         }
-        let own = Mask {
-            width: mask.width,
-            height: mask.height,
-            data: labels.iter().map(|l| if *l == blob.label { 255 } else { 0 }).collect(),
-        };
+        let own = region(&mask, &labels, blob.label);
         let nothing = Plane::filled(mask.width, mask.height, 0.0);
         for (x, y, r) in shape::circles(&own, &nothing, 2.5)? {
             let p = pose.to_mm(x, y);
@@ -342,10 +338,8 @@ fn give_prongs(
         let mut tip = Prong { x_mm: *x, y_mm: *y, radius_mm: usual };
         let mut whole = false;
         for _ in 0..3 {
-            let p = pose.to_px(tip.x_mm, tip.y_mm);
-            let radius = pose.px(tip.radius_mm);
             let turn = sight::prong_turn(&stones[owner], &tip);
-            let window = ops::window(image, p[0], p[1], info.side, info.window * radius, pose.rotation + turn)?;
+            let window = sight::prong_window(image, pose, info, &stones[owner], &tip)?;
             let Some(sight) = parts.prongs.prongs(&[window])?.first().copied() else { break };
             whole = sight.present > 0.0;
             let by = sight::to_piece(sight.centre, turn);

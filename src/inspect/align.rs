@@ -1,6 +1,8 @@
 //! Small least-squares fits that a few bad members do not move: all stones of a piece tell how it lies and how its surface
 //! curves, and one that is off must not take the others with it.
 
+use crate::locate::edges::invert;
+
 /// Rounds of re-weighting.
 const ROUNDS: usize = 24;
 
@@ -50,33 +52,35 @@ pub fn solve<const N: usize>(rows: &[([f64; N], f64, f64)], prior: [f64; N]) -> 
     (x, deviations)
 }
 
-/// Gauss and Jordan, with the largest pivot of a column.
-fn invert<const N: usize>(mut a: [[f64; N]; N]) -> Option<[[f64; N]; N]> {
-    let mut out = [[0.0; N]; N];
-    for (i, row) in out.iter_mut().enumerate() {
-        row[i] = 1.0;
+/// A shift along x and y in mm and a turn in radians about the piece's origin, that things seen at places of the piece have in
+/// common.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rigid {
+    /// Shift along x and y, and turn.
+    pub fit: [f64; 3],
+    /// Their standard uncertainties.
+    pub fit_u: [f64; 3],
+}
+
+impl Rigid {
+    /// Fits `(place, how far it is seen from it, standard deviation)`, with the deviations that are expected of shift and turn.
+    pub fn of(seen: impl Iterator<Item = ([f64; 2], [f64; 2], f64)>, prior: [f64; 3]) -> Self {
+        let rows: Vec<([f64; 3], f64, f64)> = seen
+            .flat_map(|([x, y], shift, u)| [([1.0, 0.0, -y], shift[0], u), ([0.0, 1.0, x], shift[1], u)])
+            .collect();
+        let (fit, fit_u) = solve(&rows, prior);
+        Rigid { fit, fit_u }
     }
-    for c in 0..N {
-        let pivot = (c..N).max_by(|i, j| a[*i][c].abs().total_cmp(&a[*j][c].abs()))?;
-        if a[pivot][c].abs() < 1e-300 {
-            return None;
-        }
-        a.swap(c, pivot);
-        out.swap(c, pivot);
-        let p = a[c][c];
-        for j in 0..N {
-            a[c][j] /= p;
-            out[c][j] /= p;
-        }
-        for i in (0..N).filter(|i| *i != c) {
-            let f = a[i][c];
-            for j in 0..N {
-                a[i][j] -= f * a[c][j];
-                out[i][j] -= f * out[c][j];
-            }
-        }
+
+    /// How far it moves a place of the piece, in mm.
+    pub fn at(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        [self.fit[0] - self.fit[2] * y, self.fit[1] + self.fit[2] * x]
     }
-    Some(out)
+
+    /// The standard uncertainty of either coordinate of that.
+    pub fn at_u(&self, [x, y]: [f64; 2]) -> f64 {
+        self.fit_u[0].max(self.fit_u[1]).hypot(self.fit_u[2] * x.hypot(y))
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Loose stones, from a burst: the piece is shaken, every frame is laid on the metal, and what a stone moves against it is
 //! its play. One frame alone does not show it.
 
+use super::align::Rigid;
 use super::stones::{part, value};
-use super::{align, sight, Answer};
-use crate::locate::Pose;
+use super::{sight, Answer};
+use crate::locate::{Pose, PRONG_HALO};
 use crate::model::{ModelError, PartModel, StoneSight};
 use crate::spec::{Stone, View};
 use crate::vision::{motion, ops, Image, Mask, Plane, VisionError};
@@ -15,8 +16,6 @@ pub const PLAY_TURN: &str = "stone.play_deg";
 /// Why it is not assessed without a burst.
 pub const NO_BURST: &str = "one frame alone does not show play: take a burst";
 
-/// A prong darkens and tints what is about it: this many radii of it are left out of a stone.
-const PRONG_HALO: f64 = 1.35;
 /// Fewest things that the metal is laid on by.
 const LEAST_TIES: usize = 4;
 /// Below this correlation two frames do not show the same thing.
@@ -47,18 +46,15 @@ struct Moved {
     turned: bool,
 }
 
-/// Shift and turn of the metal between two frames against their poses, and their deviations.
-type Metal = ([f64; 3], [f64; 3]);
-
 /// Why a burst of a piece with few parts does not tell.
 const NO_METAL: &str = "too few prongs and stones to tell the metal's own motion by";
 
 /// The play of every stone of a view over the frames of one burst.
 ///
+/// `model` sees the girdle of a stone that rocks so much that its facets look different from frame to frame.
+///
 /// # Errors
 /// Where OpenCV refuses or the model fails.
-///
-/// `model` sees the girdle of a stone that rocks so much that its facets look different from frame to frame.
 pub fn measure(view: &View, frames: &[(&Image, Pose)], model: Option<&PartModel>) -> Result<Answer, PlayError> {
     let mut answer = Answer::default();
     let Some((first, rest)) = frames.split_first() else { return Ok(answer) };
@@ -149,17 +145,15 @@ pub fn measure(view: &View, frames: &[(&Image, Pose)], model: Option<&PartModel>
 /// How a stone's girdle moved from the first frame to each of the others, as the model of stones sees it; none where it is not
 /// seen in all of them.
 fn girdles(stone: &Stone, frames: &[(&Image, Pose)], model: &PartModel) -> Result<Option<Vec<Moved>>, PlayError> {
-    let info = model.info();
-    let Some(ratio) = stone.length_ratio() else { return Ok(None) };
-    let length = stone.diameter_mm * ratio;
+    if stone.length_ratio().is_none() {
+        return Ok(None);
+    }
     let mut windows = Vec::new();
     for (image, pose) in frames {
-        let p = pose.to_px(stone.x_mm, stone.y_mm);
         if !sight::is_whole(stone, pose, image) {
             return Ok(None);
         }
-        let turn = pose.rotation + stone.length_turn();
-        windows.push(ops::window(image, p[0], p[1], info.side, info.window * pose.px(length), turn)?);
+        windows.push(sight::stone_window(image, pose, model.info(), stone)?);
     }
     let sights = model.stones(&windows)?;
     if sights.iter().any(|s| s.present < 0.0) {
@@ -167,12 +161,12 @@ fn girdles(stone: &Stone, frames: &[(&Image, Pose)], model: &PartModel) -> Resul
     }
     let Some((first, rest)) = sights.split_first() else { return Ok(None) };
     let moved = |s: &StoneSight| {
-        let by = [s.centre[0] - first.centre[0], s.centre[1] - first.centre[1]].map(|v| v * length);
+        let by = [s.centre[0] - first.centre[0], s.centre[1] - first.centre[1]];
         Moved {
             at: [stone.x_mm, stone.y_mm],
-            shift: sight::to_piece(by, stone.length_turn()),
+            shift: sight::stone_shift(stone, by),
             turn: 0.0,
-            shift_u: length * s.centre_u.hypot(first.centre_u),
+            shift_u: stone.length_mm() * s.centre_u.hypot(first.centre_u),
             turn_u: 0.0,
             turned: false,
         }
@@ -196,27 +190,20 @@ fn inside<'a>(view: &'a View, stone: &'a Stone) -> impl Fn(f64, f64) -> bool + '
 
 /// What all ties have in common: a shift and a turn about the piece's origin.
 /// None where there are too few.
-fn common(ties: &[Moved]) -> Option<Metal> {
+fn common(ties: &[Moved]) -> Option<Rigid> {
     if ties.len() < LEAST_TIES {
         return None;
     }
-    let rows: Vec<([f64; 3], f64, f64)> = ties
-        .iter()
-        .flat_map(|m| {
-            let u = m.shift_u.hypot(TIE_MM);
-            [([1.0, 0.0, -m.at[1]], m.shift[0], u), ([0.0, 1.0, m.at[0]], m.shift[1], u)]
-        })
-        .collect();
-    Some(align::solve(&rows, [0.05, 0.05, 0.01]))
+    Some(Rigid::of(ties.iter().map(|m| (m.at, m.shift, m.shift_u.hypot(TIE_MM))), [0.05, 0.05, 0.01]))
 }
 
 /// A motion against the metal's.
-fn against(mut m: Moved, (fit, fit_u): &Metal) -> Moved {
-    let [x, y] = m.at;
-    m.shift = [m.shift[0] - fit[0] + fit[2] * y, m.shift[1] - fit[1] - fit[2] * x];
-    m.turn -= fit[2];
-    m.shift_u = m.shift_u.hypot(fit_u[0].max(fit_u[1])).hypot(fit_u[2] * x.hypot(y));
-    m.turn_u = m.turn_u.hypot(fit_u[2]);
+fn against(mut m: Moved, metal: &Rigid) -> Moved {
+    let by = metal.at(m.at);
+    m.shift = [m.shift[0] - by[0], m.shift[1] - by[1]];
+    m.turn -= metal.fit[2];
+    m.shift_u = m.shift_u.hypot(metal.at_u(m.at));
+    m.turn_u = m.turn_u.hypot(metal.fit_u[2]);
     m
 }
 

@@ -58,7 +58,7 @@ impl Inspect for Prongs {
             nothing(&mut answer, "the frame has no um_per_px");
             return Ok(answer);
         }
-        let Some(sights) = sight::of_scene(scene) else {
+        let Some(sights) = scene.sights else {
             nothing(&mut answer, stones::NO_MODEL);
             return Ok(answer);
         };
@@ -97,9 +97,9 @@ impl Inspect for Prongs {
                 }
                 place.values.clear();
                 let u = (seen.centre_u * r).hypot(pose.mm(0.05));
-                let by = common.at(prong.x_mm, prong.y_mm);
+                let by = common.at([prong.x_mm, prong.y_mm]);
                 let offset = (shift[0] - by[0]).hypot(shift[1] - by[1]);
-                let offset_u = u.hypot(common.at_u(prong.x_mm, prong.y_mm)).hypot(scale_u * offset);
+                let offset_u = u.hypot(common.at_u([prong.x_mm, prong.y_mm])).hypot(scale_u * offset);
                 place.values.push(value(OFFSET, offset, offset_u));
                 match held {
                     Some(s) if stone.is_round() => {

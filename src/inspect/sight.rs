@@ -1,10 +1,9 @@
 //! The models of stones and prongs, put to a located frame.
 
-use super::Scene;
 use crate::locate::{Located, Pose};
-use crate::model::{ModelError, PartModel, ProngSight, StoneSight};
+use crate::model::{ModelError, Part, PartInfo, PartModel, ProngSight, StoneSight};
 use crate::spec::{Prong, Stone, View};
-use crate::vision::{ops, Image};
+use crate::vision::{ops, Image, VisionError};
 
 /// The two models.
 #[derive(Debug)]
@@ -13,6 +12,19 @@ pub struct PartModels {
     pub stones: PartModel,
     /// Of prongs.
     pub prongs: PartModel,
+}
+
+impl PartModels {
+    /// Loads the shipped ones.
+    ///
+    /// # Errors
+    /// As [`PartModel::load_default`].
+    pub fn load_default() -> Result<Self, ModelError> {
+        Ok(PartModels {
+            stones: PartModel::load_default(Part::Stone)?,
+            prongs: PartModel::load_default(Part::Prong)?,
+        })
+    }
 }
 
 /// Why a part of the spec was not looked at on a frame.
@@ -43,9 +55,36 @@ pub fn is_whole(stone: &Stone, pose: &Pose, image: &Image) -> bool {
     p[0] >= rx && p[1] >= ry && p[0] <= image.width as f64 - 1.0 - rx && p[1] <= image.height as f64 - 1.0 - ry
 }
 
-/// The turn of a stone's window against the piece, in radians.
-pub fn stone_turn(stone: &Stone) -> f64 {
-    stone.length_turn()
+/// The window of a stone as the model sees it: about its nominal place, upright in the piece, a long stone's width to the right.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn stone_window(image: &Image, pose: &Pose, info: &PartInfo, stone: &Stone) -> Result<Image, VisionError> {
+    let p = pose.to_px(stone.x_mm, stone.y_mm);
+    let width = info.window * pose.px(stone.diameter_mm) * stone.length_ratio().unwrap_or(1.0);
+    ops::window(image, p[0], p[1], info.side, width, pose.rotation + stone.length_turn())
+}
+
+/// The window of a prong as the model sees it: its stone lies to the left.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn prong_window(
+    image: &Image,
+    pose: &Pose,
+    info: &PartInfo,
+    stone: &Stone,
+    prong: &Prong,
+) -> Result<Image, VisionError> {
+    let p = pose.to_px(prong.x_mm, prong.y_mm);
+    let turn = pose.rotation + prong_turn(stone, prong);
+    ops::window(image, p[0], p[1], info.side, info.window * pose.px(prong.radius_mm), turn)
+}
+
+/// A vector of a stone's window, in nominal lengths, along the piece's axes in mm.
+pub fn stone_shift(stone: &Stone, v: [f64; 2]) -> [f64; 2] {
+    let length = stone.length_mm();
+    to_piece(v.map(|c| c * length), stone.length_turn())
 }
 
 /// The turn of a prong's window against the piece: its stone lies to the left.
@@ -61,10 +100,7 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
     let pose = &located.pose;
     let (w, h) = (image.width as f64, image.height as f64);
     let inside = |p: [f64; 2], r: f64| p[0] >= r && p[1] >= r && p[0] <= w - 1.0 - r && p[1] <= h - 1.0 - r;
-    let failed = |model: &PartModel, e: crate::vision::VisionError| ModelError::Run {
-        path: model.path(),
-        message: e.to_string(),
-    };
+    let failed = |model: &PartModel, e: VisionError| ModelError::Run { path: model.path(), message: e.to_string() };
     let mut out = Sights::default();
     let mut windows = Vec::new();
     let info = models.stones.info();
@@ -79,7 +115,6 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
         return Ok(out);
     }
     for s in &view.stones {
-        let p = pose.to_px(s.x_mm, s.y_mm);
         let width = pose.px(s.diameter_mm);
         let why = match s.length_ratio() {
             None => Some(format!("the model of stones knows no cut `{}`", s.cut)),
@@ -94,9 +129,7 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
         match why {
             Some(why) => out.stones.push(Err(why)),
             None => {
-                let reach = info.window * width * s.length_ratio().unwrap_or(1.0);
-                let turn = pose.rotation + stone_turn(s);
-                let window = ops::window(image, p[0], p[1], info.side, reach, turn);
+                let window = stone_window(image, pose, info, s);
                 windows.push((out.stones.len(), window.map_err(|e| failed(&models.stones, e))?));
                 out.stones.push(Err(String::new()));
             }
@@ -118,8 +151,7 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
             } else if radius < LEAST_PRONG_PX {
                 row.push(Err(format!("its radius is {radius:.1} pixels, {LEAST_PRONG_PX} are needed")));
             } else {
-                let turn = pose.rotation + prong_turn(s, q);
-                let window = ops::window(image, p[0], p[1], info.side, info.window * radius, turn);
+                let window = prong_window(image, pose, info, s, q);
                 windows.push(((i, row.len()), window.map_err(|e| failed(&models.prongs, e))?));
                 row.push(Err(String::new()));
             }
@@ -137,9 +169,4 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
 pub fn to_piece(v: [f64; 2], turn: f64) -> [f64; 2] {
     let (s, c) = turn.sin_cos();
     [c * v[0] - s * v[1], s * v[0] + c * v[1]]
-}
-
-/// What was seen, where the models were run.
-pub(super) fn of_scene<'a>(scene: &Scene<'a>) -> Option<&'a Sights> {
-    scene.sights
 }

@@ -3,7 +3,8 @@
 //! Classic vision and the surface model say whether a seat holds a stone at all (`seat`); the model of stones says so too and
 //! measures (`sight`). Places and slopes are then set against all stones of the frame together (`align`).
 
-use super::{align, carat, seat, sight, Answer, Feature, Inspect, Scene, Value};
+use super::align::{self, Rigid};
+use super::{carat, seat, sight, Answer, Feature, Inspect, Scene, Value};
 use crate::locate::SETTING_TOLERANCE_MM;
 use crate::report::{round_to, FindingType, StoneRow};
 use crate::spec::{Outline, Stone};
@@ -56,8 +57,8 @@ pub struct Placed {
 }
 
 /// The stones that the model sees in their seats.
-pub fn placed(scene: &Scene) -> (Vec<Placed>, Common) {
-    let Some(sights) = sight::of_scene(scene) else { return (vec![], Common::default()) };
+pub fn placed(scene: &Scene) -> (Vec<Placed>, Rigid) {
+    let Some(sights) = scene.sights else { return (vec![], Rigid::default()) };
     let pose = &scene.located.pose;
     let scale_u = scene.scale_u();
     let mut out: Vec<Placed> = Vec::new();
@@ -66,20 +67,18 @@ pub fn placed(scene: &Scene) -> (Vec<Placed>, Common) {
         if seen.present < 0.0 {
             continue;
         }
-        let turn = sight::stone_turn(stone);
         let d = stone.diameter_mm;
-        let length = d * stone.length_ratio().unwrap_or(1.0);
-        let shift = sight::to_piece(seen.centre.map(|v| v * length), turn);
+        let shift = sight::stone_shift(stone, seen.centre);
         // Half a pixel's tenth at least: no edge is known better.
         let floor = pose.mm(0.05);
         out.push(Placed {
             index,
             centre: [stone.x_mm + shift[0], stone.y_mm + shift[1]],
             offset: shift,
-            offset_u: (seen.centre_u * length).hypot(floor),
+            offset_u: (seen.centre_u * stone.length_mm()).hypot(floor),
             diameter: seen.size * d,
             diameter_u: (seen.size_u * d).hypot(scale_u * d).hypot(floor),
-            slope: sight::to_piece(seen.slope, turn),
+            slope: sight::to_piece(seen.slope, stone.length_turn()),
             slope_u: seen.slope_u,
         });
     }
@@ -88,52 +87,24 @@ pub fn placed(scene: &Scene) -> (Vec<Placed>, Common) {
     (out, common)
 }
 
-/// What all stones of a frame have in common against their places: a shift in mm and a turn in radians of the whole piece.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Common {
-    /// Shift along x and y, and turn.
-    fit: [f64; 3],
-    /// Their standard uncertainties.
-    fit_u: [f64; 3],
-}
-
-impl Common {
-    /// How far it moves a place of the piece, in mm.
-    pub fn at(&self, x: f64, y: f64) -> [f64; 2] {
-        [self.fit[0] - self.fit[2] * y, self.fit[1] + self.fit[2] * x]
-    }
-
-    /// The standard uncertainty of either coordinate of that.
-    pub fn at_u(&self, x: f64, y: f64) -> f64 {
-        self.fit_u[0].max(self.fit_u[1]).hypot(self.fit_u[2] * x.hypot(y))
-    }
-}
-
 /// Takes out of the offsets what all stones have in common: a shift and a turn of the piece.
-fn lay_on(scene: &Scene, stones: &mut [Placed]) -> Common {
+fn lay_on(scene: &Scene, stones: &mut [Placed]) -> Rigid {
     let located = scene.located;
     let nominal = |s: &Placed| [scene.view.stones[s.index].x_mm, scene.view.stones[s.index].y_mm];
     let reach = stones.iter().map(|s| nominal(s)[0].hypot(nominal(s)[1])).fold(0.0, f64::max).max(1.0);
-    let (mut fit, mut fit_u) = ([0.0; 3], [located.shift_u_mm, located.shift_u_mm, located.rotation_u]);
-    if stones.len() >= COMPANY {
-        let rows: Vec<([f64; 3], f64, f64)> = stones
-            .iter()
-            .flat_map(|s| {
-                let [x, y] = nominal(s);
-                let u = s.offset_u.hypot(SETTING_MM);
-                [([1.0, 0.0, -y], s.offset[0], u), ([0.0, 1.0, x], s.offset[1], u)]
-            })
-            .collect();
+    let common = if stones.len() >= COMPANY {
         let shift = located.shift_u_mm.hypot(SETTING_TOLERANCE_MM);
         let turn = located.rotation_u.hypot(SETTING_TOLERANCE_MM / reach);
-        (fit, fit_u) = align::solve(&rows, [shift, shift, turn]);
-    }
-    let common = Common { fit, fit_u };
+        let seen = stones.iter().map(|s| (nominal(s), s.offset, s.offset_u.hypot(SETTING_MM)));
+        Rigid::of(seen, [shift, shift, turn])
+    } else {
+        Rigid { fit: [0.0; 3], fit_u: [located.shift_u_mm, located.shift_u_mm, located.rotation_u] }
+    };
     for s in stones {
-        let [x, y] = nominal(s);
-        let by = common.at(x, y);
+        let place = nominal(s);
+        let by = common.at(place);
         s.offset = [s.offset[0] - by[0], s.offset[1] - by[1]];
-        s.offset_u = s.offset_u.hypot(common.at_u(x, y));
+        s.offset_u = s.offset_u.hypot(common.at_u(place));
     }
     common
 }
@@ -199,7 +170,7 @@ impl Inspect for Stones {
         let pose = &scene.located.pose;
         let metal = seat::MetalLook::new(scene);
         let (placed, _) = placed(scene);
-        let sights = sight::of_scene(scene);
+        let sights = scene.sights;
         let scale_u = scene.scale_u();
         for (index, stone) in scene.view.stones.iter().enumerate() {
             let p = pose.to_px(stone.x_mm, stone.y_mm);
@@ -343,8 +314,7 @@ const UNSEEN_CHIP: f64 = 0.05;
 fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &crate::model::StoneSight) -> Feature {
     let pose = &scene.located.pose;
     let d = stone.diameter_mm;
-    let length = d * stone.length_ratio().unwrap_or(1.0);
-    let at = sight::to_piece(sight.chip_at.map(|v| v * length), sight::stone_turn(stone));
+    let at = sight::stone_shift(stone, sight.chip_at);
     let px = pose.to_px(s.centre[0] + at[0], s.centre[1] + at[1]);
     let depth = sight.chip_depth * d;
     let mut feature = part(&stone.id, px, pose.px(depth.max(0.06 * d)));

@@ -507,7 +507,7 @@ pub fn robust_fit<const N: usize>(rows: &[([f64; N], f64)], prior: &[f64; N]) ->
 
 /// Gauss-Jordan with pivoting; none for a singular matrix.
 #[allow(clippy::needless_range_loop)] // matrix indices read better than iterators here
-fn invert<const N: usize>(mut a: [[f64; N]; N]) -> Option<[[f64; N]; N]> {
+pub(crate) fn invert<const N: usize>(mut a: [[f64; N]; N]) -> Option<[[f64; N]; N]> {
     let mut inv = [[0.0; N]; N];
     for (i, row) in inv.iter_mut().enumerate() {
         row[i] = 1.0;

@@ -139,7 +139,7 @@ const WALL_MM: f64 = 0.35;
 const DEPTH_UM: f64 = 10.0;
 
 /// A prong's tip darkens and tints the metal about it by reflection: its halo reaches this many radii.
-const PRONG_HALO: f64 = 1.35;
+pub const PRONG_HALO: f64 = 1.35;
 
 /// Metal that nothing nominal covers: the outline's inside less its rim, the stones and the prongs. The margins follow
 /// from the pose's uncertainty (k = 2), the setting's tolerance and two pixels of blur.

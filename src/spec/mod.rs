@@ -138,6 +138,11 @@ impl Stone {
         })
     }
 
+    /// Nominal length in mm; the width of a cut whose ratio is not known.
+    pub fn length_mm(&self) -> f64 {
+        self.diameter_mm * self.length_ratio().unwrap_or(1.0)
+    }
+
     /// How the stone's length lies: its turn from the y axis in radians, counter-clockwise. As the spec says, else along y, or along x where its
     /// prongs reach farther in x than in y; a pear's point looks to the prong farthest out.
     pub fn length_turn(&self) -> f64 {
