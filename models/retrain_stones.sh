@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the models of stones and prongs anew: about 40 minutes of rendering and 35 of training on two cores. Every step goes on
+# Makes the models of stones and prongs anew: about 70 minutes of rendering and 70 of training on two cores. Every step goes on
 # where it was stopped. Needs the packages of models/requirements.txt and datasets/render/requirements.txt, and libllvm19.
 #
 #   models/retrain_stones.sh target/train
@@ -8,9 +8,11 @@ cd "$(dirname "$0")/.."
 work=${1:?a folder for rendered pieces and checkpoints}
 export DRJIT_LIBLLVM_PATH=${DRJIT_LIBLLVM_PATH:-/usr/lib/x86_64-linux-gnu/libLLVM.so.19.1}
 mkdir -p "$work"
-for kind in pave:36 tray:30 halo:24 band:16 row:12; do
-  python3 datasets/render/render.py --kind "${kind%:*}" --count "${kind#*:}" --out "$work/stones" --seed 77 \
-    --defects datasets/render/stones.toml --spp 16 --min-contrast 0
+# Kind, count, number of the first, samples a pixel.
+for row in "pave 23 1 16" "halo 14 1 16" "band 12 1 16" "row 7 1 16" "tray 49 401 12" "pave 12 401 12" "halo 6 401 12"; do
+  read -r kind count start spp <<< "$row"
+  python3 datasets/render/render.py --kind "$kind" --count "$count" --start "$start" --out "$work/stones" --seed 77 \
+    --defects datasets/render/stones.toml --spp "$spp" --min-contrast 0
 done
 pieces=("$work/stones")
 if [ -d "$work/pieces" ]; then pieces+=("$work/pieces"); fi # those of the surface model, where retrain.sh made them

@@ -3,6 +3,7 @@
 
     python models/train_stones.py --net stones --pieces DIR [DIR ...] --out models/stones.onnx
     python models/train_stones.py --net prongs --pieces DIR [DIR ...] --out models/prongs.onnx
+    python models/train_stones.py --net stones --pieces DIR [DIR ...] --measure models/stones.onnx
 
 DIR holds rendered pieces (datasets/render; stones.toml is the mix made for this). Every fifth piece of a kind is left out of
 training: on those the uncertainties are scaled and the figures printed. Goes on from the last checkpoint (--fresh starts anew).
@@ -43,6 +44,8 @@ COLUMNS = {
     "stones": ["present", "dx", "dy", "s_place", "log_size", "s_size", "slope_x", "slope_y", "s_slope", "chip", "chip_depth", "s_chip", "chip_x", "chip_y"],
     "prongs": ["present", "dx", "dy", "s_place", "log_size", "s_size"],
 }
+# Log odds between which the program leaves a chip (from, to) or a prong to a person: CHIP_ODDS and DOUBT of src/inspect.
+CHIP_DOUBT, PRONG_DOUBT = (0.0, 0.85), (-3.0, 1.0)
 SLOPE_UNIT = 0.1  # the answer's slopes are in these
 DEPTH_UNIT = 0.1  # and its chips' depths, of the width
 
@@ -445,6 +448,21 @@ def figures(net, y, t, patches, frames_mm=None):
             k = chipped & (t[:, 7] * DEPTH_UNIT >= lo) & (t[:, 7] * DEPTH_UNIT < hi)
             print(f"  chips {lo} to {hi} of the width: seen {int((c[k] >= 0.5).sum())} of {int(k.sum())}")
         print(f"  whole stones called chipped: {int((c[whole] >= 0.5).sum())} of {int(whole.sum())}")
+        at = lambda k: "sure {}, doubtful {}, none {}".format(*(int(q.sum()) for q in (y[k, 9] >= CHIP_DOUBT[1], (y[k, 9] >= CHIP_DOUBT[0]) & (y[k, 9] < CHIP_DOUBT[1]), y[k, 9] < CHIP_DOUBT[0])))
+        print(f"  at the program's odds: chipped from 0.1 of the width: {at(chipped & (t[:, 7] * DEPTH_UNIT >= 0.1))}; from 0.06 to 0.1: "
+              f"{at(chipped & (t[:, 7] * DEPTH_UNIT >= 0.06) & (t[:, 7] * DEPTH_UNIT < 0.1))}; whole: {at(whole)}")
+        k = t[:, 11] > 0
+        deg = math.degrees(SLOPE_UNIT)
+        e, true, said = (y[k][:, 6:8] - t[k][:, 4:6]) * deg, np.hypot(t[k, 4], t[k, 5]) * deg, np.hypot(y[k, 6], y[k, 7]) * deg
+        sd = np.exp(np.clip(y[k, 8], -7, 3)) * deg * scale["slope"]
+        for lo, hi in ((0, 3), (3, 8), (8, 16), (16, 90)):
+            q = (true >= lo) & (true < hi)
+            if q.any():
+                print(f"  true slopes of {lo} to {hi} degrees: {int(q.sum())}, rms {np.sqrt((e[q] ** 2).mean()):.2f} a coordinate, median |error| {np.median(np.abs(e[q])):.2f}, said less true {np.mean(said[q] - true[q]):+.2f}, median deviation {np.median(sd[q]):.2f}")
+    else:
+        sure, maybe = y[:, 0] < PRONG_DOUBT[0], (y[:, 0] >= PRONG_DOUBT[0]) & (y[:, 0] < PRONG_DOUBT[1])
+        for name, k in (("whole", there), ("not whole", ~there)):
+            print(f"  {name}: {int(k.sum())}, fail {int((sure & k).sum())}, doubtful {int((maybe & k).sum())}, pass {int((k & ~sure & ~maybe).sum())}")
     return scale
 
 
@@ -452,7 +470,8 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--net", choices=list(SIDE), required=True)
     ap.add_argument("--pieces", nargs="+", required=True)
-    ap.add_argument("--out", required=True)
+    ap.add_argument("--out")
+    ap.add_argument("--measure", metavar="ONNX", help="print the figures of this model on the pieces left out, and stop")
     ap.add_argument("--steps", type=int, default=3000)
     ap.add_argument("--batch", type=int, default=48)
     ap.add_argument("--lr", type=float, default=2e-3)
@@ -462,8 +481,19 @@ def main():
     ap.add_argument("--fresh", action="store_true")
     ap.add_argument("--start", help="begin with the weights of this checkpoint, as far as they fit")
     a = ap.parse_args()
-    a.ckpt = a.ckpt or a.out + ".pt"
+    if not a.out and not a.measure:
+        ap.error("--out or --measure is needed")
     cv2.setNumThreads(1)
+    if a.measure:
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = a.threads
+        session = onnxruntime.InferenceSession(a.measure, options)
+        frames, (_, held) = load(a.net, a.pieces)
+        run = lambda images: session.run(None, {"image": np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), np.float32)})[0]
+        figures(a.net, *answers(run, a.net, frames, held), held)
+        return
+    a.ckpt = a.ckpt or a.out + ".pt"
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
     frames, (train, held) = load(a.net, a.pieces)

@@ -157,15 +157,18 @@ def random_spec(kind, name, rng):
         for k in range(n):
             stones.append(stone_row(f"S{k + 1}", (k - (n - 1) / 2) * pitch, 0.0, d, [], 0.1, cut))
     elif kind == "tray":  # no jewel, but every cut side by side: what a model of stones learns on
-        pitch = float(rng.uniform(1.9, 2.6))
-        nx, ny = int(rng.integers(3, 6)), int(rng.integers(2, 4))
-        outline = {"shape": "rounded_rect", "width_mm": round(nx * pitch + 0.8, 2), "height_mm": round(1.35 * ny * pitch + 0.8, 2), "corner_mm": 0.6}
+        # A picture is 4 to 3: as many stones as it holds, for its cost is that of its pixels.
+        pitch, rows = float(rng.uniform(1.6, 2.6)), 1.35 if rng.random() < 0.5 else 1.05
+        ny = int(rng.integers(3, 6))
+        nx = int(round(ny * rows * 1.3))
+        cutshare = [0.22, 0.16, 0.14, 0.12, 0.12, 0.12, 0.12] if rows > 1.2 else [0.82, 0.0, 0.18, 0.0, 0.0, 0.0, 0.0]
+        outline = {"shape": "rounded_rect", "width_mm": round(nx * pitch + 0.8, 2), "height_mm": round(rows * ny * pitch + 0.8, 2), "corner_mm": 0.6}
         for k in range(nx * ny):
-            cut = str(rng.choice(list(LENGTH), p=[0.22, 0.16, 0.14, 0.12, 0.12, 0.12, 0.12]))
+            cut = str(rng.choice(list(LENGTH), p=cutshare))
             room = (0.78 * pitch if LENGTH[cut] < 1.1 else 1.1 * pitch / LENGTH[cut])
             d = round(float(rng.uniform(0.7, 1.0) * min(room, 0.72 * pitch)), 2)
             az = [] if rng.random() < 0.4 else DIAG4 if rng.random() < 0.7 else [a + math.pi / 4 for a in DIAG4]
-            stones.append(stone_row(f"S{k + 1}", (k % nx - (nx - 1) / 2) * pitch, 1.35 * (k // nx - (ny - 1) / 2) * pitch, d,
+            stones.append(stone_row(f"S{k + 1}", (k % nx - (nx - 1) / 2) * pitch, rows * (k // nx - (ny - 1) / 2) * pitch, d,
                                     az if cut in ("round", "oval") else az and DIAG4, round(max(0.13 * d, 0.12), 3), cut))
     elif kind in ("plate", "stamp"):
         outline = None
