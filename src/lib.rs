@@ -18,4 +18,5 @@ pub mod pipeline;
 pub mod report;
 pub mod source;
 pub mod spec;
+pub mod teach;
 pub mod vision;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
@@ -10,10 +11,11 @@ use crate::inspect::sight::{self, PartModels};
 use crate::inspect::{self, Answer, Feature, Scene, Value};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
-use crate::model::{ClassMap, ModelError, Precision, SurfaceModel};
+use crate::model::{Backbone, ClassMap, ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
 use crate::report::{round_to, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA};
 use crate::spec::{Spec, View};
+use crate::teach::{Taught, TeachError};
 use crate::vision::{self, ops, Image};
 
 /// What a run may change about a report.
@@ -25,6 +27,10 @@ pub struct Settings {
     pub model_path: Option<PathBuf>,
     /// Which of the shipped models, where no file is given.
     pub precision: Precision,
+    /// A taught file for every view, in place of what the specs name.
+    pub taught: Option<PathBuf>,
+    /// The backbone of taught files; none for the one that the set-up makes.
+    pub backbone: Option<PathBuf>,
 }
 
 impl Settings {
@@ -79,6 +85,8 @@ pub struct FrameView {
     pub image: Image,
     /// Probability of a surface defect per pixel of the frame, 0 to 1, where the model was run.
     pub defect_prob: Option<crate::vision::Plane>,
+    /// The score of what was taught, where the frame was shown to it.
+    pub anomaly_score: Option<f64>,
     /// The outline as located, closed polylines in pixels.
     pub outline_px: Vec<Vec<[f64; 2]>>,
     /// The stones.
@@ -110,6 +118,34 @@ pub struct Inspector {
     settings: Settings,
     model: Option<SurfaceModel>,
     parts: Option<PartModels>,
+    /// Taught files, each loaded when it is first asked for.
+    lessons: Mutex<BTreeMap<PathBuf, Arc<Result<Lesson, String>>>>,
+}
+
+/// A taught file with the backbone it was taught with.
+#[derive(Debug)]
+pub struct Lesson {
+    /// What was learned.
+    pub taught: Taught,
+    /// With what.
+    pub backbone: Backbone,
+}
+
+impl Lesson {
+    /// Loads a taught file, and the backbone: the one given, else the one that the set-up makes.
+    ///
+    /// # Errors
+    /// Where one of them cannot be used.
+    pub fn load(path: &Path, backbone: Option<&Path>) -> Result<Self, TeachError> {
+        let taught = Taught::read(path)?;
+        let at = match backbone {
+            Some(b) => b.to_owned(),
+            None => Backbone::default_path()?,
+        };
+        let backbone = Backbone::load(&at, Some(&taught.header.layers))?;
+        taught.fits(&backbone, path)?;
+        Ok(Lesson { taught, backbone })
+    }
 }
 
 impl Inspector {
@@ -126,7 +162,7 @@ impl Inspector {
             true => (Some(settings.load_surface()?), Some(PartModels::load_default()?)),
             false => (None, None),
         };
-        Ok(Self { settings, model, parts })
+        Ok(Self { settings, model, parts, lessons: Mutex::default() })
     }
 
     /// The settings it was made with.
@@ -144,6 +180,18 @@ impl Inspector {
         let surface = self.model.iter().map(|m| (&m.info().name, &m.info().sha256));
         let parts = self.parts.iter().flat_map(|p| [p.stones.info(), p.prongs.info()]).map(|i| (&i.name, &i.sha256));
         surface.chain(parts).map(|(name, sha256)| ModelRow { name: name.clone(), sha256: sha256.clone() }).collect()
+    }
+
+    /// A taught file, loaded once.
+    pub fn lesson(&self, path: &Path) -> Arc<Result<Lesson, String>> {
+        let mut all = self.lessons.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let load = || Lesson::load(path, self.settings.backbone.as_deref()).map_err(|e| e.to_string());
+        all.entry(path.to_owned()).or_insert_with(|| Arc::new(load())).clone()
+    }
+
+    /// The taught file of a view: that of the settings before that of the spec.
+    fn taught(&self, view: &View) -> Option<PathBuf> {
+        self.settings.taught.clone().or_else(|| view.taught.as_ref().map(PathBuf::from))
     }
 
     /// The stored probability above which a pixel counts as defective, where a model is run.
@@ -215,7 +263,16 @@ impl Inspector {
         frames.sort_by_key(|f| f.0);
         pictures.sort_by_key(|p: &FrameView| p.frame);
         let judgement = judge::judge(&job.spec, &job.piece, &views, &troubles);
-        let models = self.models();
+        let mut models = self.models();
+        let mut seen: Vec<PathBuf> = job.spec.views.iter().filter_map(|v| self.taught(v)).collect();
+        seen.sort();
+        seen.dedup();
+        for path in seen {
+            if let Ok(l) = &*self.lesson(&path) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                models.push(ModelRow { name, sha256: l.taught.sha256.clone() });
+            }
+        }
         let report = Report {
             schema: REPORT_SCHEMA.into(),
             piece_id: job.piece.piece_id.clone(),
@@ -263,6 +320,7 @@ impl Inspector {
             view: view.name.clone(),
             image,
             defect_prob: None,
+            anomaly_score: None,
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
@@ -333,7 +391,7 @@ impl Inspector {
             }
             _ => None,
         };
-        let scene = Scene {
+        let mut scene = Scene {
             spec: &job.spec,
             view,
             frame,
@@ -343,7 +401,24 @@ impl Inspector {
             classes: classes.as_ref(),
             model: self.model.as_ref().map(SurfaceModel::info),
             sights: sights.as_ref(),
+            anomaly: None,
         };
+        if let (Some(path), false) = (self.taught(view), silhouette) {
+            let judged = match &*self.lesson(&path) {
+                Ok(l) => match &l.taught.header.light {
+                    Some(light) if *light != frame.light => {
+                        Err(format!("it was taught in the light {light} and the frame's is {}", frame.light))
+                    }
+                    _ => inspect::anomaly::look(
+                        &scene,
+                        inspect::anomaly::Lesson { taught: &l.taught, backbone: &l.backbone },
+                    ),
+                },
+                // The report is the same wherever the folders lie.
+                Err(why) => Err(file_only(why, &path)),
+            };
+            scene.anomaly = Some(judged);
+        }
         let mut answer = Answer::default();
         if !silhouette {
             for inspector in inspect::table() {
@@ -392,7 +467,21 @@ impl Inspector {
             }
         }
         let outline_px = located.outline_px.clone();
-        let defect_prob = classes.map(|c| c.defect_plane());
+        let heat = match &scene.anomaly {
+            Some(Ok(judged)) => judged.plane(image.width, image.height).map_err(|e| e.to_string())?,
+            _ => None,
+        };
+        picture.anomaly_score =
+            scene.anomaly.as_ref().and_then(|a| a.as_ref().ok()?.scored.as_ref()).map(|s| s.score);
+        let mut defect_prob = classes.map(|c| c.defect_plane());
+        if let Some(mut heat) = heat {
+            // The threshold of a score is 1, that of a probability in the picture a half.
+            heat.data.iter_mut().for_each(|v| *v /= 1.0 + *v);
+            match &mut defect_prob {
+                Some(p) => p.data.iter_mut().zip(&heat.data).for_each(|(p, h)| *p = p.max(*h)),
+                None => defect_prob = Some(heat),
+            }
+        }
         picture.outline_px = outline_px;
         picture.stones_px = stones;
         picture.prongs_px = prongs;
@@ -716,6 +805,12 @@ fn is_surface(kind: FindingType) -> bool {
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A message with the file's name in place of its path.
+fn file_only(message: &str, path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    message.replace(&path.display().to_string(), &name)
 }
 
 /// A message without the folder the piece lies in.

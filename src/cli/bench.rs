@@ -9,11 +9,12 @@ use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::model::{find_default, Precision, SurfaceModel};
+use crate::model::{find_default, Backbone, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece, PIECE_SCHEMA};
 use crate::pipeline::{Inspector, Job, Settings};
 use crate::source;
 use crate::spec::{Limit, Outline, Spec, View, SPEC_SCHEMA};
+use crate::teach::Fit;
 use crate::vision::{self, Image, Mask};
 
 /// The `schema` value of the figures that `loupe bench --json` prints.
@@ -99,7 +100,13 @@ pub fn run(args: &Args) -> u8 {
 fn measure(args: &Args) -> Result<Figures, String> {
     let runs = args.runs as usize;
     let dir = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
-    let classic = inspector(&Settings { use_model: false, model_path: None, precision: Precision::Fp32 })?;
+    let classic = inspector(&Settings {
+        use_model: false,
+        model_path: None,
+        precision: Precision::Fp32,
+        taught: None,
+        backbone: None,
+    })?;
     let one = pool(1)?;
     let mut rows = vec![classic_row(&classic, &one, dir.path(), runs)?];
 
@@ -121,6 +128,9 @@ fn measure(args: &Args) -> Result<Figures, String> {
         }
         full
     };
+    if let Ok(backbone) = Backbone::default_path().and_then(|p| Backbone::load(&p, None)) {
+        rows.push(taught_row(&backbone, &one, runs)?);
+    }
     rows.push(cores_row(&full, &jobs, &one, &pool(2)?, runs));
     Ok(Figures {
         schema: BENCH_SCHEMA,
@@ -176,6 +186,47 @@ fn classic_row(inspector: &Inspector, one: &rayon::ThreadPool, dir: &Path, runs:
         what:
             "a 2448 x 2048 frame, one thread: inspection without model, its decoding taken off, over decoding the PNG"
                 .into(),
+    })
+}
+
+/// A picture scored by a taught part over the backbone's own call for it.
+fn taught_row(backbone: &Backbone, one: &rayon::ThreadPool, runs: usize) -> Result<Row, String> {
+    const GOOD: usize = 12;
+    let fit = Fit::whole(crate::teach::SIDE);
+    let options = crate::teach::Options {
+        false_alarms: crate::teach::FALSE_ALARMS,
+        most_kept: GOOD,
+        seed: 1,
+        on: String::new(),
+        date: String::new(),
+        light: None,
+    };
+    let drawn = |i: usize| {
+        let (image, _) = draw_signet(fit.width, fit.height, i as u32);
+        Ok(fit.look(&image, None, None)?)
+    };
+    let taught = crate::teach::teach(backbone, &fit, GOOD, &options, &drawn, &|| ()).map_err(|e| e.to_string())?;
+    let looked = drawn(GOOD).map_err(|e: crate::teach::TeachError| e.to_string())?;
+    let (whole, bare) = one.install(|| {
+        medians(
+            10 * runs,
+            || {
+                let _ = taught.score(backbone, &looked);
+            },
+            || {
+                let _ = backbone.features(&looked.image);
+            },
+        )
+    });
+    Ok(Row {
+        name: "taught_over_backbone",
+        ratio: whole / bare,
+        time_ms: whole,
+        base_ms: bare,
+        what: format!(
+            "one picture of {} x {} pixels, one thread: scored by a taught part, over the backbone's own call",
+            fit.width, fit.height
+        ),
     })
 }
 
@@ -356,6 +407,7 @@ pub fn draw_piece(
                 outline: Some(Outline::Ellipse { rx_mm: rx * um_per_px / 1e3, ry_mm: ry * um_per_px / 1e3 }),
                 stones: vec![],
                 stones_csv: None,
+                taught: None,
             }],
             limits: vec![
                 limit("pit.diameter_mm", 0.05),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{EXIT_ERROR, EXIT_OK};
-use crate::model::{find_default, runtime_info, ModelError, Part, PartModel, Precision, SurfaceModel};
+use crate::model::{find_default, runtime_info, Backbone, ModelError, Part, PartModel, Precision, SurfaceModel};
 use crate::vision::Image;
 
 /// Arguments of `loupe doctor`.
@@ -110,6 +110,18 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
                 Err(e) => missing(name, &e),
             });
         }
+        checks.push(match Backbone::default_path().and_then(|p| Backbone::load(&p, None)) {
+            Ok(b) => {
+                let i = b.info();
+                fine("backbone", format!("{}, {}, sha256 {}", i.name, b.path().display(), i.sha256))
+            }
+            Err(e) => Check {
+                name: "backbone",
+                ok: false,
+                found: e.to_string(),
+                hint: Some("script/setup makes it; only `teach` and taught files need it"),
+            },
+        });
     } else {
         let file = model.map(Path::to_owned).or_else(|| find_default(Precision::Fp32));
         let found = file.map_or_else(

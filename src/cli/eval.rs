@@ -88,7 +88,14 @@ fn measure(args: &Args) -> Result<u8, String> {
     let spec = args.spec.as_deref().map(Spec::read).transpose().map_err(|e| e.to_string())?;
     let load = dataset::Options { kind: args.kind.0, split: args.split, protocol: args.protocol };
     let set = dataset::load(&args.set, load).map_err(|e| e.to_string())?;
-    let inspector = Inspector::new(args.model.settings()).map_err(|e| e.to_string())?;
+    let mut settings = args.model.settings();
+    // A bare picture shown to a taught file is judged by that alone.
+    let taught = args.model.taught.is_some() && set.kind != Kind::Pieces;
+    settings.use_model &= !taught;
+    let inspector = Inspector::new(settings).map_err(|e| e.to_string())?;
+    if let Some(path) = &args.model.taught {
+        inspector.lesson(path).as_ref().as_ref().map_err(Clone::clone)?;
+    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.jobs.map_or(0, std::num::NonZeroUsize::get))
         .build()
@@ -100,6 +107,7 @@ fn measure(args: &Args) -> Result<u8, String> {
         spec,
         specs: args.specs.clone(),
         um_per_px: args.um_per_px,
+        taught,
     };
     let bar = ProgressBar::new(set.samples.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}") {
@@ -107,7 +115,8 @@ fn measure(args: &Args) -> Result<u8, String> {
     }
     let root = if args.set.is_file() { args.set.parent().unwrap_or(Path::new("")) } else { &args.set };
     let done = pool.install(|| {
-        let threshold = inspector.surface_threshold();
+        // A score of 1 is a probability of a half in the map.
+        let threshold = if taught { Some(0.5) } else { inspector.surface_threshold() };
         eval::evaluate(&set, root, &options, threshold, &|job| inspector.inspect(job), &|| bar.inc(1))
     });
     bar.finish_and_clear();

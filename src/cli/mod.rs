@@ -7,6 +7,7 @@ pub mod eval;
 pub mod inspect;
 pub mod schema;
 pub mod spec;
+pub mod teach;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Check specs
     Spec(spec::Args),
+    /// Learn a part from good pictures alone
+    Teach(teach::Args),
     /// Print the JSON Schema of a kind of file
     Schema(schema::Args),
     /// Say what the program found of what it needs
@@ -62,11 +65,23 @@ pub struct ModelArgs {
     /// Which of the shipped surface models
     #[arg(long, value_enum, default_value_t, conflicts_with_all = ["model", "no_model"])]
     pub model_precision: Precision,
+    /// Show every view to this taught file (`loupe teach`) in place of the one its spec names
+    #[arg(long, value_name = "FILE.loupe")]
+    pub taught: Option<PathBuf>,
+    /// The backbone of taught files (an ONNX file) [default: the one that the set-up makes]
+    #[arg(long, value_name = "FILE.onnx")]
+    pub backbone: Option<PathBuf>,
 }
 
 impl ModelArgs {
     fn settings(&self) -> Settings {
-        Settings { use_model: !self.no_model, model_path: self.model.clone(), precision: self.model_precision }
+        Settings {
+            use_model: !self.no_model,
+            model_path: self.model.clone(),
+            precision: self.model_precision,
+            taught: self.taught.clone(),
+            backbone: self.backbone.clone(),
+        }
     }
 }
 
@@ -85,6 +100,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(match &Cli::parse().command {
         Command::Inspect(args) => inspect::run(args),
         Command::Spec(args) => spec::run(args),
+        Command::Teach(args) => teach::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Eval(args) => eval::run(args),

@@ -32,7 +32,7 @@ pub enum Command {
     /// Draft a spec out of frames of a golden piece: outline, stones and prongs, ready to edit
     #[command(after_help = "The frames are lights of one view; the one that shows most parts is taken.\n\
                             Exit codes: 0 drafted, 2 something could not be read or run.")]
-    Init(InitArgs),
+    Init(Box<InitArgs>),
 }
 
 /// Arguments of `loupe spec init`.

@@ -392,7 +392,7 @@ fn pictures(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     Ok(entries(dir)?.into_iter().filter(|p| is_picture(p) && p.is_file()).collect())
 }
 
-fn is_picture(path: &Path) -> bool {
+pub(crate) fn is_picture(path: &Path) -> bool {
     has_ext(path, &["png", "jpg", "jpeg", "bmp", "tif", "tiff"])
 }
 

@@ -57,7 +57,7 @@ pub(super) fn report(
         parts: parts(outcomes),
         sizes: sizes(outcomes),
         pits_by_size: pits_by_size(outcomes),
-        images: images(outcomes, threshold),
+        images: images(outcomes, threshold, options.taught),
         pixels: pixels(outcomes),
         pixels_of_findings: overlap(outcomes, |p| Some(p.findings)),
         escapes,
@@ -257,7 +257,7 @@ fn pits_by_size(outcomes: &[Outcome]) -> Vec<PitRow> {
         .collect()
 }
 
-fn images(outcomes: &[Outcome], threshold: Option<f32>) -> Option<ImageFigures> {
+fn images(outcomes: &[Outcome], threshold: Option<f32>, taught: bool) -> Option<ImageFigures> {
     let scores: Vec<(f64, bool)> = outcomes.iter().filter_map(|o| Some((o.score?, o.defective?))).collect();
     if scores.is_empty() {
         return None;
@@ -266,7 +266,15 @@ fn images(outcomes: &[Outcome], threshold: Option<f32>) -> Option<ImageFigures> 
         let rows = scores.iter().zip(times).flat_map(|(s, n)| std::iter::repeat_n(*s, *n as usize));
         stats::auroc(&rows.collect::<Vec<_>>())
     };
+    // A taught file's score is called from 1.
+    let called = if taught { Some(1.0) } else { threshold.map(f64::from) };
+    let f1 = called.and_then(|t| {
+        let n = |f: &dyn Fn(&(f64, bool)) -> bool| scores.iter().filter(|s| f(s)).count() as f64;
+        let (hits, called, bad) = (n(&|s| s.1 && s.0 >= t), n(&|s| s.0 >= t), n(&|s| s.1));
+        (called + bad > 0.0).then(|| 2.0 * hits / (called + bad))
+    });
     let score = match threshold {
+        _ if taught => "score of the taught file (called from 1)",
         Some(_) => "largest 3 x 3 mean of the model's defect probability",
         None => "largest confidence of a surface finding",
     };
@@ -275,6 +283,7 @@ fn images(outcomes: &[Outcome], threshold: Option<f32>) -> Option<ImageFigures> 
         auroc: stats::auroc(&scores)
             .map(|v| Estimate { value: round_to(v, 5), ci95: bootstrap(scores.len(), drawn) }),
         average_precision: stats::average_precision(&scores).map(|v| round_to(v, 5)),
+        f1: f1.map(|v| round_to(v, 5)),
     })
 }
 
@@ -320,6 +329,7 @@ fn pixels(outcomes: &[Outcome]) -> Option<PixelFigures> {
     Some(PixelFigures {
         at_threshold,
         auroc: sum.auroc().map(|v| Estimate { value: round_to(v, 5), ci95 }),
+        pro: pro(&maps),
         average_precision: sum.average_precision().map(|v| round_to(v, 5)),
         best_f1: best.map(|b| round_to(b.1, 5)),
         best_f1_threshold: best.map(|b| round_to(b.0, 5)),
@@ -348,4 +358,46 @@ fn auroc_interval(maps: &[&super::run::SmallHistogram]) -> Option<[f64; 2]> {
         }
         sum.auroc()
     })
+}
+
+/// Per-region overlap over the share of sound pixels called, up to 30 %; none without a region.
+fn pro(maps: &[&super::run::SmallHistogram]) -> Option<Estimate> {
+    const MOST: f64 = 0.3;
+    let figure = |times: &dyn Fn(usize) -> f64| -> Option<f64> {
+        let (mut negative, mut shares, mut regions) = (vec![0.0f64; BINS], vec![0.0f64; BINS], 0.0);
+        for (k, m) in maps.iter().enumerate() {
+            let n = times(k);
+            if n == 0.0 {
+                continue;
+            }
+            for (sum, v) in negative.iter_mut().zip(&m.negative) {
+                *sum += n * f64::from(*v);
+            }
+            for (bin, share) in &m.regions {
+                shares[*bin as usize] += n * f64::from(*share);
+            }
+            regions += n * f64::from(m.count);
+        }
+        let sound: f64 = negative.iter().sum();
+        if regions == 0.0 || sound == 0.0 {
+            return None;
+        }
+        let (mut rate, mut overlap, mut area) = (0.0, 0.0, 0.0);
+        for bin in (0..BINS).rev() {
+            let (next_rate, next) = (rate + negative[bin] / sound, overlap + shares[bin] / regions);
+            let step = (next_rate.min(MOST) - rate).max(0.0);
+            let part = if next_rate > rate { step / (next_rate - rate) } else { 0.0 };
+            area += step * (overlap + 0.5 * part * (next - overlap));
+            (rate, overlap) = (next_rate, next);
+            if rate >= MOST {
+                break;
+            }
+        }
+        // Beyond the last score everything is called.
+        area += (MOST - rate).max(0.0);
+        Some(area / MOST)
+    };
+    let value = figure(&|_| 1.0)?;
+    let ci95 = bootstrap(maps.len(), |times| figure(&|k| f64::from(times[k])));
+    Some(Estimate { value: round_to(value, 5), ci95 })
 }

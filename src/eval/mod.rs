@@ -39,6 +39,8 @@ pub struct Options {
     pub specs: Option<PathBuf>,
     /// Scale of bare pictures in um per pixel.
     pub um_per_px: Option<f64>,
+    /// Bare pictures are judged by a taught file alone.
+    pub taught: bool,
 }
 
 /// The figures of one evaluation. The same set, models and program give the same figures, byte for byte, with
@@ -290,6 +292,9 @@ pub struct ImageFigures {
     pub auroc: Option<Estimate>,
     /// Average precision.
     pub average_precision: Option<f64>,
+    /// F1 of the pictures that are called at the stored threshold; null without one.
+    #[serde(default)]
+    pub f1: Option<f64>,
 }
 
 /// How well called pixels overlap true ones.
@@ -322,6 +327,10 @@ pub struct PixelFigures {
     pub at_threshold: OverlapFigures,
     /// Area under the receiver operating characteristic over all pixels (4096 steps of the logit).
     pub auroc: Option<Estimate>,
+    /// Per-region overlap: the mean share of each true region that is called, over the share of sound pixels called up to 30 %
+    /// (Bergmann et al. 2020), 1 at best.
+    #[serde(default)]
+    pub pro: Option<Estimate>,
     /// Average precision over all pixels.
     pub average_precision: Option<f64>,
     /// For information: the best F1 any threshold gives on this very set.
@@ -553,6 +562,7 @@ mod tests {
             view: "picture".into(),
             image,
             defect_prob: Some(prob),
+            anomaly_score: None,
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],

@@ -11,8 +11,8 @@ use crate::inspect::opinion::is_sound;
 use crate::piece::{Frame, Piece, PIECE_SCHEMA};
 use crate::pipeline::{Inspected, Job};
 use crate::report::{Finding, FindingType, Report, Status, Verdict};
-use crate::spec::{Outline, Spec, View, SPEC_SCHEMA};
-use crate::vision::{Mask, Plane};
+use crate::spec::{Limit, Outline, Spec, View, SPEC_SCHEMA};
+use crate::vision::{ops, Mask, Plane};
 
 /// What became of one sample.
 #[derive(Debug, Clone)]
@@ -94,6 +94,10 @@ pub(super) struct Pixels {
 pub(super) struct SmallHistogram {
     pub positive: Vec<u32>,
     pub negative: Vec<u32>,
+    /// Shares of each true region in a bin, summed over the regions: bin and sum, where there is one.
+    pub regions: Vec<(u16, f32)>,
+    /// True regions.
+    pub count: u32,
 }
 
 impl SmallHistogram {
@@ -169,9 +173,10 @@ pub(super) fn run(
         if threshold.is_some() && view.defect_prob.is_none() {
             return Err(format!("{}: the model gave no map: {}", job.origin.display(), report.reasons.join("; ")));
         }
-        score = Some(match &view.defect_prob {
-            Some(p) => f64::from(max_of_mean3(p)),
-            None => findings
+        score = Some(match (view.anomaly_score, &view.defect_prob) {
+            (Some(s), _) => s,
+            (None, Some(p)) => f64::from(max_of_mean3(p)),
+            (None, None) => findings
                 .iter()
                 .filter(|f| is_surface(f.finding.kind))
                 .map(|f| f.finding.confidence)
@@ -218,13 +223,31 @@ pub(super) fn run(
 
 /// The spec of a bare picture without one of its own: the whole frame is metal, and nothing is limited.
 pub fn bare_spec() -> Spec {
+    spec_of_limits(vec![])
+}
+
+/// The spec of a bare picture that a taught file alone judges.
+pub fn taught_spec() -> Spec {
+    let limit = Limit {
+        characteristic: crate::inspect::anomaly::SCORE.into(),
+        lower: None,
+        upper: Some(1.0),
+        nominal: None,
+        view: None,
+        zone: None,
+        severity: None,
+    };
+    spec_of_limits(vec![limit])
+}
+
+fn spec_of_limits(limits: Vec<Limit>) -> Spec {
     Spec {
         schema: SPEC_SCHEMA.into(),
         sku: "bare-picture".into(),
         metal: "unknown".into(),
         finish: "unknown".into(),
-        views: vec![View { name: "picture".into(), outline: None, stones: vec![], stones_csv: None }],
-        limits: vec![],
+        views: vec![View { name: "picture".into(), outline: None, stones: vec![], stones_csv: None, taught: None }],
+        limits,
     }
 }
 
@@ -239,6 +262,7 @@ fn job_of(sample: &Sample, options: &Options) -> Result<Job, String> {
         Source::Image(path) => {
             let (spec, spec_sha256) = match &options.spec {
                 Some((spec, sha)) => (spec.clone(), sha.clone()),
+                None if options.taught => (taught_spec(), String::new()),
                 None => (bare_spec(), String::new()),
             };
             let view = spec.views.first().map(|v| v.name.clone()).ok_or("the spec has no view")?;
@@ -291,10 +315,25 @@ fn pixels_of(mask: &Mask, prob: Option<&Plane>, threshold: Option<f32>, findings
     let prob = prob.filter(|p| (p.width, p.height) == (mask.width, mask.height));
     let model = prob.zip(threshold).map(|(p, t)| tally(&|i| p.data[i] >= t));
     let scores = prob.map(|p| {
-        let mut h = SmallHistogram { positive: vec![0; super::stats::BINS], negative: vec![0; super::stats::BINS] };
+        let bins = super::stats::BINS;
+        let mut h = SmallHistogram { positive: vec![0; bins], negative: vec![0; bins], regions: vec![], count: 0 };
         for (v, truth) in p.data.iter().zip(&mask.data) {
             let side = if *truth != 0 { &mut h.positive } else { &mut h.negative };
             side[bin_of(*v)] += 1;
+        }
+        if let Ok((blobs, labels)) = ops::components(mask) {
+            let mut sums = vec![0f32; bins];
+            let mut area = BTreeMap::new();
+            for b in &blobs {
+                area.insert(b.label, b.area as f32);
+            }
+            for (v, label) in p.data.iter().zip(&labels) {
+                if let Some(a) = area.get(label) {
+                    sums[bin_of(*v)] += 1.0 / a;
+                }
+            }
+            h.regions = sums.iter().enumerate().filter(|(_, s)| **s > 0.0).map(|(b, s)| (b as u16, *s)).collect();
+            h.count = blobs.len() as u32;
         }
         h
     });

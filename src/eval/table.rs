@@ -153,11 +153,13 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
         writeln!(out, "\npictures ranked by the {}", i.score)?;
         writeln!(out, "  AUROC                  {}", estimate(i.auroc))?;
         writeln!(out, "  average precision      {}", number(i.average_precision))?;
+        writeln!(out, "  F1 at the threshold    {}", number(i.f1))?;
     }
     if let Some(p) = &r.pixels {
         writeln!(out)?;
         overlap(out, "pixels of the model's map at its threshold", &p.at_threshold)?;
         writeln!(out, "  AUROC                  {}", estimate(p.auroc))?;
+        writeln!(out, "  PRO                    {}", estimate(p.pro))?;
         writeln!(out, "  average precision      {}", number(p.average_precision))?;
         writeln!(
             out,

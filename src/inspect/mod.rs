@@ -2,6 +2,7 @@
 //! uncertainty; it knows nothing of limits and verdicts. A new question is one new file and one line in [`table`].
 
 pub mod align;
+pub mod anomaly;
 pub mod carat;
 pub mod contour;
 pub mod learned;
@@ -43,6 +44,8 @@ pub struct Scene<'a> {
     pub model: Option<&'a ModelInfo>,
     /// What the models of stones and prongs saw, where they were run.
     pub sights: Option<&'a sight::Sights>,
+    /// What a taught file says of the frame, or why it says nothing; none where the view names none.
+    pub anomaly: Option<Result<anomaly::Judged, String>>,
 }
 
 impl Scene<'_> {
@@ -133,6 +136,6 @@ pub trait Inspect: Sync {
 }
 
 /// Every inspector, in the order of the report.
-pub fn table() -> [&'static dyn Inspect; 4] {
-    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs]
+pub fn table() -> [&'static dyn Inspect; 5] {
+    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs, &anomaly::Anomaly]
 }

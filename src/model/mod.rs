@@ -6,6 +6,7 @@
 //! `good`. Everything else about it stands in its metadata ([`ModelInfo`]). That is the surface model; the models of stones
 //! and prongs ([`PartModel`]) answer each window of fixed size with one row of numbers.
 
+mod backbone;
 mod class_map;
 mod info;
 mod parts;
@@ -16,6 +17,7 @@ mod tiles;
 
 use std::path::PathBuf;
 
+pub use backbone::{Backbone, BackboneInfo, FeatureMap, BACKBONE_FILE, GRANULE};
 pub use class_map::ClassMap;
 pub use info::{ModelInfo, MODEL_SCHEMA};
 pub use parts::{Part, PartInfo, PartModel, ProngSight, StoneSight};
@@ -59,6 +61,9 @@ pub enum ModelError {
         /// The file's name.
         file: &'static str,
     },
+    /// No backbone was named and none was found.
+    #[error("no models/{BACKBONE_FILE} and no .deps/models/{BACKBONE_FILE}: run `script/setup`, or name one with --backbone")]
+    NoBackbone,
     /// The file could not be read.
     #[error("{}: cannot read the model: {source} (name another with --model, or go without: --no-model)", path.display())]
     Read {

@@ -40,13 +40,24 @@ pub(super) struct Sessions {
 impl Sessions {
     /// Reads a file, makes one session of it, and gives its sha256 beside.
     pub fn read(path: &Path) -> Result<(Self, String), ModelError> {
+        let bytes = Self::bytes(path)?;
+        let sha256 = hash(&bytes);
+        Ok((Self::of(bytes, path)?, sha256))
+    }
+
+    /// The bytes of a model file.
+    pub fn bytes(path: &Path) -> Result<Vec<u8>, ModelError> {
         let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
         if bytes.is_empty() {
             return Err(ModelError::Empty { path: path.to_owned() });
         }
+        Ok(bytes)
+    }
+
+    /// Makes one session of a model's bytes.
+    pub fn of(bytes: Vec<u8>, path: &Path) -> Result<Self, ModelError> {
         let session = commit(&bytes, path)?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-        Ok((Sessions { path: path.to_owned(), bytes, idle: Mutex::new(vec![session]) }, sha256))
+        Ok(Sessions { path: path.to_owned(), bytes, idle: Mutex::new(vec![session]) })
     }
 
     /// The model file.
@@ -65,6 +76,11 @@ impl Sessions {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         result
     }
+}
+
+/// sha256 in lower-case hex.
+pub(super) fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 pub(super) fn damaged(path: &Path, e: &dyn std::fmt::Display) -> ModelError {

@@ -702,6 +702,7 @@ mod tests {
             view: "top".into(),
             image: Image { width, height, data: vec![128; 3 * width * height], grey: true },
             defect_prob: None,
+            anomaly_score: None,
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],

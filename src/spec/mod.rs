@@ -47,6 +47,9 @@ pub struct View {
     /// A CSV beside the spec with the columns id,x_mm,y_mm,diameter_mm,cut, added to `stones`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stones_csv: Option<String>,
+    /// What was learned of this view from good pieces (`loupe teach`): a file, in a spec that was read relative to the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taught: Option<String>,
 }
 
 /// The outline of the metal in a view.

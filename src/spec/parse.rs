@@ -26,6 +26,7 @@ pub const CHARACTERISTICS: &[&str] = &[
     "stain.area_mm2",
     "worn_plating.area_mm2",
     "outline.deviation_mm",
+    "anomaly.score",
     "stone.present",
     "stone.offset_mm",
     "stone.tilt_deg",
@@ -462,7 +463,7 @@ impl<'p> Reader<'p> {
     }
 
     fn view(&mut self, scope: &Scope) -> (Option<String>, Option<View>) {
-        self.unknown_keys(scope, &["name", "outline", "stone", "stones_csv"]);
+        self.unknown_keys(scope, &["name", "outline", "stone", "stones_csv", "taught"]);
         let name = self.text(scope, "name");
         let outline = self.outline(scope);
         let mut stones: Vec<Stone> = vec![];
@@ -482,7 +483,11 @@ impl<'p> Reader<'p> {
         if let Some(file) = &stones_csv {
             self.stone_list(scope, file, outline.as_ref(), &mut ids, &mut stones);
         }
-        let view = name.clone().map(|name| View { name, outline, stones, stones_csv });
+        // Not looked for here: the file may be taught on pieces of this very spec.
+        let taught = self.optional_text(scope, "taught");
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let taught = taught.map(|file| folder.join(file).to_string_lossy().into_owned());
+        let view = name.clone().map(|name| View { name, outline, stones, stones_csv, taught });
         (name, view)
     }
 

@@ -399,6 +399,60 @@ pub fn window(image: &Image, x: f64, y: f64, side: usize, width: f64, turn: f64)
     Ok(Image { width: side, height: side, data, grey: image.grey })
 }
 
+/// A picture of `width x height` pixels whose pixel (u, v) is the source at `to_source` of it (`[a, b, c]` for x and for y).
+/// Beyond the source its border is repeated; where pixels become fewer they are smoothed first.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn warp_image(image: &Image, to_source: &[[f64; 3]; 2], width: usize, height: usize) -> Result<Image> {
+    let source: Vec<core::Vec3b> =
+        image.data.chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]])).collect();
+    let source = Mat::new_rows_cols_with_data(image.height as i32, image.width as i32, &source)?;
+    let [[a, b, _], [c, d, _]] = *to_source;
+    let (kx, ky) = (a.hypot(c), b.hypot(d));
+    let mut smooth = Mat::default();
+    if kx.max(ky) > 1.25 {
+        // What lies between the new pixels is averaged in, along each axis by its own factor (a piece is turned little).
+        let sigma = |k: f64| if k > 1.25 { 0.45 * k } else { 0.01 };
+        let straight = a.abs() >= c.abs() && d.abs() >= b.abs();
+        let (sx, sy) = if straight { (sigma(kx), sigma(ky)) } else { (sigma(kx.max(ky)), sigma(kx.max(ky))) };
+        imgproc::gaussian_blur(&source, &mut smooth, Size::new(0, 0), sx, sy, BorderTypes::BORDER_REPLICATE as i32)?;
+    } else {
+        smooth = source.try_clone()?;
+    }
+    let mut out = vec![core::Vec3b::default(); width * height];
+    imgproc::warp_affine(
+        &smooth,
+        &mut Mat::new_rows_cols_with_data_mut(height as i32, width as i32, &mut out)?,
+        &Mat::from_slice_2d(to_source)?,
+        Size::new(width as i32, height as i32),
+        imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
+        BorderTypes::BORDER_REPLICATE as i32,
+        Scalar::all(0.0),
+    )?;
+    Ok(Image { width, height, data: out.iter().flat_map(|p| p.0).collect(), grey: image.grey })
+}
+
+/// A plane of another size, bilinear; pixel centres keep their places.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn resize(p: &Plane, width: usize, height: usize) -> Result<Plane> {
+    let mut out = Plane::filled(width, height, 0.0);
+    {
+        let mut dst = view_mut(&mut out)?;
+        imgproc::resize(
+            &view(p)?,
+            &mut dst,
+            Size::new(width as i32, height as i32),
+            0.0,
+            0.0,
+            imgproc::INTER_LINEAR,
+        )?;
+    }
+    Ok(out)
+}
+
 /// Rows become columns.
 ///
 /// # Errors

@@ -1,0 +1,341 @@
+//! `loupe teach`: a part learned from good pictures alone.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{EXIT_ERROR, EXIT_OK};
+use crate::locate::{self, outline};
+use crate::model::Backbone;
+use crate::report::write_whole;
+use crate::source;
+use crate::spec::{Outline, View};
+use crate::teach::{self, Fit, Looked, Options, TeachError};
+use crate::vision;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Teaches on pictures of good parts, or on good pieces (folders with a piece.json), whose metal the spec locates. A spec's \
+[[view]] then names the file (taught = \"part.loupe\") with a limit on anomaly.score (1 is the stored threshold).
+
+Exit codes: 0 taught, 2 something could not be read (the file is written all the same where enough pictures are left).")]
+pub struct Args {
+    /// Good pictures, folders of them, or pieces
+    #[arg(required = true, value_name = "GOOD")]
+    pub good: Vec<PathBuf>,
+    /// The taught file
+    #[arg(long, value_name = "FILE.loupe")]
+    pub out: PathBuf,
+    /// The share of good pictures that may be called falsely
+    #[arg(long, value_name = "SHARE", default_value_t = teach::FALSE_ALARMS)]
+    pub false_alarms: f64,
+    /// The backbone: any ONNX network [default: the one that the set-up makes]
+    #[arg(long, value_name = "FILE.onnx")]
+    pub backbone: Option<PathBuf>,
+    /// Tensors of the backbone to read, separated by commas [default: those its metadata names]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub layers: Option<Vec<String>>,
+    /// Pictures are looked at in about SIDE x SIDE pixels; more shows smaller defects and takes longer [default: 224, of
+    /// pieces 448]
+    #[arg(long, value_name = "SIDE", value_parser = clap::value_parser!(u32).range(64..=2048))]
+    pub side: Option<u32>,
+    /// Most good pictures kept, those least alike
+    #[arg(long, value_name = "N", default_value_t = teach::MOST_KEPT)]
+    pub most: usize,
+    /// Of pieces: this view [default: the spec's first]
+    #[arg(long, value_name = "NAME")]
+    pub view: Option<String>,
+    /// Of pieces: the frames of this light [default: of the first frame]
+    #[arg(long, value_name = "LIGHT")]
+    pub light: Option<String>,
+    /// Folder in which a piece's spec is looked up by its SKU
+    #[arg(long, value_name = "DIR")]
+    pub specs: Option<PathBuf>,
+    /// The seed of what is drawn
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The day that the file says, YYYY-MM-DD [default: SOURCE_DATE_EPOCH, else today]
+    #[arg(long, value_name = "DAY")]
+    pub date: Option<String>,
+    /// Pictures at the same time; the file does not depend on it [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+}
+
+/// Runs the subcommand and gives the exit code.
+pub fn run(args: &Args) -> u8 {
+    match learn(args) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("loupe teach: {message}");
+            EXIT_ERROR
+        }
+    }
+}
+
+/// One good picture.
+#[derive(Debug, Clone)]
+struct Good {
+    path: PathBuf,
+    /// The view it shows and its scale, of a piece.
+    placed: Option<(View, Option<f64>)>,
+}
+
+fn learn(args: &Args) -> Result<u8, String> {
+    if !(args.false_alarms > 0.0 && args.false_alarms < 0.5) {
+        return Err(format!("--false-alarms {} must be above 0 and below 0.5", args.false_alarms));
+    }
+    let date = match &args.date {
+        Some(d) => checked_day(d)?,
+        None => today()?,
+    };
+    vision::ops::single_threaded().map_err(|e| e.to_string())?;
+    let path = match &args.backbone {
+        Some(p) => p.clone(),
+        None => Backbone::default_path().map_err(|e| e.to_string())?,
+    };
+    let backbone = Backbone::load(&path, args.layers.as_deref()).map_err(|e| e.to_string())?;
+    let Gathered { good: all, mut errors, light } = gather(args)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(args.jobs.map_or(0, std::num::NonZeroUsize::get))
+        .build()
+        .map_err(|e| format!("cannot start the threads: {e}"))?;
+
+    // What cannot be read must not end a long run half-way: looked at once, before.
+    let placed = all.iter().any(|g| g.placed.is_some());
+    let side = args.side.map_or(if placed { teach::PIECE_SIDE } else { teach::SIDE }, |s| s as usize);
+    let fit = fit(&all, side)?;
+    let checked: Vec<Result<(), String>> = pool.install(|| {
+        use rayon::prelude::*;
+        all.par_iter().map(|g| look(g, &fit).map(|_| ()).map_err(|e| e.to_string())).collect()
+    });
+    let mut good = Vec::new();
+    for (g, r) in all.into_iter().zip(checked) {
+        match r {
+            Ok(()) => good.push(g),
+            Err(e) => errors.push(e),
+        }
+    }
+    for e in &errors {
+        eprintln!("loupe teach: left out: {e}");
+    }
+    let options = Options {
+        false_alarms: args.false_alarms,
+        most_kept: args.most,
+        seed: args.seed,
+        on: names(&args.good),
+        date,
+        light,
+    };
+    let bar = ProgressBar::new(teach::passes(good.len()) as u64);
+    if let Ok(style) = ProgressStyle::with_template("teaching {bar:40} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    let taught = pool
+        .install(|| teach::teach(&backbone, &fit, good.len(), &options, &|i| look(&good[i], &fit), &|| bar.inc(1)))
+        .map_err(|e| e.to_string())?;
+    bar.finish_and_clear();
+    let bytes = taught.to_bytes().map_err(|e| format!("{}: cannot be written: {e}", args.out.display()))?;
+    write_whole(&args.out, &bytes).map_err(|e| format!("{}: cannot write: {e}", args.out.display()))?;
+    let h = &taught.header;
+    let share = h.good_scores.iter().filter(|s| **s >= 1.0).count();
+    println!(
+        "{}: taught on {} pictures ({} x {} pixels, backbone {}), {} kept, {:.1} MB",
+        args.out.display(),
+        h.pictures,
+        h.fit.width,
+        h.fit.height,
+        h.backbone,
+        taught.kept(),
+        bytes.len() as f64 / 1e6
+    );
+    println!(
+        "held out, {share} of {} good pictures are called ({:.1} % accepted); a score is known to +-{:.3}",
+        h.good_scores.len(),
+        100.0 * h.false_alarms,
+        2.0 * h.score_u
+    );
+    Ok(if errors.is_empty() { EXIT_OK } else { EXIT_ERROR })
+}
+
+/// What the arguments name.
+struct Gathered {
+    good: Vec<Good>,
+    /// What of it cannot be read.
+    errors: Vec<String>,
+    /// The light that pieces were taken in.
+    light: Option<String>,
+}
+
+fn gather(args: &Args) -> Result<Gathered, String> {
+    let (mut all, mut errors, mut light) = (Vec::new(), Vec::new(), args.light.clone());
+    for path in &args.good {
+        if !path.exists() {
+            return Err(format!("{}: no such file or folder", path.display()));
+        }
+        if path.is_file()
+            && path.extension().is_none_or(|e| e != "jsonl")
+            && path.file_name().is_none_or(|n| n != source::MANIFEST)
+        {
+            all.push(Good { path: path.clone(), placed: None });
+            continue;
+        }
+        let pieces = path.is_file() || has_manifest(path);
+        if !pieces {
+            let mut found = Vec::new();
+            pictures(path, &mut found)?;
+            all.extend(found.into_iter().map(|path| Good { path, placed: None }));
+            continue;
+        }
+        let from = source::Options { specs: args.specs.clone(), bare: None };
+        for entry in source::resolve(std::slice::from_ref(path), &from) {
+            let job = match entry.load() {
+                Ok(job) => job,
+                Err(e) => {
+                    errors.push(e.to_string());
+                    continue;
+                }
+            };
+            let view = match &args.view {
+                Some(name) => job.spec.view(name),
+                None => job.spec.views.first(),
+            };
+            let Some(view) = view else {
+                errors.push(format!(
+                    "{}: its spec has no view `{}`",
+                    entry.origin.display(),
+                    args.view.as_deref().unwrap_or("")
+                ));
+                continue;
+            };
+            let of = job.piece.frames.iter().filter(|f| f.view == view.name && f.light != "backlight");
+            for f in of {
+                if *light.get_or_insert_with(|| f.light.clone()) == f.light {
+                    all.push(Good { path: job.base.join(&f.file), placed: Some((view.clone(), f.um_per_px)) });
+                }
+            }
+        }
+    }
+    if all.iter().any(|g| g.placed.is_some()) && all.iter().any(|g| g.placed.is_none()) {
+        return Err("pieces and plain pictures cannot be taught together: nothing places the pictures".into());
+    }
+    // The order must not hang on that of the arguments' folders.
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    all.dedup_by(|a, b| a.path == b.path);
+    Ok(Gathered { good: all, errors, light })
+}
+
+fn has_manifest(dir: &Path) -> bool {
+    dir.join(source::MANIFEST).is_file()
+        || std::fs::read_dir(dir)
+            .map(|d| d.flatten().any(|e| e.path().join(source::MANIFEST).is_file()))
+            .unwrap_or(false)
+}
+
+fn pictures(dir: &Path, out: &mut Vec<PathBuf>) -> Result<(), String> {
+    let wrong = |e: std::io::Error| format!("{}: cannot read: {e}", dir.display());
+    for entry in std::fs::read_dir(dir).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        if path.is_dir() {
+            pictures(&path, out)?;
+        } else if crate::dataset::is_picture(&path) {
+            out.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The size that these pictures are looked at in.
+fn fit(all: &[Good], side: usize) -> Result<Fit, String> {
+    let Some(first) = all.first() else { return Err("no picture in what was given".into()) };
+    let Some((view, _)) = &first.placed else { return Ok(Fit::whole(side)) };
+    let Some(shape) = &view.outline else { return Ok(Fit::whole(side)) };
+    if all.iter().any(|g| g.placed.as_ref().is_none_or(|(v, _)| v.outline != view.outline)) {
+        return Err("the pieces are of different outlines: teach each part on its own".into());
+    }
+    let b = match shape {
+        Outline::Band { half_width_mm, .. } => {
+            // As much of the shank as a frame of common shape shows.
+            [-1.6 * half_width_mm, -*half_width_mm, 1.6 * half_width_mm, *half_width_mm]
+        }
+        _ => outline::polygon(shape, outline::reach(shape))
+            .iter()
+            .fold([f64::MAX, f64::MAX, f64::MIN, f64::MIN], |b, p| {
+                [b[0].min(p[0]), b[1].min(p[1]), b[2].max(p[0]), b[3].max(p[1])]
+            }),
+    };
+    Ok(Fit::of_box(b, side))
+}
+
+fn look(good: &Good, fit: &Fit) -> Result<Looked, TeachError> {
+    let damaged = |message: String| TeachError::Damaged { path: good.path.clone(), message };
+    let (_, image) = vision::read_image(&good.path).map_err(|e| {
+        // Its message names the file already.
+        TeachError::Damaged { path: good.path.clone(), message: short(&e.to_string(), &good.path) }
+    })?;
+    let Some((view, scale)) = good.placed.as_ref().filter(|(v, _)| v.outline.is_some()) else {
+        return Ok(fit.look(&image, None, None)?);
+    };
+    let located = locate::locate(&image, view, *scale).map_err(|e| damaged(e.to_string()))?;
+    let bare = locate::bare_metal(view, &located, &image).map_err(|e| damaged(e.to_string()))?;
+    Ok(fit.look(&image, Some(&located), Some(&bare))?)
+}
+
+fn short(message: &str, path: &Path) -> String {
+    message.replace(&format!("{}: ", path.display()), "")
+}
+
+/// What the file says it was taught on: the last parts of the paths, so that it is the same wherever they lie.
+fn names(paths: &[PathBuf]) -> String {
+    let last =
+        |p: &PathBuf| p.file_name().map_or_else(|| p.display().to_string(), |n| n.to_string_lossy().into_owned());
+    let mut all: Vec<String> = paths.iter().take(4).map(last).collect();
+    if paths.len() > 4 {
+        all.push(format!("and {} more", paths.len() - 4));
+    }
+    all.join(", ")
+}
+
+fn checked_day(text: &str) -> Result<String, String> {
+    let parts: Vec<&str> = text.split('-').collect();
+    let number =
+        |k: usize, digits: usize| parts.get(k).filter(|p| p.len() == digits).and_then(|p| p.parse::<u32>().ok());
+    match (parts.len(), number(0, 4), number(1, 2), number(2, 2)) {
+        (3, Some(_), Some(1..=12), Some(1..=31)) => Ok(text.to_owned()),
+        _ => Err(format!("--date {text} is no day: write it as YYYY-MM-DD")),
+    }
+}
+
+/// The day of `SOURCE_DATE_EPOCH`, else today's, in UTC.
+fn today() -> Result<String, String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(v) => v.parse().map_err(|_| format!("SOURCE_DATE_EPOCH `{v}` is no number of seconds"))?,
+        Err(_) => now,
+    };
+    // Days to a date of the Gregorian calendar (Hinnant's algorithm).
+    let z = (seconds / 86_400) as i64 + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (d, m) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    Ok(format!("{:04}-{m:02}-{d:02}", yoe + era * 400 + i64::from(m <= 2)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days() {
+        assert!(checked_day("2026-11-24").is_ok());
+        for wrong in ["2026-13-01", "26-01-01", "today", "2026-11-24-1"] {
+            assert!(checked_day(wrong).is_err(), "{wrong}");
+        }
+        let t = today().unwrap();
+        assert!(checked_day(&t).is_ok(), "{t}");
+    }
+}

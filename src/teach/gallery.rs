@@ -1,0 +1,240 @@
+//! The good pictures themselves, kept small: what a place of a new picture is compared with.
+//!
+//! A picture is laid beside the good ones that look most like it, and each of its cells beside the cells about the same place
+//! on them. That asks "has a good part ever looked like this, here?" and takes a thousandth of the work of a search through
+//! every cell of every picture.
+
+use nalgebra::{DMatrix, SymmetricEigen};
+use ndarray::{Array1, Array2, ArrayView2};
+
+/// Numbers kept of a cell.
+pub const KEPT: usize = 32;
+/// Blocks of a picture along each side, whose means find the pictures most like it.
+const BLOCKS: usize = 4;
+/// Good pictures that a picture is laid beside.
+pub const BESIDE: usize = 10;
+/// How far the same place may be off, in cells.
+pub const REACH: usize = 2;
+/// Standard deviations of the first axis that a kept number spans, either way.
+const SPAN_SIGMAS: f32 = 5.0;
+
+/// How a cell's descriptor becomes the few numbers that are kept: standardised, turned to the axes of the largest variance,
+/// rounded to a signed byte.
+#[derive(Debug, Clone)]
+pub struct Basis {
+    /// Mean of each column.
+    pub mean: Array1<f32>,
+    /// One over its standard deviation.
+    pub scale: Array1<f32>,
+    /// Columns by kept axes; the byte's unit is taken in.
+    pub axes: Array2<f32>,
+    /// One unit of a byte, in standardised descriptors.
+    pub unit: f32,
+}
+
+impl Basis {
+    /// The axes of the largest variance of these descriptors, one row each.
+    pub fn of(rows: ArrayView2<f32>) -> Self {
+        let (n, d) = rows.dim();
+        let mut mean = Array1::<f32>::zeros(d);
+        let mut scale = Array1::<f32>::zeros(d);
+        for c in 0..d {
+            let column = rows.column(c);
+            let m = column.iter().map(|v| f64::from(*v)).sum::<f64>() / n.max(1) as f64;
+            let var = column.iter().map(|v| (f64::from(*v) - m).powi(2)).sum::<f64>() / n.max(1) as f64;
+            mean[c] = m as f32;
+            scale[c] = (1.0 / (var.sqrt() + 1e-6)) as f32;
+        }
+        let mut even = rows.to_owned();
+        even -= &mean;
+        even *= &scale;
+        let cov = even.t().dot(&even) / n.max(1) as f32;
+        let eigen = SymmetricEigen::new(DMatrix::<f64>::from_fn(d, d, |i, j| f64::from(cov[(i, j)])));
+        let mut order: Vec<usize> = (0..d).collect();
+        order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]).then(a.cmp(b)));
+        let kept = KEPT.min(d);
+        let sigma = eigen.eigenvalues[order[0]].max(1e-12).sqrt() as f32;
+        let unit = SPAN_SIGMAS * sigma / 127.0;
+        let axes = Array2::from_shape_fn((d, kept), |(c, k)| {
+            let axis = eigen.eigenvectors.column(order[k]);
+            // An axis has no direction of its own: its largest part is made positive.
+            let largest = axis.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(1.0);
+            (axis[c] * largest.signum()) as f32 / unit
+        });
+        Basis { mean, scale, axes, unit }
+    }
+
+    /// The bytes of a picture's cells, cell after cell.
+    pub fn codes(&self, rows: &Array2<f32>) -> Vec<i8> {
+        let mut even = rows.clone();
+        even -= &self.mean;
+        even *= &self.scale;
+        even.dot(&self.axes).iter().map(|v| v.round().clamp(-127.0, 127.0) as i8).collect()
+    }
+}
+
+/// One picture as kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// [`KEPT`] bytes a cell.
+    pub codes: Vec<i8>,
+    /// Which cells count.
+    pub counts: Vec<bool>,
+}
+
+/// The good pictures.
+#[derive(Debug, Clone)]
+pub struct Gallery {
+    /// Cells along x.
+    pub width: usize,
+    /// Cells along y.
+    pub height: usize,
+    /// Bytes a cell.
+    pub kept: usize,
+    /// The pictures.
+    pub pictures: Vec<Kept>,
+    overviews: Vec<Vec<f32>>,
+}
+
+impl Gallery {
+    /// Of these pictures.
+    pub fn new(width: usize, height: usize, kept: usize, pictures: Vec<Kept>) -> Self {
+        let overviews = pictures.iter().map(|p| overview(width, height, kept, p)).collect();
+        Gallery { width, height, kept, pictures, overviews }
+    }
+
+    /// How far each cell of a picture is from the nearest one about its place on the good pictures most like it, in units of
+    /// the bytes; none where the cell does not count or has nothing to be compared with. `but` is left out.
+    pub fn distances(&self, picture: &Kept, but: Option<usize>) -> Vec<Option<f32>> {
+        let own = overview(self.width, self.height, self.kept, picture);
+        let mut near: Vec<(f32, usize)> = self
+            .overviews
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| Some(*i) != but)
+            .map(|(i, o)| (o.iter().zip(&own).map(|(a, b)| (a - b) * (a - b)).sum::<f32>(), i))
+            .collect();
+        near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        near.truncate(BESIDE);
+        let (w, h, n) = (self.width, self.height, self.kept);
+        (0..w * h)
+            .map(|i| {
+                if !picture.counts[i] {
+                    return None;
+                }
+                let code = &picture.codes[i * n..(i + 1) * n];
+                let (x, y) = (i % w, i / w);
+                let (x0, x1) = (x.saturating_sub(REACH), (x + REACH).min(w - 1));
+                let (y0, y1) = (y.saturating_sub(REACH), (y + REACH).min(h - 1));
+                let mut best = i32::MAX;
+                for (_, k) in &near {
+                    let other = &self.pictures[*k];
+                    for v in y0..=y1 {
+                        for j in v * w + x0..=v * w + x1 {
+                            if other.counts[j] {
+                                best = best.min(square_distance(code, &other.codes[j * n..(j + 1) * n]));
+                            }
+                        }
+                    }
+                }
+                (best != i32::MAX).then(|| (best as f32).sqrt())
+            })
+            .collect()
+    }
+
+    /// The pictures to keep where no more than `most` are wanted: each next one is the one least like those taken.
+    pub fn spread(&self, most: usize) -> Vec<usize> {
+        let n = self.pictures.len();
+        if n <= most {
+            return (0..n).collect();
+        }
+        let distance = |a: usize, b: usize| -> f32 {
+            self.overviews[a].iter().zip(&self.overviews[b]).map(|(x, y)| (x - y) * (x - y)).sum()
+        };
+        let mut taken = vec![0usize];
+        let mut far: Vec<f32> = (0..n).map(|i| distance(0, i)).collect();
+        while taken.len() < most {
+            let Some(next) = (0..n).max_by(|a, b| far[*a].total_cmp(&far[*b]).then(b.cmp(a))) else { break };
+            taken.push(next);
+            for (i, f) in far.iter_mut().enumerate() {
+                *f = f.min(distance(next, i));
+            }
+        }
+        taken.sort_unstable();
+        taken
+    }
+}
+
+#[inline]
+fn square_distance(a: &[i8], b: &[i8]) -> i32 {
+    let mut sum = 0i32;
+    for (x, y) in a.iter().zip(b) {
+        let d = i32::from(i16::from(*x) - i16::from(*y));
+        sum += d * d;
+    }
+    sum
+}
+
+/// Means of a picture's blocks.
+fn overview(w: usize, h: usize, kept: usize, p: &Kept) -> Vec<f32> {
+    let mut sums = vec![0f32; BLOCKS * BLOCKS * kept];
+    let mut counts = [0f32; BLOCKS * BLOCKS];
+    for i in (0..w * h).filter(|i| p.counts[*i]) {
+        let b = (i / w * BLOCKS / h) * BLOCKS + i % w * BLOCKS / w;
+        counts[b] += 1.0;
+        for (s, c) in sums[b * kept..(b + 1) * kept].iter_mut().zip(&p.codes[i * kept..(i + 1) * kept]) {
+            *s += f32::from(*c);
+        }
+    }
+    for (b, n) in counts.iter().enumerate() {
+        sums[b * kept..(b + 1) * kept].iter_mut().for_each(|s| *s /= n.max(1.0));
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(seed: u64, odd: Option<usize>) -> Kept {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut codes: Vec<i8> = (0..8 * 6 * 4).map(|i| (i % 4 * 20) as i8 + rng.i8(-3..=3)).collect();
+        if let Some(k) = odd {
+            codes[4 * k..4 * k + 4].copy_from_slice(&[-90, 90, -90, 90]);
+        }
+        Kept { codes, counts: vec![true; 48] }
+    }
+
+    #[test]
+    fn what_no_good_picture_has_is_far() {
+        let g = Gallery::new(8, 6, 4, (0..12).map(|s| picture(s, None)).collect());
+        let d = g.distances(&picture(99, Some(20)), None);
+        let rest = d.iter().enumerate().filter(|(i, _)| *i != 20).map(|(_, v)| v.unwrap()).fold(0.0, f32::max);
+        assert!(d[20].unwrap() > 10.0 * rest.max(1.0), "{:?} {rest}", d[20]);
+        // A picture of the gallery is at no distance from itself, but not from the others.
+        assert_eq!(g.distances(&g.pictures[3], None)[0], Some(0.0));
+        assert!(g.distances(&g.pictures[3], Some(3)).iter().flatten().sum::<f32>() > 0.0);
+        let mut masked = picture(5, None);
+        masked.counts[7] = false;
+        assert_eq!(g.distances(&masked, None)[7], None);
+    }
+
+    #[test]
+    fn a_spread_keeps_the_odd_one() {
+        let mut all: Vec<Kept> = (0..20).map(|s| picture(s, None)).collect();
+        all[13].codes.iter_mut().for_each(|c| *c = -50);
+        let taken = Gallery::new(8, 6, 4, all).spread(4);
+        assert_eq!(taken.len(), 4);
+        assert!(taken.contains(&13));
+    }
+
+    #[test]
+    fn the_basis_keeps_what_varies() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let rows = Array2::from_shape_fn((400, 6), |(_, c)| if c == 2 { 0.0 } else { rng.f32() });
+        let b = Basis::of(rows.view());
+        assert_eq!(b.axes.dim(), (6, 6));
+        let codes = b.codes(&rows);
+        assert!(codes.iter().any(|c| c.abs() > 20) && codes.iter().all(|c| c.abs() < 127));
+    }
+}

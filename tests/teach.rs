@@ -1,0 +1,190 @@
+//! `loupe teach`, and what was taught in inspection and evaluation, through the program with the real backbone.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::Bench;
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use loupe::report::{FindingType, Report, Status, Verdict};
+
+/// Brushed metal of its own light, with a dark scratch where one is asked for.
+fn picture(path: &Path, seed: u32, scratch: bool) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut rng = fastrand::Rng::with_seed(u64::from(seed));
+    let light = 0.8 + 0.4 * rng.f32();
+    let rows: Vec<f32> = (0..120).map(|_| 12.0 * (rng.f32() - 0.5)).collect();
+    let img = RgbImage::from_fn(160, 120, |x, y| {
+        let on = scratch && (x as i32 - 60 - y as i32 / 3).abs() <= 2 && (30..90).contains(&y);
+        let v = light
+            * (130.0 + rows[y as usize] + 0.1 * x as f32 + 6.0 * (rng.f32() - 0.5) - if on { 70.0 } else { 0.0 });
+        Rgb([v as u8, (0.85 * v) as u8, (0.6 * v) as u8])
+    });
+    img.save(path).unwrap();
+}
+
+fn mask(path: &Path) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let on = |x: u32, y: u32| (x as i32 - 60 - y as i32 / 3).abs() <= 2 && (30..90).contains(&y);
+    GrayImage::from_fn(160, 120, |x, y| Luma([if on(x, y) { 255 } else { 0 }])).save(path).unwrap();
+}
+
+/// The MVTec AD layout: 14 to teach on, 8 good and 8 scratched to measure on.
+fn set(bench: &Bench) {
+    for k in 0..14 {
+        picture(&bench.path(&format!("part set/train/good/{k:02}.png")), k, false);
+    }
+    for k in 0..8 {
+        picture(&bench.path(&format!("part set/test/good/{k:02}.png")), 100 + k, false);
+        picture(&bench.path(&format!("part set/test/scratch/{k:02}.png")), 200 + k, true);
+        mask(&bench.path(&format!("part set/ground_truth/scratch/{k:02}_mask.png")));
+    }
+}
+
+fn taught(bench: &Bench, out: &str, jobs: &str) {
+    let args =
+        ["teach", "part set/train/good", "--out", out, "--jobs", jobs, "--date", "2026-01-31", "--side", "128"];
+    let ran = bench.loupe(&args);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("taught on 14 pictures"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_part_is_learned_and_a_scratch_is_what_does_not_belong() {
+    let bench = Bench::new();
+    set(&bench);
+    taught(&bench, "part.loupe", "1");
+    taught(&bench, "again.loupe", "3");
+    let bytes = std::fs::read(bench.path("part.loupe")).unwrap();
+    assert!(bytes == std::fs::read(bench.path("again.loupe")).unwrap(), "one thread and three taught something else");
+
+    // Measured: every scratch above every good picture, and where it is.
+    let ran = bench.loupe(&["eval", "part set", "--taught", "part.loupe", "--out", "figures.json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let f: serde_json::Value = serde_json::from_slice(&std::fs::read(bench.path("figures.json")).unwrap()).unwrap();
+    assert!(f["images"]["auroc"]["value"].as_f64().unwrap() > 0.95, "{}", f["images"]);
+    assert!(f["images"]["f1"].as_f64().unwrap() > 0.7, "{}", f["images"]);
+    assert!(f["pixels"]["auroc"]["value"].as_f64().unwrap() > 0.8, "{}", f["pixels"]);
+    assert!(f["pixels"]["pro"]["value"].as_f64().unwrap() > 0.5, "{}", f["pixels"]);
+    assert_eq!(f["verdicts"]["escapes"]["count"], 0, "{}", ran.stdout);
+
+    // In inspection: the spec names the file and limits the score.
+    let spec = "schema = \"loupe.spec/1\"\nsku = \"plate\"\nmetal = \"yellow_gold\"\nfinish = \"brushed\"\n\
+                [[view]]\nname = \"top\"\ntaught = \"part.loupe\"\n\
+                [[limit]]\ncharacteristic = \"anomaly.score\"\nupper = 1.0\n";
+    std::fs::write(bench.path("spec.toml"), spec).unwrap();
+    let ran = bench.loupe(&[
+        "inspect",
+        "part set/test/scratch/03.png",
+        "--spec",
+        "spec.toml",
+        "--no-model",
+        "--out",
+        "out",
+    ]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let text = std::fs::read_to_string(bench.path("out/03/report.json")).unwrap();
+    let r: Report = serde_json::from_str(&text).unwrap();
+    assert_ne!(r.verdict, Verdict::Pass);
+    let found = r.findings.iter().find(|f| f.kind == FindingType::Anomaly).unwrap();
+    assert!(found.status >= Status::Review);
+    // On the scratch, which runs from (70, 30) to (90, 90).
+    assert!((found.x_px - 80.0).abs() < 25.0 && (found.y_px - 60.0).abs() < 40.0, "{found:?}");
+    assert!(r.provenance.models.iter().any(|m| m.name == "part.loupe"));
+    assert!(bench
+        .path("out/03")
+        .read_dir()
+        .unwrap()
+        .flatten()
+        .any(|e| e.path().to_string_lossy().ends_with("overlay.png")));
+    // A part that nothing was taught of is a person's matter.
+    std::fs::write(bench.path("spec.toml"), spec.replace("taught = \"part.loupe\"\n", "")).unwrap();
+    let ran =
+        bench.loupe(&["inspect", "part set/test/good/03.png", "--spec", "spec.toml", "--no-model", "--out", "none"]);
+    assert_eq!(ran.code, 1);
+    let r: Report =
+        serde_json::from_str(&std::fs::read_to_string(bench.path("none/03/report.json")).unwrap()).unwrap();
+    assert_eq!(r.verdict, Verdict::Review);
+    assert!(r.reasons.iter().any(|r| r.contains("names no taught file")), "{:?}", r.reasons);
+
+    // What cannot be used says so, with the file's name.
+    let refused = |bytes: &[u8], word: &str| {
+        std::fs::write(bench.path("bad.loupe"), bytes).unwrap();
+        let ran = bench.loupe(&["eval", "part set", "--taught", "bad.loupe", "--out", "x.json"]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.stderr.contains("bad.loupe") && ran.stderr.contains(word), "{word}: {}", ran.stderr);
+    };
+    refused(b"", "empty");
+    refused(b"no such thing at all", "not a taught file");
+    refused(&bytes[..bytes.len() / 2], "checksum");
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 1;
+    refused(&flipped, "checksum");
+    let mut newer = bytes.clone();
+    newer[8] = 9;
+    refused(&newer, "version 9");
+}
+
+#[test]
+fn too_few_or_damaged_pictures_are_named() {
+    let bench = Bench::new();
+    for k in 0..11 {
+        picture(&bench.path(&format!("good/{k:02}.png")), k, false);
+    }
+    std::fs::write(bench.path("good/broken.png"), b"\x89PNG\r\n\x1a\nbroken").unwrap();
+    let ran = bench.loupe(&["teach", "good", "--out", "part.loupe", "--side", "96", "--date", "2026-01-31"]);
+    // Written all the same, and the exit code says that something was left out.
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("broken.png"), "{}", ran.stderr);
+    assert!(bench.path("part.loupe").is_file());
+    std::fs::remove_file(bench.path("good/00.png")).unwrap();
+    std::fs::remove_file(bench.path("good/01.png")).unwrap();
+    let ran = bench.loupe(&["teach", "good", "--out", "few.loupe", "--side", "96"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("9 good pictures") && !bench.path("few.loupe").exists(), "{}", ran.stderr);
+    let ran = bench.loupe(&["teach", "no such folder", "--out", "few.loupe"]);
+    assert!(ran.code == 2 && ran.stderr.contains("no such folder"), "{}", ran.stderr);
+    let ran = bench.loupe(&["teach", "good", "--out", "few.loupe", "--backbone", "good/02.png"]);
+    assert!(ran.code == 2 && ran.stderr.contains("not an ONNX model"), "{}", ran.stderr);
+}
+
+/// Any tensor of any ONNX network can be a layer: here inner ones of the surface model.
+#[test]
+fn another_backbone_and_its_inner_tensors() {
+    let bench = Bench::new();
+    for k in 0..10 {
+        picture(&bench.path(&format!("good/{k:02}.png")), k, false);
+    }
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/surface.onnx");
+    let model = model.to_str().unwrap();
+    let ran = bench.loupe(&[
+        "teach",
+        "good",
+        "--out",
+        "own.loupe",
+        "--backbone",
+        model,
+        "--layers",
+        "probs",
+        "--side",
+        "96",
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    // Used without naming it again, the backbone at hand is another.
+    let ran = bench.loupe(&["eval", "good", "--kind", "folders", "--taught", "own.loupe", "--out", "x.json"]);
+    assert_eq!(ran.code, 2);
+    let ran = bench.loupe(&[
+        "teach",
+        "good",
+        "--out",
+        "own.loupe",
+        "--backbone",
+        model,
+        "--layers",
+        "no_such_tensor",
+        "--side",
+        "96",
+    ]);
+    assert!(ran.code == 2 && ran.stderr.contains("no_such_tensor"), "{}", ran.stderr);
+}
