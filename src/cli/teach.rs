@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{EXIT_ERROR, EXIT_OK};
+use crate::dataset::{self, Protocol, Split};
 use crate::locate::{self, outline};
 use crate::model::Backbone;
 use crate::report::write_whole;
@@ -52,6 +53,12 @@ pub struct Args {
     /// Folder in which a piece's spec is looked up by its SKU
     #[arg(long, value_name = "DIR")]
     pub specs: Option<PathBuf>,
+    /// GOOD are labelled sets: teach on the good pictures of their train part
+    #[arg(long)]
+    pub labelled: bool,
+    /// Which protocol of their splits.json [default: one_class]
+    #[arg(long, value_enum, requires = "labelled")]
+    pub protocol: Option<Protocol>,
     /// The seed of what is drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -173,6 +180,18 @@ fn gather(args: &Args) -> Result<Gathered, String> {
     for path in &args.good {
         if !path.exists() {
             return Err(format!("{}: no such file or folder", path.display()));
+        }
+        if args.labelled {
+            let protocol = Some(args.protocol.unwrap_or(Protocol::OneClass));
+            let set = dataset::load(path, dataset::Options { kind: None, split: Split::Train, protocol })
+                .map_err(|e| e.to_string())?;
+            errors.extend(set.errors.iter().map(|e| format!("{}: {}", e.name, e.message)));
+            for s in set.samples.into_iter().filter(|s| s.truth.defective == Some(false)) {
+                if let dataset::Source::Image(path) = s.source {
+                    all.push(Good { path, placed: None });
+                }
+            }
+            continue;
         }
         if path.is_file()
             && path.extension().is_none_or(|e| e != "jsonl")

@@ -1,6 +1,6 @@
 //! What a backbone says of every place of a picture, on one grid of cells.
 
-use ndarray::{Array1, Array2};
+use ndarray::Array2;
 
 use crate::model::{Backbone, FeatureMap, ModelError};
 use crate::vision::{Image, Mask};
@@ -53,20 +53,21 @@ pub fn describe(backbone: &Backbone, image: &Image, mask: &Mask) -> Result<Cells
     let grid = &maps[base(backbone)];
     let (w, h) = (grid.width, grid.height);
     let (columns, _) = columns(backbone);
-    let mut all = Array2::<f32>::zeros((w * h, columns));
-    let mut at = 0;
+    // Column by column, as the layers lie in memory; turned round at the end, which moves nothing.
+    let mut planes: Vec<f32> = Vec::with_capacity(columns * w * h);
     let mut order: Vec<usize> = (0..maps.len()).collect();
     order.sort_by_key(|k| (backbone.info().strides[*k], *k));
     for k in order {
         let map = &maps[k];
         if map.width > w {
-            finer(map, w, h, &mut all, at);
-            at += 2 * map.channels;
+            finer(map, w, h, &mut planes);
+        } else if (map.width, map.height) == (w, h) {
+            planes.extend_from_slice(&map.data);
         } else {
-            coarser(map, w, h, &mut all, at);
-            at += map.channels;
+            coarser(map, w, h, &mut planes);
         }
     }
+    let all = turned(planes, columns, w * h);
     let (fx, fy) = (image.width as f64 / w as f64, image.height as f64 / h as f64);
     let counts = (0..w * h)
         .map(|i| {
@@ -80,46 +81,62 @@ pub fn describe(backbone: &Backbone, image: &Image, mask: &Mask) -> Result<Cells
     Ok(Cells { width: w, height: h, all, counts })
 }
 
-/// Mean and largest value of a finer layer within each cell.
-fn finer(map: &FeatureMap, w: usize, h: usize, out: &mut Array2<f32>, at: usize) {
+/// Planes one after another as one row per cell.
+fn turned(planes: Vec<f32>, columns: usize, cells: usize) -> Array2<f32> {
+    let planes = Array2::from_shape_vec((columns, cells), planes);
+    planes.unwrap_or_else(|_| Array2::zeros((columns, cells))).reversed_axes()
+}
+
+/// Mean of a finer layer within each cell, channel by channel, then its largest values.
+fn finer(map: &FeatureMap, w: usize, h: usize, out: &mut Vec<f32>) {
     let (fx, fy) = (map.width / w, map.height / h);
-    for c in 0..map.channels {
-        let plane = &map.data[c * map.width * map.height..(c + 1) * map.width * map.height];
-        for y in 0..h {
-            for x in 0..w {
-                let (mut sum, mut most) = (0.0f32, f32::NEG_INFINITY);
-                for row in plane.chunks_exact(map.width).skip(y * fy).take(fy) {
-                    for v in &row[x * fx..(x + 1) * fx] {
-                        sum += v;
-                        most = most.max(*v);
-                    }
+    let share = 1.0 / (fx * fy) as f32;
+    let planes = || map.data.chunks_exact(map.width * map.height);
+    fn cells(
+        plane: &[f32],
+        [width, fx, fy, w, h]: [usize; 5],
+        start: f32,
+        of: impl Fn(f32, f32) -> f32,
+        out: &mut Vec<f32>,
+    ) {
+        for rows in plane.chunks_exact(width * fy).take(h) {
+            let at = out.len();
+            out.resize(at + w, start);
+            for row in rows.chunks_exact(width) {
+                for (sum, values) in out[at..].iter_mut().zip(row.chunks_exact(fx)) {
+                    *sum = values.iter().fold(*sum, |a, v| of(a, *v));
                 }
-                out[(y * w + x, at + c)] = sum / (fx * fy) as f32;
-                out[(y * w + x, at + map.channels + c)] = most;
             }
         }
     }
+    let sizes = [map.width, fx, fy, w, h];
+    for plane in planes() {
+        cells(plane, sizes, 0.0, |a, v| a + v * share, out);
+    }
+    for plane in planes() {
+        cells(plane, sizes, f32::NEG_INFINITY, f32::max, out);
+    }
 }
 
-/// A layer as coarse as the grid, or coarser: between its cells.
-fn coarser(map: &FeatureMap, w: usize, h: usize, out: &mut Array2<f32>, at: usize) {
-    let place = |i: usize, n: usize, m: usize| {
-        let p = ((i as f32 + 0.5) * m as f32 / n as f32 - 0.5).clamp(0.0, (m - 1) as f32);
-        let low = p as usize;
-        (low, (low + 1).min(m - 1), p - low as f32)
+/// A layer coarser than the grid: between its cells.
+fn coarser(map: &FeatureMap, w: usize, h: usize, out: &mut Vec<f32>) {
+    let places = |n: usize, m: usize| -> Vec<(usize, usize, f32)> {
+        let place = |i: usize| {
+            let p = ((i as f32 + 0.5) * m as f32 / n as f32 - 0.5).clamp(0.0, (m - 1) as f32);
+            let low = p as usize;
+            (low, (low + 1).min(m - 1), p - low as f32)
+        };
+        (0..n).map(place).collect()
     };
-    for y in 0..h {
-        let (y0, y1, fy) = place(y, h, map.height);
-        for x in 0..w {
-            let (x0, x1, fx) = place(x, w, map.width);
-            let mut row = out.row_mut(y * w + x);
-            for c in 0..map.channels {
-                let plane = &map.data[c * map.width * map.height..];
-                let v = |x: usize, y: usize| plane[y * map.width + x];
-                let top = v(x0, y0) * (1.0 - fx) + v(x1, y0) * fx;
-                let low = v(x0, y1) * (1.0 - fx) + v(x1, y1) * fx;
-                row[at + c] = top * (1.0 - fy) + low * fy;
-            }
+    let (xs, ys) = (places(w, map.width), places(h, map.height));
+    for plane in map.data.chunks_exact(map.width * map.height) {
+        for (y0, y1, fy) in &ys {
+            let (top, low) = (&plane[y0 * map.width..], &plane[y1 * map.width..]);
+            out.extend(xs.iter().map(|(x0, x1, fx)| {
+                let a = top[*x0] + fx * (top[*x1] - top[*x0]);
+                let b = low[*x0] + fx * (low[*x1] - low[*x0]);
+                a + fy * (b - a)
+            }));
         }
     }
 }
@@ -129,26 +146,27 @@ fn coarser(map: &FeatureMap, w: usize, h: usize, out: &mut Array2<f32>, at: usiz
 pub fn smoothed(cells: &Cells, first: usize) -> Array2<f32> {
     let (w, h) = (cells.width, cells.height);
     let n = cells.all.ncols() - first;
-    // Along x, then along y.
-    let pass = |from: &Array2<f32>, from_first: usize, step: usize, len: usize, of: &dyn Fn(usize) -> usize| {
-        let mut out = Array2::<f32>::zeros((w * h, n));
-        for i in 0..w * h {
-            let k = of(i);
-            let mut count = 1.0f32;
-            let mut sum: Array1<f32> = from.row(i).slice(ndarray::s![from_first..]).to_owned();
-            if k > 0 {
-                sum += &from.row(i - step).slice(ndarray::s![from_first..]);
-                count += 1.0;
+    let mut out = Vec::with_capacity(n * w * h);
+    let mut along = vec![0f32; w * h];
+    for c in first..cells.all.ncols() {
+        let column = cells.all.column(c);
+        let plane = column.to_slice().map_or_else(|| column.to_vec(), <[f32]>::to_vec);
+        for (to, row) in along.chunks_exact_mut(w).zip(plane.chunks_exact(w)) {
+            for x in 0..w {
+                let near = &row[x.saturating_sub(1)..(x + 2).min(w)];
+                to[x] = near.iter().sum::<f32>() / near.len() as f32;
             }
-            if k + 1 < len {
-                sum += &from.row(i + step).slice(ndarray::s![from_first..]);
-                count += 1.0;
-            }
-            sum /= count;
-            out.row_mut(i).assign(&sum);
         }
-        out
-    };
-    let along = pass(&cells.all, first, 1, w, &|i| i % w);
-    pass(&along, 0, w, h, &|i| i / w)
+        for y in 0..h {
+            let (up, down) = (y.saturating_sub(1), (y + 1).min(h - 1));
+            let k = 1.0 / (down - up + 1) as f32;
+            let row = |y: usize| &along[y * w..(y + 1) * w];
+            if down - up == 2 {
+                out.extend((0..w).map(|x| k * (row(up)[x] + row(y)[x] + row(down)[x])));
+            } else {
+                out.extend((0..w).map(|x| if up == down { row(y)[x] } else { k * (row(up)[x] + row(down)[x]) }));
+            }
+        }
+    }
+    turned(out, n, w * h)
 }

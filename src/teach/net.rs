@@ -115,12 +115,15 @@ impl Net {
 
     /// Log odds that each row is of a defect.
     pub fn answers(&self, rows: &Array2<f32>) -> Vec<f32> {
-        let mut x = rows.clone();
-        x -= &self.mean;
-        x *= &self.scale;
-        let hidden = x.dot(&self.inner);
+        // Standardising is taken into the weights.
+        let mut inner = self.inner.clone();
+        for (mut row, s) in inner.rows_mut().into_iter().zip(&self.scale) {
+            row *= *s;
+        }
+        let bias = &self.bias - &self.mean.dot(&inner);
+        let hidden = rows.dot(&inner);
         let one = |row: ndarray::ArrayView1<f32>| {
-            let sum = row.iter().zip(&self.bias).zip(&self.outer).map(|((h, b), w)| (h + b).max(0.0) * w);
+            let sum = row.iter().zip(&bias).zip(&self.outer).map(|((h, b), w)| (h + b).max(0.0) * w);
             sum.sum::<f32>() + self.offset
         };
         hidden.rows().into_iter().map(one).collect()
