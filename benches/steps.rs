@@ -18,14 +18,7 @@ fn steps(c: &mut Criterion) {
     let job = draw_piece(dir.path(), "five-megapixels", 2448, 2048, 5.0, 0).expect("the piece is drawn");
     let path = job.base.join("top.png");
     let bytes = std::fs::read(&path).expect("its frame is read");
-    let inspector = Inspector::new(Settings {
-        use_model: false,
-        model_path: None,
-        precision: Precision::Fp32,
-        taught: None,
-        backbone: None,
-    })
-    .expect("classic inspectors need no file");
+    let inspector = Inspector::new(Settings::default()).expect("classic inspectors need no file");
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
 
     let mut g = c.benchmark_group("2448x2048");

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod dataset;
 pub mod draft;
 pub mod eval;
+mod hash;
 pub mod inspect;
 pub mod judge;
 pub mod locate;

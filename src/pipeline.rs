@@ -4,22 +4,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use sha2::{Digest, Sha256};
-
+use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
 use crate::inspect::sight::{self, PartModels};
 use crate::inspect::{self, Answer, Feature, Scene, Value};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
-use crate::model::{Backbone, ClassMap, ModelError, Precision, SurfaceModel};
+use crate::model::{ClassMap, ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
 use crate::report::{round_to, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA};
 use crate::spec::{Spec, View};
-use crate::teach::{Taught, TeachError};
+use crate::teach::Lesson;
 use crate::vision::{self, ops, Image};
 
 /// What a run may change about a report.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Run the surface model beside the classic inspectors.
     pub use_model: bool,
@@ -122,32 +121,6 @@ pub struct Inspector {
     lessons: Mutex<BTreeMap<PathBuf, Arc<Result<Lesson, String>>>>,
 }
 
-/// A taught file with the backbone it was taught with.
-#[derive(Debug)]
-pub struct Lesson {
-    /// What was learned.
-    pub taught: Taught,
-    /// With what.
-    pub backbone: Backbone,
-}
-
-impl Lesson {
-    /// Loads a taught file, and the backbone: the one given, else the one that the set-up makes.
-    ///
-    /// # Errors
-    /// Where one of them cannot be used.
-    pub fn load(path: &Path, backbone: Option<&Path>) -> Result<Self, TeachError> {
-        let taught = Taught::read(path)?;
-        let at = match backbone {
-            Some(b) => b.to_owned(),
-            None => Backbone::default_path()?,
-        };
-        let backbone = Backbone::load(&at, Some(&taught.header.layers))?;
-        taught.fits(&backbone, path)?;
-        Ok(Lesson { taught, backbone })
-    }
-}
-
 impl Inspector {
     /// Loads what the settings ask for.
     ///
@@ -187,6 +160,17 @@ impl Inspector {
         let mut all = self.lessons.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let load = || Lesson::load(path, self.settings.backbone.as_deref()).map_err(|e| e.to_string());
         all.entry(path.to_owned()).or_insert_with(|| Arc::new(load())).clone()
+    }
+
+    /// Loads the taught file of the settings, where they name one: what cannot be used is to be learnt of before the first piece.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn check_taught(&self) -> Result<(), String> {
+        match &self.settings.taught {
+            Some(path) => self.lesson(path).as_ref().as_ref().map(|_| ()).map_err(Clone::clone),
+            None => Ok(()),
+        }
     }
 
     /// The taught file of a view: that of the settings before that of the spec.
@@ -304,7 +288,7 @@ impl Inspector {
     ) -> Result<(Option<Look>, FrameView, FrameRow), String> {
         let path = job.base.join(&frame.file);
         let (bytes, image) = vision::read_image(&path).map_err(|e| e.to_string())?;
-        let sha256 = hex(&Sha256::digest(&bytes));
+        let sha256 = sha256_hex(&bytes);
         drop(bytes);
         if let Some(wanted) = &frame.sha256 {
             if !wanted.eq_ignore_ascii_case(&sha256) {
@@ -405,15 +389,7 @@ impl Inspector {
         };
         if let (Some(path), false) = (self.taught(view), silhouette) {
             let judged = match &*self.lesson(&path) {
-                Ok(l) => match &l.taught.header.light {
-                    Some(light) if *light != frame.light => {
-                        Err(format!("it was taught in the light {light} and the frame's is {}", frame.light))
-                    }
-                    _ => inspect::anomaly::look(
-                        &scene,
-                        inspect::anomaly::Lesson { taught: &l.taught, backbone: &l.backbone },
-                    ),
-                },
+                Ok(lesson) => inspect::anomaly::look(&scene, lesson),
                 // The report is the same wherever the folders lie.
                 Err(why) => Err(file_only(why, &path)),
             };
@@ -511,7 +487,7 @@ impl Inspector {
     fn settings_sha256(&self) -> String {
         // Only what changes a report; where a model lies is no such thing, and its hash stands beside it.
         let text = format!("use_model={}", self.settings.use_model);
-        hex(&Sha256::digest(text.as_bytes()))
+        sha256_hex(text.as_bytes())
     }
 }
 
@@ -800,11 +776,6 @@ fn is_surface(kind: FindingType) -> bool {
             | FindingType::WornPlating
             | FindingType::Anomaly
     )
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A message with the file's name in place of its path.

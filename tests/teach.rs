@@ -158,33 +158,15 @@ fn another_backbone_and_its_inner_tensors() {
     }
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/surface.onnx");
     let model = model.to_str().unwrap();
-    let ran = bench.loupe(&[
-        "teach",
-        "good",
-        "--out",
-        "own.loupe",
-        "--backbone",
-        model,
-        "--layers",
-        "probs",
-        "--side",
-        "96",
-    ]);
+    let with = |layer: &str| {
+        let own = ["--backbone", model, "--layers", layer, "--side", "96"];
+        bench.loupe(&[&["teach", "good", "--out", "own.loupe"][..], &own[..]].concat())
+    };
+    let ran = with("probs");
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     // Used without naming it again, the backbone at hand is another.
     let ran = bench.loupe(&["eval", "good", "--kind", "folders", "--taught", "own.loupe", "--out", "x.json"]);
     assert_eq!(ran.code, 2);
-    let ran = bench.loupe(&[
-        "teach",
-        "good",
-        "--out",
-        "own.loupe",
-        "--backbone",
-        model,
-        "--layers",
-        "no_such_tensor",
-        "--side",
-        "96",
-    ]);
+    let ran = with("no_such_tensor");
     assert!(ran.code == 2 && ran.stderr.contains("no_such_tensor"), "{}", ran.stderr);
 }

@@ -100,13 +100,7 @@ pub fn run(args: &Args) -> u8 {
 fn measure(args: &Args) -> Result<Figures, String> {
     let runs = args.runs as usize;
     let dir = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
-    let classic = inspector(&Settings {
-        use_model: false,
-        model_path: None,
-        precision: Precision::Fp32,
-        taught: None,
-        backbone: None,
-    })?;
+    let classic = inspector(&Settings::default())?;
     let one = pool(1)?;
     let mut rows = vec![classic_row(&classic, &one, dir.path(), runs)?];
 

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::dataset::{self, Kind, Protocol, Split};
 use crate::eval::{self, EvalReport};
@@ -93,13 +91,8 @@ fn measure(args: &Args) -> Result<u8, String> {
     let taught = args.model.taught.is_some() && set.kind != Kind::Pieces;
     settings.use_model &= !taught;
     let inspector = Inspector::new(settings).map_err(|e| e.to_string())?;
-    if let Some(path) = &args.model.taught {
-        inspector.lesson(path).as_ref().as_ref().map_err(Clone::clone)?;
-    }
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.jobs.map_or(0, std::num::NonZeroUsize::get))
-        .build()
-        .map_err(|e| format!("cannot start the threads: {e}"))?;
+    inspector.check_taught()?;
+    let pool = super::pool(args.jobs)?;
 
     let options = eval::Options {
         set_name: set_name(&args.set),
@@ -109,10 +102,7 @@ fn measure(args: &Args) -> Result<u8, String> {
         um_per_px: args.um_per_px,
         taught,
     };
-    let bar = ProgressBar::new(set.samples.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}") {
-        bar.set_style(style);
-    }
+    let bar = super::progress(set.samples.len());
     let root = if args.set.is_file() { args.set.parent().unwrap_or(Path::new("")) } else { &args.set };
     let done = pool.install(|| {
         // A score of 1 is a probability of a half in the map.

@@ -126,9 +126,7 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
         };
         format!("the surface model cannot be used: {message}{hint}")
     })?;
-    if let Some(path) = &args.model.taught {
-        inspector.lesson(path).as_ref().as_ref().map_err(Clone::clone)?;
-    }
+    inspector.check_taught()?;
     let out = &args.out;
     std::fs::create_dir_all(out).map_err(|e| format!("{}: --out: cannot make the folder: {e}", out.display()))?;
     let summary = out.join("summary.jsonl");

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::model::Precision;
 use crate::pipeline::Settings;
@@ -83,6 +84,23 @@ impl ModelArgs {
             backbone: self.backbone.clone(),
         }
     }
+}
+
+/// Threads for `--jobs`; none for one per core.
+fn pool(jobs: Option<std::num::NonZeroUsize>) -> Result<rayon::ThreadPool, String> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs.map_or(0, std::num::NonZeroUsize::get))
+        .build()
+        .map_err(|e| format!("cannot start the threads: {e}"))
+}
+
+/// A bar of `len` steps.
+fn progress(len: usize) -> ProgressBar {
+    let bar = ProgressBar::new(len as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Parses the command line, runs the subcommand and gives its exit code.

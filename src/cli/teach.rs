@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
 
 use super::{EXIT_ERROR, EXIT_OK};
 use crate::dataset::{self, Protocol, Split};
@@ -70,6 +70,9 @@ pub struct Args {
     pub jobs: Option<std::num::NonZeroUsize>,
 }
 
+/// Most bytes of pictures kept between the passes; the rest is read anew for each.
+const KEPT_BYTES: usize = 256 << 20;
+
 /// Runs the subcommand and gives the exit code.
 pub fn run(args: &Args) -> u8 {
     match learn(args) {
@@ -104,26 +107,26 @@ fn learn(args: &Args) -> Result<u8, String> {
     };
     let backbone = Backbone::load(&path, args.layers.as_deref()).map_err(|e| e.to_string())?;
     let Gathered { good: all, mut errors, light } = gather(args)?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(args.jobs.map_or(0, std::num::NonZeroUsize::get))
-        .build()
-        .map_err(|e| format!("cannot start the threads: {e}"))?;
+    let pool = super::pool(args.jobs)?;
 
-    // What cannot be read must not end a long run half-way: looked at once, before.
     let placed = all.iter().any(|g| g.placed.is_some());
     let side = args.side.map_or(if placed { teach::PIECE_SIDE } else { teach::SIDE }, |s| s as usize);
     let fit = fit(&all, side)?;
-    let checked: Vec<Result<(), String>> = pool.install(|| {
-        use rayon::prelude::*;
-        all.par_iter().map(|g| look(g, &fit).map(|_| ()).map_err(|e| e.to_string())).collect()
-    });
-    let mut good = Vec::new();
+    // What cannot be read must not end a long run half-way: looked at once, before. As many as fit are kept for the passes.
+    let room = KEPT_BYTES / (4 * fit.width * fit.height);
+    let checked: Vec<Result<Option<Looked>, TeachError>> = pool
+        .install(|| all.par_iter().enumerate().map(|(k, g)| Ok(Some(look(g, &fit)?).filter(|_| k < room))).collect());
+    let (mut good, mut kept) = (Vec::new(), Vec::new());
     for (g, r) in all.into_iter().zip(checked) {
         match r {
-            Ok(()) => good.push(g),
-            Err(e) => errors.push(e),
+            Ok(looked) => {
+                good.push(g);
+                kept.push(looked);
+            }
+            Err(e) => errors.push(e.to_string()),
         }
     }
+    let load = |i: usize| kept[i].clone().map_or_else(|| look(&good[i], &fit), Ok);
     for e in &errors {
         eprintln!("loupe teach: left out: {e}");
     }
@@ -135,12 +138,9 @@ fn learn(args: &Args) -> Result<u8, String> {
         date,
         light,
     };
-    let bar = ProgressBar::new(teach::passes(good.len()) as u64);
-    if let Ok(style) = ProgressStyle::with_template("teaching {bar:40} {pos}/{len} {eta}") {
-        bar.set_style(style);
-    }
+    let bar = super::progress(teach::passes(good.len()));
     let taught = pool
-        .install(|| teach::teach(&backbone, &fit, good.len(), &options, &|i| look(&good[i], &fit), &|| bar.inc(1)))
+        .install(|| teach::teach(&backbone, &fit, good.len(), &options, &load, &|| bar.inc(1)))
         .map_err(|e| e.to_string())?;
     bar.finish_and_clear();
     let bytes = taught.to_bytes().map_err(|e| format!("{}: cannot be written: {e}", args.out.display()))?;
@@ -202,8 +202,7 @@ fn gather(args: &Args) -> Result<Gathered, String> {
         }
         let pieces = path.is_file() || has_manifest(path);
         if !pieces {
-            let mut found = Vec::new();
-            pictures(path, &mut found)?;
+            let found = dataset::pictures_below(path).map_err(|e| e.to_string())?;
             all.extend(found.into_iter().map(|path| Good { path, placed: None }));
             continue;
         }
@@ -250,19 +249,6 @@ fn has_manifest(dir: &Path) -> bool {
         || std::fs::read_dir(dir)
             .map(|d| d.flatten().any(|e| e.path().join(source::MANIFEST).is_file()))
             .unwrap_or(false)
-}
-
-fn pictures(dir: &Path, out: &mut Vec<PathBuf>) -> Result<(), String> {
-    let wrong = |e: std::io::Error| format!("{}: cannot read: {e}", dir.display());
-    for entry in std::fs::read_dir(dir).map_err(wrong)? {
-        let path = entry.map_err(wrong)?.path();
-        if path.is_dir() {
-            pictures(&path, out)?;
-        } else if crate::dataset::is_picture(&path) {
-            out.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// The size that these pictures are looked at in.

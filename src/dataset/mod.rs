@@ -392,7 +392,16 @@ fn pictures(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     Ok(entries(dir)?.into_iter().filter(|p| is_picture(p) && p.is_file()).collect())
 }
 
-pub(crate) fn is_picture(path: &Path) -> bool {
+/// Pictures in a folder and below it, hidden ones left out.
+pub(crate) fn pictures_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let mut out = pictures(dir)?;
+    for sub in dirs(dir)? {
+        out.extend(pictures_below(&sub)?);
+    }
+    Ok(out)
+}
+
+fn is_picture(path: &Path) -> bool {
     has_ext(path, &["png", "jpg", "jpeg", "bmp", "tif", "tiff"])
 }
 

@@ -1,10 +1,10 @@
 //! What does not belong, by what was learned from good pieces alone ([`crate::teach`]).
 
 use super::{Answer, Feature, Inspect, Scene, Value};
-use crate::model::Backbone;
+use crate::locate::edges::invert;
 use crate::report::FindingType;
 use crate::teach::fit::apply;
-use crate::teach::{Looked, Scored, Taught};
+use crate::teach::{Lesson, Looked, Scored};
 use crate::vision::{ops, Mask, Plane, VisionError};
 
 /// The inspector of what was never seen on a good piece.
@@ -19,15 +19,6 @@ const REGION: f32 = 0.85;
 /// Most regions that are shown.
 const MOST: usize = 12;
 
-/// What a frame is shown to.
-#[derive(Debug, Clone, Copy)]
-pub struct Lesson<'a> {
-    /// What was learned.
-    pub taught: &'a Taught,
-    /// With what.
-    pub backbone: &'a Backbone,
-}
-
 /// A frame's score with the picture it was taken from.
 #[derive(Debug)]
 pub struct Judged {
@@ -40,14 +31,18 @@ pub struct Judged {
 /// Shows a frame to what was learned.
 ///
 /// # Errors
-/// Where OpenCV or the backbone fails.
-pub fn look(scene: &Scene, lesson: Lesson) -> Result<Judged, String> {
+/// Where the frame is in another light than the taught ones, and where OpenCV or the backbone fails.
+pub fn look(scene: &Scene, lesson: &Lesson) -> Result<Judged, String> {
+    let (taught, own) = (&lesson.taught.header.light, &scene.frame.light);
+    if let Some(light) = taught.as_ref().filter(|l| *l != own) {
+        return Err(format!("it was taught in the light {light} and the frame's is {own}"));
+    }
     let placed = scene.view.outline.is_some();
     let located = placed.then_some(scene.located);
     let metal = placed.then_some(scene.bare_metal);
     let fit = &lesson.taught.header.fit;
     let looked = fit.look(scene.image, located, metal).map_err(|e| e.to_string())?;
-    let scored = lesson.taught.score(lesson.backbone, &looked).map_err(|e| e.to_string())?;
+    let scored = lesson.taught.score(&lesson.backbone, &looked).map_err(|e| e.to_string())?;
     Ok(Judged { looked, scored })
 }
 
@@ -60,7 +55,9 @@ impl Judged {
         let Some(scored) = &self.scored else { return Ok(None) };
         let (w, h) = (self.looked.image.width, self.looked.image.height);
         let fine = ops::resize(&scored.cells, w, h)?;
-        let Some(back) = inverse(&self.looked.to_frame) else { return Ok(None) };
+        let [x, y] = self.looked.to_frame;
+        let Some([x, y, _]) = invert([x, y, [0.0, 0.0, 1.0]]) else { return Ok(None) };
+        let back = [x, y];
         let mut out = Plane::filled(width, height, 0.0);
         for y in 0..height {
             for x in 0..width {
@@ -75,15 +72,6 @@ impl Judged {
         }
         Ok(Some(out))
     }
-}
-
-fn inverse(t: &[[f64; 3]; 2]) -> Option<[[f64; 3]; 2]> {
-    let [[a, b, e], [c, d, f]] = *t;
-    let det = a * d - b * c;
-    (det.abs() > 1e-12).then(|| {
-        let (a1, b1, c1, d1) = (d / det, -b / det, -c / det, a / det);
-        [[a1, b1, -(a1 * e + b1 * f)], [c1, d1, -(c1 * e + d1 * f)]]
-    })
 }
 
 impl Inspect for Anomaly {

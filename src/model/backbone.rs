@@ -8,6 +8,7 @@ use ort::value::TensorRef;
 use super::info::Reader;
 use super::sessions::{damaged, find_file, Sessions};
 use super::ModelError;
+use crate::hash::sha256_hex;
 use crate::vision::Image;
 
 /// The file that `script/setup` makes.
@@ -73,7 +74,7 @@ impl Backbone {
     /// [`ModelError`]: the runtime is missing; the file is missing, empty or damaged; a layer is not in it or is no picture.
     pub fn load(path: &Path, layers: Option<&[String]>) -> Result<Self, ModelError> {
         let bytes = Sessions::bytes(path)?;
-        let sha256 = super::sessions::hash(&bytes);
+        let sha256 = sha256_hex(&bytes);
         let plain = Sessions::of(bytes.clone(), path)?;
         let (inputs, outputs, name, layers, mean, std) = plain.with(|session| {
             let metadata = session.metadata().map_err(|e| damaged(path, &e))?;

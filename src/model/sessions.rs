@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::Session;
-use sha2::{Digest, Sha256};
 
 use super::{runtime, ModelError};
+use crate::hash::sha256_hex;
 
 /// Where a shipped model lies: in the folder that `LOUPE_MODELS` names (and nowhere else, where it is set),
 /// else `models/` beside the program or beside the program's folder, `../share/loupe/models`, or `models/` in a
@@ -41,7 +41,7 @@ impl Sessions {
     /// Reads a file, makes one session of it, and gives its sha256 beside.
     pub fn read(path: &Path) -> Result<(Self, String), ModelError> {
         let bytes = Self::bytes(path)?;
-        let sha256 = hash(&bytes);
+        let sha256 = sha256_hex(&bytes);
         Ok((Self::of(bytes, path)?, sha256))
     }
 
@@ -76,11 +76,6 @@ impl Sessions {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         result
     }
-}
-
-/// sha256 in lower-case hex.
-pub(super) fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 pub(super) fn damaged(path: &Path, e: &dyn std::fmt::Display) -> ModelError {

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
 use super::{Limit, Outline, Prong, Spec, Stone, View, SPEC_SCHEMA};
+use crate::hash::sha256_hex;
 use crate::piece::nearest;
 
 /// The characteristics a limit may be about, besides `piece.*` readings and further `ring.*` sizes.
@@ -179,10 +179,6 @@ impl Spec {
         );
         Self::parse(&text, &path.with_file_name("spec.toml"))
     }
-}
-
-fn sha256_hex(bytes: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(bytes))
 }
 
 fn parse(text: &str, path: &Path) -> Result<(Spec, Vec<Vec<u8>>), SpecError> {

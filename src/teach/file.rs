@@ -9,17 +9,15 @@ use std::path::Path;
 use ndarray::{Array1, Array2};
 use sha2::{Digest, Sha256};
 
+use crate::hash::sha256_hex;
+
 use super::gallery::{Basis, Gallery, Kept};
 use super::net::Net;
-use super::{Header, Taught, TeachError, Usual};
+use super::{Header, Taught, TeachError};
 
 const MAGIC: &[u8; 8] = b"LOUPETAU";
 /// The version of the file that this program reads and writes.
 pub const TAUGHT_VERSION: u32 = 1;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
 
 impl Taught {
     /// The bytes of the file: the same for the same part.
@@ -54,7 +52,7 @@ impl Taught {
         floats(&mut self.net.bias.iter().copied());
         floats(&mut self.net.outer.iter().copied());
         floats(&mut std::iter::once(self.net.offset));
-        floats(&mut self.usual.distance.iter().flatten().copied());
+        floats(&mut self.usual.iter().flatten().copied());
         for p in &self.gallery.pictures {
             out.extend(p.counts.iter().map(|c| u8::from(*c)));
             out.extend(p.codes.iter().map(|c| *c as u8));
@@ -71,7 +69,7 @@ impl Taught {
     pub fn read(path: &Path) -> Result<Self, TeachError> {
         let bytes = std::fs::read(path).map_err(|source| TeachError::Read { path: path.to_owned(), source })?;
         let mut taught = parse(&bytes).map_err(|message| TeachError::Damaged { path: path.to_owned(), message })?;
-        taught.sha256 = hex(&Sha256::digest(&bytes));
+        taught.sha256 = sha256_hex(&bytes);
         Ok(taught)
     }
 }
@@ -154,7 +152,6 @@ fn parse(bytes: &[u8]) -> Result<Taught, String> {
     let [w, h] = header.grid;
     let cells = w.checked_mul(h).filter(|n| *n > 0).ok_or("a damaged taught file: a size makes no sense")?;
     let usual = r.floats(cells.saturating_mul(2))?.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
-    let usual = Usual { distance: usual };
     let mut all = Vec::new();
     for _ in 0..pictures {
         let counts = r.take(cells)?.iter().map(|b| *b != 0).collect();

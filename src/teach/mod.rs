@@ -12,10 +12,10 @@ mod gallery;
 mod net;
 mod synthetic;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -213,6 +213,32 @@ pub struct Taught {
     usual: Usual,
 }
 
+/// A taught part with the backbone it was taught with.
+#[derive(Debug)]
+pub struct Lesson {
+    /// What was learned.
+    pub taught: Taught,
+    /// With what.
+    pub backbone: Backbone,
+}
+
+impl Lesson {
+    /// Loads a taught file, and the backbone: the one given, else the one that the set-up makes.
+    ///
+    /// # Errors
+    /// Where one of them cannot be used.
+    pub fn load(path: &Path, backbone: Option<&Path>) -> Result<Self, TeachError> {
+        let taught = Taught::read(path)?;
+        let at = match backbone {
+            Some(b) => b.to_owned(),
+            None => Backbone::default_path()?,
+        };
+        let backbone = Backbone::load(&at, Some(&taught.header.layers))?;
+        taught.fits(&backbone, path)?;
+        Ok(Lesson { taught, backbone })
+    }
+}
+
 /// What is made of one picture.
 #[derive(Debug, Clone)]
 pub struct Scored {
@@ -224,12 +250,9 @@ pub struct Scored {
     pub cells: Plane,
 }
 
-/// What good pictures have about each cell: where a part shines, a good one differs more from the next than where it is dull.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Usual {
-    /// Mean and deviation of the distance's log per cell.
-    pub distance: Vec<[f32; 2]>,
-}
+/// What good pictures have about each cell, mean and deviation of the distance's log: where a part shines, a good one differs
+/// more from the next than where it is dull.
+type Usual = Vec<[f32; 2]>;
 
 /// Sums over good pictures, of which one can be taken out again.
 #[derive(Clone)]
@@ -254,7 +277,7 @@ impl Sums {
     }
 
     /// Mean and deviation of each cell, drawn towards those of all where few pictures tell.
-    fn usual(&self) -> Vec<[f32; 2]> {
+    fn usual(&self) -> Usual {
         let all = self.cells.iter().fold([0.0; 3], |a, c| [a[0] + c[0], a[1] + c[1], a[2] + c[2]]);
         let n = all[0].max(1.0);
         let mean = all[1] / n;
@@ -287,29 +310,29 @@ impl Readings {
 
     /// How far each cell's distance departs from what is usual there, in deviations; the discriminator's answer (measured against
     /// what is usual there, it told less); and the distance's log itself.
-    fn departures(&self, least: f64, usual: &Usual) -> Vec<Option<[f64; 3]>> {
+    fn departures(&self, least: f64, usual: &[[f32; 2]]) -> Vec<Option<[f64; 3]>> {
         let one = |v: f64, u: &[f32; 2]| (v - f64::from(u[0])) / f64::from(u[1]).max(1e-6);
         self.logs(least)
             .iter()
             .zip(&self.odds)
-            .zip(&usual.distance)
+            .zip(usual)
             .map(|((d, o), u)| Some([one((*d)?, u), f64::from((*o)?), (*d)?]))
             .collect()
     }
 }
 
 /// Of a picture: the mean log distance, the mean of the farthest cells' departures, and the discriminator's largest answer.
-fn of_picture(logs: &[Option<f64>], departures: &[Option<[f64; 3]>]) -> Option<[f64; 3]> {
-    let d: Vec<f64> = logs.iter().flatten().copied().collect();
+fn of_picture(departures: &[Option<[f64; 3]>]) -> Option<[f64; 3]> {
     let mut far: Vec<f64> = departures.iter().flatten().map(|z| z[0]).collect();
-    if d.is_empty() || far.is_empty() {
+    if far.is_empty() {
         return None;
     }
+    let mean = departures.iter().flatten().map(|z| z[2]).sum::<f64>() / far.len() as f64;
     far.sort_by(|a, b| b.total_cmp(a));
     let top = (far.len() / TOP_SHARE).max(1);
     let upper = far[..top].iter().sum::<f64>() / top as f64;
     let odds = departures.iter().flatten().map(|z| z[1]).fold(f64::MIN, f64::max);
-    Some([d.iter().sum::<f64>() / d.len() as f64, upper, odds])
+    Some([mean, upper, odds])
 }
 
 fn read(cells: &Cells, basis: &Basis, net: &Net, gallery: &Gallery, first: usize, but: Option<usize>) -> Readings {
@@ -340,7 +363,7 @@ impl Taught {
     ///
     /// # Errors
     /// [`TeachError::OtherBackbone`].
-    pub fn fits(&self, backbone: &Backbone, path: &std::path::Path) -> Result<(), TeachError> {
+    pub fn fits(&self, backbone: &Backbone, path: &Path) -> Result<(), TeachError> {
         let info = backbone.info();
         if info.sha256 == self.header.backbone_sha256 && info.layers == self.header.layers {
             return Ok(());
@@ -361,9 +384,9 @@ impl Taught {
 }
 
 impl Header {
-    fn scored(&self, readings: &Readings, usual: &Usual) -> Option<Scored> {
+    fn scored(&self, readings: &Readings, usual: &[[f32; 2]]) -> Option<Scored> {
         let departures = readings.departures(self.least_distance, usual);
-        let of = of_picture(&readings.logs(self.least_distance), &departures)?;
+        let of = of_picture(&departures)?;
         let place = self.place(&of);
         tracing::debug!("readings {of:?}, place {place:.3} of {:.3}", self.threshold);
         let relative = |v: f64, threshold: f64| (0.5 + 0.5 * v / threshold.max(1e-9)).max(0.0);
@@ -385,18 +408,18 @@ impl Header {
         (sum / 3.0).ln() / SHARP
     }
 
-    /// Where a cell lies among good ones. Pictures that nothing places have no usual place of a cell, and its distance counts
-    /// as it is.
+    /// Where a cell lies among good ones.
     fn cell(&self, z: [f64; 3]) -> f64 {
-        self.cell_tails[0].place(self.cell_distance(z)).max(self.cell_tails[1].place(z[1]))
+        self.cell_tails[0].place(cell_distance(&self.fit, z)).max(self.cell_tails[1].place(z[1]))
     }
+}
 
-    fn cell_distance(&self, z: [f64; 3]) -> f64 {
-        if self.fit.box_mm.is_some() {
-            z[0]
-        } else {
-            z[2]
-        }
+/// A cell's distance, of its departures. Pictures that nothing places have no usual place of a cell, and it counts as it is.
+fn cell_distance(fit: &Fit, z: [f64; 3]) -> f64 {
+    if fit.box_mm.is_some() {
+        z[0]
+    } else {
+        z[2]
     }
 }
 
@@ -443,14 +466,14 @@ fn drawn(mut of: Vec<usize>, most: usize, rng: &mut Rng) -> Vec<usize> {
 }
 
 /// Puts matrices of the same columns under one another.
-fn stacked(of: impl Iterator<Item = Array2<f32>>) -> Option<Array2<f32>> {
-    let all: Vec<Array2<f32>> = of.filter(|m| m.nrows() > 0).collect();
-    let views: Vec<_> = all.iter().map(|m| m.view()).collect();
-    ndarray::concatenate(Axis(0), &views).ok()
+fn stacked<'a>(of: impl Iterator<Item = ArrayView2<'a, f32>>) -> Option<Array2<f32>> {
+    let all: Vec<ArrayView2<f32>> = of.filter(|m| m.nrows() > 0).collect();
+    ndarray::concatenate(Axis(0), &all).ok()
 }
 
-/// What the first pass leaves of a picture.
-struct Lesson {
+/// What the pass over all pictures leaves of one.
+struct Learned {
+    grid: [usize; 2],
     kept: Kept,
     good: Array2<f32>,
     bad: Array2<f32>,
@@ -491,13 +514,12 @@ pub fn teach(
         .collect::<Result<_, TeachError>>()?;
     // Pieces of other pictures are taken from these.
     let others: Vec<Image> = spaced(parts.len(), 16).into_iter().map(|k| parts[k].1.clone()).collect();
-    let basis = Basis::of(stacked(parts.into_iter().map(|p| p.0)).ok_or(TeachError::Nothing)?.view());
+    let basis = Basis::of(stacked(parts.iter().map(|p| p.0.view())).ok_or(TeachError::Nothing)?.view());
 
     // Every picture: kept, and with defects made up on it.
     let spoilt = n.clamp(SPOILT.0, SPOILT.1);
     let good_cells = (GOOD_CELLS / n).max(8);
-    let mut grid = (0, 0);
-    let lessons: Vec<(Lesson, (usize, usize))> = (0..n)
+    let lessons: Vec<Learned> = (0..n)
         .into_par_iter()
         .map(|i| {
             let looked = load(i)?;
@@ -521,31 +543,30 @@ pub fn teach(
             }
             progress();
             let columns = cells.all.ncols();
-            let all = |m: Vec<Array2<f32>>| stacked(m.into_iter()).unwrap_or_else(|| Array2::zeros((0, columns)));
-            let lesson = Lesson { kept: keep(&cells, &basis, first), good: all(good), bad: all(bad) };
-            Ok((lesson, (cells.width, cells.height)))
+            let all = |m: &[Array2<f32>]| {
+                stacked(m.iter().map(|m| m.view())).unwrap_or_else(|| Array2::zeros((0, columns)))
+            };
+            let grid = [cells.width, cells.height];
+            Ok(Learned { grid, kept: keep(&cells, &basis, first), good: all(&good), bad: all(&bad) })
         })
         .collect::<Result<_, TeachError>>()?;
-    if let Some((_, g)) = lessons.first() {
-        grid = *g;
-    }
-    let lessons: Vec<Lesson> = lessons.into_iter().map(|l| l.0).collect();
+    let [width, height] = lessons[0].grid;
 
     // One discriminator on all pictures, and one for each part that is held out.
     let nets: Vec<Net> = (0..=FOLDS)
         .into_par_iter()
         .map(|fold| {
             let of = || lessons.iter().enumerate().filter(move |(i, _)| fold == FOLDS || i % FOLDS != fold);
-            let good = stacked(of().map(|(_, l)| l.good.clone())).ok_or(TeachError::Nothing)?;
-            let bad = stacked(of().map(|(_, l)| l.bad.clone())).ok_or(TeachError::Nothing)?;
+            let good = stacked(of().map(|(_, l)| l.good.view())).ok_or(TeachError::Nothing)?;
+            let bad = stacked(of().map(|(_, l)| l.bad.view())).ok_or(TeachError::Nothing)?;
             Ok(Net::learn(good.view(), bad.view(), seed_of(seed, fold, 3)))
         })
         .collect::<Result<_, TeachError>>()?;
     let kept: Vec<Kept> = lessons.into_iter().map(|l| l.kept).collect();
-    let all = Gallery::new(grid.0, grid.1, basis.axes.ncols(), kept);
+    let all = Gallery::new(width, height, basis.axes.ncols(), kept);
     let chosen = all.spread(options.most_kept.max(FEWEST));
     let pictures: Vec<Kept> = chosen.iter().map(|i| all.pictures[*i].clone()).collect();
-    let gallery = Gallery::new(grid.0, grid.1, all.kept, pictures);
+    let gallery = Gallery::new(width, height, all.kept, pictures);
     drop(all);
 
     // Good pictures as they score where they were not learned on.
@@ -579,23 +600,21 @@ pub fn teach(
     }
     let least_distance = 0.1 * Tail::of(&mut distances, 0.5).middle.max(1.0);
     // What is usual about each cell; of a held-out picture, what the others have.
-    let mut sums = Sums::new(grid.0 * grid.1);
+    let mut sums = Sums::new(width * height);
     for (r, _) in &readings {
         sums.add(&r.logs(least_distance), 1.0);
     }
-    let usual = Usual { distance: sums.usual() };
+    let usual = sums.usual();
     type Of = (Option<[f64; 3]>, Option<[f64; 3]>, Vec<Option<[f64; 3]>>);
     let of: Vec<Of> = readings
         .par_iter()
         .map(|(r, moved)| {
             let mut others = sums.clone();
             others.add(&r.logs(least_distance), -1.0);
-            let usual = Usual { distance: others.usual() };
+            let usual = others.usual();
             let own = r.departures(least_distance, &usual);
-            let shifted = moved
-                .as_ref()
-                .and_then(|m| of_picture(&m.logs(least_distance), &m.departures(least_distance, &usual)));
-            (of_picture(&r.logs(least_distance), &own), shifted, own)
+            let shifted = moved.as_ref().and_then(|m| of_picture(&m.departures(least_distance, &usual)));
+            (of_picture(&own), shifted, own)
         })
         .collect();
     let mut cell_values = [Vec::new(), Vec::new()];
@@ -603,7 +622,7 @@ pub fn teach(
         let mut rng = Rng::with_seed(seed_of(seed, k, 5));
         let all: Vec<usize> = (0..z.len()).filter(|i| z[*i].is_some()).collect();
         for z in drawn(all, TAIL_CELLS, &mut rng).into_iter().filter_map(|i| z[i]) {
-            cell_values[0].push(if fit.box_mm.is_some() { z[0] } else { z[2] });
+            cell_values[0].push(cell_distance(fit, z));
             cell_values[1].push(z[1]);
         }
     }
@@ -620,7 +639,7 @@ pub fn teach(
         backbone_sha256: backbone.info().sha256.clone(),
         layers: backbone.info().layers.clone(),
         fit: fit.clone(),
-        grid: [grid.0, grid.1],
+        grid: [width, height],
         false_alarms: options.false_alarms,
         tails: [tail(0), tail(1), tail(2)],
         cell_tails: [Tail::of(far, 0.99), Tail::of(odd, 0.99)],

@@ -385,18 +385,24 @@ pub fn window(image: &Image, x: f64, y: f64, side: usize, width: f64, turn: f64)
     let (s, c) = (s * k, c * k);
     let centre = (side as f64 - 1.0) / 2.0;
     let back = [[c, s, x - x0 as f64 - (c + s) * centre], [-s, c, y - y0 as f64 - (c - s) * centre]];
-    let mut out = vec![core::Vec3b::default(); side * side];
+    let data = warped(&smooth, &back, side, side)?;
+    Ok(Image { width: side, height: side, data, grey: image.grey })
+}
+
+/// Colours of a picture of `width x height` pixels whose pixel (u, v) is the source at `back` of it, bilinear; beyond the source
+/// its border is repeated.
+fn warped(source: &Mat, back: &[[f64; 3]; 2], width: usize, height: usize) -> Result<Vec<u8>> {
+    let mut out = vec![core::Vec3b::default(); width * height];
     imgproc::warp_affine(
-        &smooth,
-        &mut Mat::new_rows_cols_with_data_mut(side as i32, side as i32, &mut out)?,
-        &Mat::from_slice_2d(&back)?,
-        Size::new(side as i32, side as i32),
+        source,
+        &mut Mat::new_rows_cols_with_data_mut(height as i32, width as i32, &mut out)?,
+        &Mat::from_slice_2d(back)?,
+        Size::new(width as i32, height as i32),
         imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
         BorderTypes::BORDER_REPLICATE as i32,
         Scalar::all(0.0),
     )?;
-    let data = out.iter().flat_map(|p| p.0).collect();
-    Ok(Image { width: side, height: side, data, grey: image.grey })
+    Ok(out.iter().flat_map(|p| p.0).collect())
 }
 
 /// A picture of `width x height` pixels whose pixel (u, v) is the source at `to_source` of it (`[a, b, c]` for x and for y).
@@ -420,17 +426,7 @@ pub fn warp_image(image: &Image, to_source: &[[f64; 3]; 2], width: usize, height
     } else {
         smooth = source.try_clone()?;
     }
-    let mut out = vec![core::Vec3b::default(); width * height];
-    imgproc::warp_affine(
-        &smooth,
-        &mut Mat::new_rows_cols_with_data_mut(height as i32, width as i32, &mut out)?,
-        &Mat::from_slice_2d(to_source)?,
-        Size::new(width as i32, height as i32),
-        imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
-        BorderTypes::BORDER_REPLICATE as i32,
-        Scalar::all(0.0),
-    )?;
-    Ok(Image { width, height, data: out.iter().flat_map(|p| p.0).collect(), grey: image.grey })
+    Ok(Image { width, height, data: warped(&smooth, to_source, width, height)?, grey: image.grey })
 }
 
 /// A plane of another size, bilinear; pixel centres keep their places.
