@@ -46,6 +46,7 @@ COLUMNS = {
 }
 # Log odds between which the program leaves a chip (from, to) or a prong to a person: CHIP_ODDS and DOUBT of src/inspect.
 CHIP_DOUBT, PRONG_DOUBT = (0.0, 0.85), (-3.0, 1.0)
+FAR = 0.14  # a slope (tangent) from which a stone is far out of level
 SLOPE_UNIT = 0.1  # the answer's slopes are in these
 DEPTH_UNIT = 0.1  # and its chips' depths, of the width
 
@@ -383,9 +384,12 @@ class Feeder(threading.Thread):
 
     def run(self):
         net, frames, patches, batch, seed, first, total = self.a
-        # Rare kinds are seen more often: what is missing, chipped, or of a long cut.
-        w = np.array([1.0 + 3.0 * (not p.truth[0]) + (1.5 * (not p.free) + 1.0 * bool(p.truth[2]) + 1.5 * (p.truth[1] is not None) if net == "stones" else 0.0)
-                      for p in patches])
+        # Rare kinds are seen more often: what is missing, chipped, far out of level or of a long cut, and sizes that few have.
+        w = np.array([1.0 + 3.0 * (not p.truth[0]) + (1.5 * (not p.free) + 1.0 * bool(p.truth[2]) + 1.5 * (p.truth[1] is not None)
+                      + 2.0 * (p.truth[1] is not None and math.hypot(*p.truth[1]) > FAR) if net == "stones" else 0.0) for p in patches])
+        octave = np.array([round(2 * math.log2(p.unit)) for p in patches])
+        count = {o: np.sum(octave == o) for o in set(octave)}
+        w *= [min(4.0, math.sqrt(max(count.values()) / count[o])) for o in octave]
         w /= w.sum()
         try:
             for step in range(first, total):
