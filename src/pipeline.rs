@@ -412,6 +412,11 @@ impl Inspector {
                 f.doubt.get_or_insert_with(|| FAINT.to_owned());
             }
         }
+        if inspect::prongs::astray(&answer.features) {
+            for f in answer.features.iter_mut().filter(|f| f.nominal) {
+                f.doubt.get_or_insert_with(|| ASTRAY.to_owned());
+            }
+        }
         let pose = located.pose;
         let known = located.has_direction;
         let (mut stones, mut prongs) = (vec![], vec![]);
@@ -512,6 +517,8 @@ fn play(
     Some((burst[0].0.frame.file.clone(), frames[0].1, answer))
 }
 
+/// Why a person must look at a piece whose parts are nowhere.
+const ASTRAY: &str = "most prongs are not where the spec has them: the piece may lie another way than it was placed";
 /// Why a person must look at a piece that only the model's map could place.
 const FAINT: &str = "the piece's edge does not show against the ground: it was placed by the surface model";
 

@@ -100,6 +100,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
             let mut worst = Status::Pass;
             let mut broken = None;
             let mut likely = 0.0f64;
+            let mut seen = 0.0f64;
             let mut why: Option<(Status, String)> = None;
             for v in &feature.values {
                 let limit = spec.limit(v.characteristic, &view.view);
@@ -108,7 +109,12 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                     s = Status::Review;
                 }
                 if let Some(l) = limit {
-                    likely = likely.max(outside(v.value, v.uncertainty, l));
+                    let beyond = outside(v.value, v.uncertainty, l);
+                    likely = likely.max(beyond);
+                    // What was looked for and not seen (0) may still be there, but there is no place to show.
+                    if v.value != 0.0 {
+                        seen = seen.max(beyond);
+                    }
                 }
                 if s > worst {
                     worst = s;
@@ -129,7 +135,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 measurements.push(row(v.characteristic, &feature.name, &view.view, v.value, v.uncertainty, limit, s));
             }
             // A part that the spec names is a finding where it breaks a limit; its measures are rows in any case.
-            let shown = feature.nominal && (worst == Status::Fail || likely >= LIKELY);
+            let shown = feature.nominal && (worst == Status::Fail || seen >= LIKELY);
             let kind = feature.kind.or_else(|| broken.filter(|_| shown).and_then(finding_of));
             if let Some(kind) = kind {
                 findings.push(Finding {
