@@ -323,7 +323,7 @@ fn write_pictures(inspected: &Inspected, folder: &Path, origin: &Path, args: &Ar
 }
 
 /// The name of a frame in one component: `a/b.png` as `a_b.png`, and nothing that leads out of the folder.
-fn flat_name(file: &str) -> String {
+pub(super) fn flat_name(file: &str) -> String {
     let parts: Vec<String> = Path::new(file)
         .components()
         .filter_map(|c| match c {

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;
+pub mod report;
 pub mod schema;
 pub mod spec;
 pub mod teach;
@@ -40,6 +41,8 @@ pub struct Cli {
 pub enum Command {
     /// Inspect pieces, folders of pieces, manifests (*.jsonl) or bare pictures
     Inspect(inspect::Args),
+    /// Make pages, a table and QIF documents out of the reports of a run
+    Report(report::Args),
     /// Check specs
     Spec(spec::Args),
     /// Learn a part from good pictures alone
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     ExitCode::from(match &Cli::parse().command {
         Command::Inspect(args) => inspect::run(args),
+        Command::Report(args) => report::run(args),
         Command::Spec(args) => spec::run(args),
         Command::Teach(args) => teach::run(args),
         Command::Schema(args) => schema::run(args),

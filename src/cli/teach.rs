@@ -302,7 +302,7 @@ fn names(paths: &[PathBuf]) -> String {
     all.join(", ")
 }
 
-fn checked_day(text: &str) -> Result<String, String> {
+pub(super) fn checked_day(text: &str) -> Result<String, String> {
     let parts: Vec<&str> = text.split('-').collect();
     let number =
         |k: usize, digits: usize| parts.get(k).filter(|p| p.len() == digits).and_then(|p| p.parse::<u32>().ok());

@@ -2,10 +2,13 @@
 //! both whole or not at all.
 
 pub mod overlay;
+pub mod page;
+pub mod qif;
+pub mod rows;
 pub mod text;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -320,22 +323,59 @@ pub struct ModelRow {
 /// # Errors
 /// The error of the file system.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let dir = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(dir)?;
-    let mut tmp = tempfile::Builder::new().prefix(".loupe-").suffix(".part").tempfile_in(dir)?;
-    tmp.write_all(bytes)?;
-    tmp.as_file().sync_data()?;
-    // tempfile makes files for the owner alone; a report is for everyone the folder is for.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        tmp.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    let mut file = WholeFile::create(path)?;
+    file.write_all(bytes)?;
+    file.finish()
+}
+
+/// A file that is written piece by piece and is there whole or not at all, as [`write_whole`] does it. Dropped without
+/// [`finish`](WholeFile::finish), nothing is left of it.
+#[derive(Debug)]
+pub struct WholeFile {
+    path: PathBuf,
+    tmp: tempfile::NamedTempFile,
+}
+
+impl WholeFile {
+    /// Begins the file, and makes its folder.
+    ///
+    /// # Errors
+    /// The error of the file system.
+    pub fn create(path: &Path) -> std::io::Result<Self> {
+        let dir = match path.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(dir)?;
+        let tmp = tempfile::Builder::new().prefix(".loupe-").suffix(".part").tempfile_in(dir)?;
+        Ok(WholeFile { path: path.to_owned(), tmp })
     }
-    tmp.persist(path).map_err(|e| e.error)?;
-    Ok(())
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// The error of the file system.
+    pub fn finish(self) -> std::io::Result<()> {
+        self.tmp.as_file().sync_data()?;
+        // tempfile makes files for the owner alone; a report is for everyone the folder is for.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            self.tmp.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        }
+        self.tmp.persist(self.path).map_err(|e| e.error)?;
+        Ok(())
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.tmp.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.tmp.flush()
+    }
 }
 
 /// Rounds to a number of decimals, so that a report shows no digits that mean nothing. Gives 0 for -0.

@@ -27,6 +27,8 @@ const STONE: [u8; 3] = [90, 150, 255];
 const PRONG: [u8; 3] = [190, 130, 255];
 const DARK: [u8; 3] = [14, 16, 20];
 const WHITE: [u8; 3] = [240, 244, 248];
+/// The colours of the bar at the head of the strip of words: fail, review, pass.
+pub(super) const VERDICT_COLOURS: [[u8; 3]; 3] = [RED, AMBER, GREEN];
 
 /// Draws a frame's findings, what was located on it, and below it a strip with the verdict on its piece: no word hides the
 /// piece, and pixels keep the frame's coordinates. The same frame and report give the same pixels.
