@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::run::{Outcome, Pixels};
 use super::stats::{self, bootstrap, Confusion, Estimate, Histogram, Rate, BINS};
 use super::*;
+use crate::judge::K;
 use crate::report::{round_to, FindingType};
 use crate::vision::ops;
 
@@ -213,12 +214,12 @@ fn parts(outcomes: &[Outcome]) -> Option<PartFigures> {
 }
 
 fn sizes(outcomes: &[Outcome]) -> BTreeMap<String, SizeFigures> {
-    let mut pairs: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
-    for (characteristic, truth, value) in outcomes.iter().flat_map(|o| &o.sizes) {
-        pairs.entry((*characteristic).to_owned()).or_default().push((*truth, *value));
+    let mut pairs: BTreeMap<String, Vec<(f64, f64, f64)>> = BTreeMap::new();
+    for (characteristic, truth, value, u) in outcomes.iter().flat_map(|o| &o.sizes) {
+        pairs.entry((*characteristic).to_owned()).or_default().push((*truth, *value, *u));
     }
-    let figures = |pairs: Vec<(f64, f64)>| {
-        let errors: Vec<f64> = pairs.iter().map(|(t, v)| v - t).collect();
+    let figures = |pairs: Vec<(f64, f64, f64)>| {
+        let errors: Vec<f64> = pairs.iter().map(|(t, v, _)| v - t).collect();
         let truths: Vec<f64> = pairs.iter().map(|p| p.0).collect();
         Some(SizeFigures {
             n: pairs.len() as u64,
@@ -230,6 +231,12 @@ fn sizes(outcomes: &[Outcome]) -> BTreeMap<String, SizeFigures> {
             },
             max: round_to(largest(&errors)?, 5),
             mean_true: round_to(mean(&truths)?, 5),
+            mean_u: Some(round_to(mean(&pairs.iter().map(|p| p.2).collect::<Vec<_>>())?, 5)),
+            covered: {
+                // Half a step of a report's four decimals more: the row is rounded, and so is the truth.
+                let inside = |(t, v, u): &&(f64, f64, f64)| (v - t).abs() <= K * u + 5e-5;
+                Some(Rate::new(pairs.iter().filter(inside).count() as u64, pairs.len() as u64))
+            },
         })
     };
     pairs.into_iter().filter_map(|(c, p)| Some((c, figures(p)?))).collect()

@@ -268,6 +268,13 @@ pub struct SizeFigures {
     pub max: f64,
     /// Mean of the true values.
     pub mean_true: f64,
+    /// Mean of the standard uncertainties that the reports state.
+    #[serde(default)]
+    pub mean_u: Option<f64>,
+    /// How often the stated uncertainty covers the truth: it lies within k = 2 times the standard uncertainty of the value. About
+    /// 95 % where the uncertainties are right.
+    #[serde(default)]
+    pub covered: Option<Rate>,
 }
 
 /// Pits of like diameter.

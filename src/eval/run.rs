@@ -33,8 +33,8 @@ pub(super) struct Outcome {
     pub stones_um: Vec<f64>,
     /// Good stones, and of them those that a finding fails, and leaves to a person.
     pub good_stones: (u64, u64, u64),
-    /// Per characteristic: true and measured.
-    pub sizes: Vec<(&'static str, f64, f64)>,
+    /// Per characteristic: true, measured, and the standard uncertainty that was stated.
+    pub sizes: Vec<(&'static str, f64, f64, f64)>,
     pub models: Vec<(String, String)>,
     pub tile: Tile,
 }
@@ -228,15 +228,7 @@ pub fn bare_spec() -> Spec {
 
 /// The spec of a bare picture that a taught file alone judges.
 pub fn taught_spec() -> Spec {
-    let limit = Limit {
-        characteristic: crate::inspect::anomaly::SCORE.into(),
-        lower: None,
-        upper: Some(1.0),
-        nominal: None,
-        view: None,
-        zone: None,
-        severity: None,
-    };
+    let limit = Limit { characteristic: crate::inspect::anomaly::SCORE.into(), upper: Some(1.0), ..Limit::default() };
     spec_of_limits(vec![limit])
 }
 
@@ -246,6 +238,9 @@ fn spec_of_limits(limits: Vec<Limit>) -> Spec {
         sku: "bare-picture".into(),
         metal: "unknown".into(),
         finish: "unknown".into(),
+        fineness: None,
+        rule: None,
+        coverage: None,
         views: vec![View { name: "picture".into(), outline: None, stones: vec![], stones_csv: None, taught: None }],
         limits,
     }
@@ -506,11 +501,11 @@ const SIZES: [(FindingType, &str, f64, &str); 12] = [
     (FindingType::LooseStone, "play_mm", 1.0, "stone.play_mm"),
 ];
 
-fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64)> {
+fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64, f64)> {
     let mut out = Vec::new();
     let measured = |c: &str, feature: Option<&str>| {
         let of = report.measurements.iter().find(|m| m.characteristic == c && feature.is_none_or(|f| m.feature == f));
-        of.filter(|m| m.status != Status::NotAssessed).map(|m| m.value)
+        of.filter(|m| m.status != Status::NotAssessed).map(|m| (m.value, m.uncertainty))
     };
     for d in &sample.truth.defects {
         let near = report
@@ -524,8 +519,8 @@ fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64)> {
         let Some(feature) = d.stone.as_deref().or(near) else { continue };
         for (kind, key, factor, characteristic) in SIZES {
             if d.kind == Some(kind) {
-                if let Some((truth, value)) = d.sizes.get(key).zip(measured(characteristic, Some(feature))) {
-                    out.push((characteristic, factor * truth, value));
+                if let Some((truth, (value, u))) = d.sizes.get(key).zip(measured(characteristic, Some(feature))) {
+                    out.push((characteristic, factor * truth, value, u));
                 }
             }
         }
@@ -533,19 +528,19 @@ fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64)> {
     let faults = |id: &str| sample.truth.defects.iter().any(|d| d.stone.as_deref() == Some(id));
     for s in sample.truth.stones.iter().filter(|s| !s.missing) {
         let diameter = s.diameter_mm.zip(measured("stone.diameter_mm", Some(&s.id)));
-        out.extend(diameter.map(|(t, v)| ("stone.diameter_mm", t, v)));
+        out.extend(diameter.map(|(t, (v, u))| ("stone.diameter_mm", t, v, u)));
         if !faults(&s.id) {
             // What a tight stone seems to move: the measure's own noise.
-            out.extend(measured("stone.play_mm", Some(&s.id)).map(|v| ("stone.play_mm (tight)", 0.0, v)));
+            out.extend(measured("stone.play_mm", Some(&s.id)).map(|(v, u)| ("stone.play_mm (tight)", 0.0, v, u)));
             let tilt = s.tilt_deg.zip(measured("stone.tilt_deg", Some(&s.id)));
-            out.extend(tilt.map(|(t, v)| ("stone.tilt_deg (good)", t, v)));
+            out.extend(tilt.map(|(t, (v, u))| ("stone.tilt_deg (good)", t, v, u)));
         }
     }
     if let Some(ring) = sample.truth.ring {
         let inner = measured("ring.inner_diameter_mm", None);
-        out.extend(inner.map(|v| ("ring.inner_diameter_mm", ring.inner_diameter_mm, v)));
+        out.extend(inner.map(|(v, u)| ("ring.inner_diameter_mm", ring.inner_diameter_mm, v, u)));
         let ovality = ring.ovality_mm.zip(measured("ring.ovality_mm", None));
-        out.extend(ovality.map(|(t, v)| ("ring.ovality_mm", t, v)));
+        out.extend(ovality.map(|(t, (v, u))| ("ring.ovality_mm", t, v, u)));
     }
     out
 }

@@ -141,6 +141,14 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
             e.n, e.bias, e.rms, e.p95, e.max, e.mean_true
         )?;
     }
+    if r.sizes.values().any(|e| e.covered.is_some()) {
+        writeln!(out, "\nthe stated uncertainty (k = 2) covers the true value")?;
+        for (characteristic, e) in &r.sizes {
+            if let (Some(covered), Some(u)) = (&e.covered, e.mean_u) {
+                writeln!(out, "  {characteristic:<24} {}  mean u {u:.4}", rate(covered))?;
+            }
+        }
+    }
     if !r.pits_by_size.is_empty() {
         writeln!(out, "\npits by true diameter    found")?;
         for p in &r.pits_by_size {

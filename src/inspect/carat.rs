@@ -89,6 +89,9 @@ fn between(table: &[(f64, f64)], x: f64) -> f64 {
         .map_or(last.1, |p| p[0].1 + (p[1].1 - p[0].1) * (x - p[0].0) / (p[1].0 - p[0].0))
 }
 
+/// Relative standard uncertainty of a long cut's nominal length.
+const LENGTH_U: f64 = 0.05;
+
 /// The estimate for a stone whose width was measured in mm. None where its cut or its gem is in no table.
 pub fn estimate(stone: &Stone, width_mm: f64, width_u_mm: f64) -> Option<Carat> {
     let cut = stone.cut_word();
@@ -102,9 +105,49 @@ pub fn estimate(stone: &Stone, width_mm: f64, width_u_mm: f64) -> Option<Carat> 
         coloured(&cut, length, width_mm, depth, specific_gravity(gem)?)?
     };
     // The weight goes with the third power of the width; the length of a long cut is nominal, some 5 % either way.
-    let length_u = if length > width_mm { 0.05 } else { 0.0 };
+    let length_u = if length > width_mm { LENGTH_U } else { 0.0 };
     let relative = (3.0 * width_u_mm / width_mm).hypot(ratio_u / ratio).hypot(length_u);
     Some(Carat { value, uncertainty: value * relative })
+}
+
+/// A stone's part of a total: its estimate, and what of its relative standard uncertainty it has in common with the others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Part {
+    /// Its weight.
+    pub carat: Carat,
+    /// Relative standard uncertainty of the scale it was measured with.
+    pub scale_u: f64,
+    /// Relative standard uncertainty of the depth that was taken for its cut.
+    pub depth_u: f64,
+    /// Relative standard uncertainty of the length that was taken for its cut.
+    pub length_u: f64,
+}
+
+impl Part {
+    /// A measured stone; `scale_u` is the relative standard uncertainty of its frame's scale.
+    pub fn new(stone: &Stone, carat: Carat, scale_u: f64) -> Self {
+        let (ratio, ratio_u) = depth_ratio(&stone.cut_word());
+        let length_u = if stone.length_ratio().is_some_and(|r| r > 1.0) { LENGTH_U } else { 0.0 };
+        Part { carat, scale_u, depth_u: ratio_u / ratio, length_u }
+    }
+}
+
+/// The sum of stones. What all have in common, the scale of their frames (with the third power), the depth and the length of
+/// their cuts, errs in one direction and adds up linearly (full correlation, JCGM 100:2008, 5.2.2); what is each stone's own, its
+/// edges, adds up in squares.
+pub fn total(parts: &[Part]) -> Carat {
+    let sum = |f: &dyn Fn(&Part) -> f64| parts.iter().map(f).sum::<f64>();
+    let common = [
+        sum(&|p| 3.0 * p.scale_u * p.carat.value),
+        sum(&|p| p.depth_u * p.carat.value),
+        sum(&|p| p.length_u * p.carat.value),
+    ];
+    let own = sum(&|p| {
+        let shared = (3.0 * p.scale_u).hypot(p.depth_u).hypot(p.length_u) * p.carat.value;
+        (p.carat.uncertainty.powi(2) - shared.powi(2)).max(0.0)
+    });
+    let variance = own + common.iter().map(|c| c * c).sum::<f64>();
+    Carat { value: sum(&|p| p.carat.value), uncertainty: variance.sqrt() }
 }
 
 #[cfg(test)]
@@ -135,6 +178,31 @@ mod tests {
             let c = estimate(&stone(d), d, 0.01).unwrap();
             assert!((c.value - ct).abs() < 2.0 * c.uncertainty + 0.0005, "{d}: {c:?}");
         }
+    }
+
+    #[test]
+    fn what_stones_have_in_common_does_not_average_out() {
+        let stone = Stone {
+            id: "S".into(),
+            x_mm: 0.0,
+            y_mm: 0.0,
+            diameter_mm: 1.3,
+            cut: "round".into(),
+            turn_deg: None,
+            gem: None,
+            prongs: vec![],
+        };
+        let one = estimate(&stone, 1.3, 0.02).unwrap();
+        let all = total(&[Part::new(&stone, one, 0.0); 100]);
+        assert!((all.value - 100.0 * one.value).abs() < 1e-12);
+        // The depth's 1.5 of 60.5 % stays, the edges' 3 * 0.02 / 1.3 of each stone goes down tenfold.
+        let expected = (0.015f64 / 0.605).hypot(3.0 * 0.02 / 1.3 / 10.0);
+        assert!((all.uncertainty / all.value - expected).abs() < 1e-9, "{all:?}");
+        // A scale that is 1 % off makes every stone 3 % off.
+        let wide = estimate(&stone, 1.3, 0.013).unwrap();
+        let all = total(&[Part::new(&stone, wide, 0.01); 100]);
+        assert!((all.uncertainty / all.value - (0.015f64 / 0.605).hypot(0.03)).abs() < 1e-9, "{all:?}");
+        assert_eq!(total(&[]), Carat { value: 0.0, uncertainty: 0.0 });
     }
 
     #[test]

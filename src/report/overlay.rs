@@ -755,6 +755,7 @@ mod tests {
                 lower: None,
                 upper: Some(0.05),
                 status: f.status,
+                decision: None,
             })
             .collect();
         Report {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-use super::{Limit, Outline, Prong, Spec, Stone, View, SPEC_SCHEMA};
+use super::{fineness, Limit, Outline, Prong, Rule, Spec, Stone, View, SPEC_SCHEMA};
 use crate::hash::sha256_hex;
 use crate::piece::nearest;
 
@@ -55,6 +55,9 @@ pub const FINISHES: &[&str] = &["polished", "brushed", "matte", "florentine"];
 
 /// The metals the contract names; others are allowed, unless they look like one of these mistyped.
 pub const METALS: &[&str] = &["yellow_gold", "rose_gold", "white_gold", "rhodium", "silver", "platinum"];
+
+/// Coverage factors that mean something: below 1 the guard band holds fewer than 68 % of the values, above 4 all of them.
+const COVERAGE: std::ops::RangeInclusive<f64> = 1.0..=4.0;
 
 /// Largest length in a spec in mm: beyond it somebody wrote micrometres.
 const MAX_LENGTH_MM: f64 = 1000.0;
@@ -401,7 +404,10 @@ impl<'p> Reader<'p> {
     }
 
     fn spec(&mut self, root: &Scope) -> Option<Spec> {
-        self.unknown_keys(root, &["schema", "sku", "metal", "finish", "view", "limit"]);
+        self.unknown_keys(
+            root,
+            &["schema", "sku", "metal", "finish", "fineness", "rule", "coverage", "view", "limit"],
+        );
         let schema = self.text(root, "schema");
         if let Some(s) = schema.as_deref().filter(|s| *s != SPEC_SCHEMA) {
             self.mistake(root.offset_of("schema"), "schema", format!("is `{s}`, expected `{SPEC_SCHEMA}`"));
@@ -446,7 +452,8 @@ impl<'p> Reader<'p> {
         }
 
         let mut limits: Vec<Limit> = vec![];
-        for scope in &self.tables(root, "limit") {
+        let limit_scopes = self.tables(root, "limit");
+        for scope in &limit_scopes {
             let Some(limit) = self.limit(scope, &names) else { continue };
             let of = |l: &Limit| (l.characteristic.clone(), l.view.clone(), l.zone.clone());
             if limits.iter().any(|l| of(l) == of(&limit)) {
@@ -455,7 +462,20 @@ impl<'p> Reader<'p> {
             }
             limits.push(limit);
         }
-        Some(Spec { schema: schema?, sku: sku?, metal: metal?, finish: finish?, views, limits })
+        let (rule, coverage) = (self.rule(root), self.coverage(root));
+        self.decide(&limit_scopes, rule, coverage, &mut limits);
+        let fineness = self.fineness(root, &limit_scopes, metal.as_deref(), &mut limits);
+        Some(Spec {
+            schema: schema?,
+            sku: sku?,
+            metal: metal?,
+            finish: finish?,
+            fineness,
+            rule,
+            coverage,
+            views,
+            limits,
+        })
     }
 
     fn view(&mut self, scope: &Scope) -> (Option<String>, Option<View>) {
@@ -643,7 +663,10 @@ impl<'p> Reader<'p> {
     }
 
     fn limit(&mut self, scope: &Scope, views: &[String]) -> Option<Limit> {
-        self.unknown_keys(scope, &["characteristic", "lower", "upper", "nominal", "view", "zone", "severity"]);
+        self.unknown_keys(
+            scope,
+            &["characteristic", "lower", "upper", "nominal", "view", "zone", "severity", "rule", "coverage", "u_max"],
+        );
         let characteristic = self.text(scope, "characteristic");
         if let Some(c) = characteristic.as_deref() {
             if let Some(message) = unknown_characteristic(c) {
@@ -692,7 +715,103 @@ impl<'p> Reader<'p> {
         }
         let zone = self.optional_text(scope, "zone");
         let severity = self.optional_text(scope, "severity");
-        Some(Limit { characteristic: characteristic?, lower, upper, nominal, view, zone, severity })
+        let (rule, coverage) = (self.rule(scope), self.coverage(scope));
+        let u_max = self.optional_number(scope, "u_max");
+        if let Some(u) = u_max.filter(|u| *u <= 0.0) {
+            let message = format!("{u} is no expanded uncertainty: it must be above 0");
+            self.mistake(scope.offset_of("u_max"), scope.key("u_max"), message);
+        }
+        let characteristic = characteristic?;
+        let limit = Limit { characteristic, lower, upper, nominal, view, zone, severity, rule, coverage, u_max };
+        let word =
+            |r: Rule| format!("`{}` is about measured values, and `{}` is none", r.as_str(), limit.characteristic);
+        if let Some(message) = rule.filter(|r| *r != Rule::GuardBand && !limit.takes_rule()).map(word) {
+            self.mistake(scope.offset_of("rule"), scope.key("rule"), message);
+        }
+        Some(limit)
+    }
+
+    /// A decision rule's word.
+    fn rule(&mut self, scope: &Scope) -> Option<Rule> {
+        let word = self.optional_text(scope, "rule")?;
+        let rule = Rule::ALL.into_iter().find(|r| r.as_str() == word);
+        if rule.is_none() {
+            let words = Rule::ALL.map(Rule::as_str);
+            let mut message = format!("`{word}` is no decision rule; expected one of {}", words.join(", "));
+            if let Some(near) = nearest(&word, &words) {
+                message.push_str(&format!("; did you mean `{near}`?"));
+            }
+            self.mistake(scope.offset_of("rule"), scope.key("rule"), message);
+        }
+        rule
+    }
+
+    /// A coverage factor k.
+    fn coverage(&mut self, scope: &Scope) -> Option<f64> {
+        let k = self.optional_number(scope, "coverage")?;
+        if !COVERAGE.contains(&k) {
+            let message = format!(
+                "{k} is no coverage factor: U = k u with k from {} to {} (2 covers 95 %)",
+                COVERAGE.start(),
+                COVERAGE.end()
+            );
+            self.mistake(scope.offset_of("coverage"), scope.key("coverage"), message);
+            return None;
+        }
+        Some(k)
+    }
+
+    /// Lays the spec's own rule and coverage on the limits that name none, and asks for what shared risk needs.
+    fn decide(&mut self, scopes: &[Scope], rule: Option<Rule>, coverage: Option<f64>, limits: &mut [Limit]) {
+        for limit in limits.iter_mut() {
+            if limit.takes_rule() {
+                limit.rule = limit.rule.or(rule);
+            }
+            limit.coverage = limit.coverage.or(coverage);
+            let shared = limit.rule == Some(Rule::SharedRisk);
+            if let (true, Some(u_max)) = (!shared, limit.u_max) {
+                let (at, key) = at_limit(scopes, limit, "u_max");
+                self.mistake(at, key, format!("{u_max} is for the rule `{}` alone", Rule::SharedRisk.as_str()));
+            }
+            if shared && limit.shared_risk_u().is_none() {
+                let (at, key) = at_limit(scopes, limit, "u_max");
+                let message = format!(
+                    "is missing: `{}` needs the largest expanded uncertainty that was agreed, or a `nominal` or second limit to \
+                     tell it from",
+                    Rule::SharedRisk.as_str()
+                );
+                self.mistake(at, key, message);
+            }
+        }
+    }
+
+    /// The ordered fineness, and the limit that follows: at least as much, with no minus tolerance (ISO 9202).
+    fn fineness(
+        &mut self,
+        root: &Scope,
+        scopes: &[Scope],
+        metal: Option<&str>,
+        limits: &mut Vec<Limit>,
+    ) -> Option<f64> {
+        let ordered = self.optional_number(root, "fineness")?;
+        if let Some(message) = fineness::mistake(ordered, metal.unwrap_or_default()) {
+            self.mistake(root.offset_of("fineness"), "fineness", message);
+            return None;
+        }
+        let Some(limit) = limits.iter_mut().find(|l| l.characteristic == fineness::FINENESS) else {
+            let (lower, nominal) = (Some(ordered), Some(ordered));
+            let characteristic = fineness::FINENESS.to_owned();
+            limits.push(Limit { characteristic, lower, nominal, ..Limit::default() });
+            return Some(ordered);
+        };
+        let lower = *limit.lower.get_or_insert(ordered);
+        if lower < ordered || limit.upper.is_some_and(|u| u < ordered) {
+            let name = if lower < ordered { "lower" } else { "upper" };
+            let (at, key) = at_limit(scopes, limit, name);
+            let message = format!("is below the ordered `fineness` ({ordered}): ISO 9202 allows no minus tolerance");
+            self.mistake(at, key, message);
+        }
+        Some(ordered)
     }
 
     /// Reads a stone list beside the spec and adds its stones.
@@ -821,8 +940,22 @@ impl<'p> Reader<'p> {
     }
 }
 
+/// Where to point for a key of a limit that was read.
+fn at_limit(scopes: &[Scope], limit: &Limit, name: &str) -> (usize, String) {
+    let text = |s: &Scope, key: &str| match s.get(key).map(|(_, v)| v.get_ref()) {
+        Some(DeValue::String(t)) => Some(t.to_string()),
+        _ => None,
+    };
+    let of = |s: &&Scope| {
+        text(s, "characteristic").as_deref() == Some(limit.characteristic.as_str())
+            && text(s, "view") == limit.view
+            && text(s, "zone") == limit.zone
+    };
+    scopes.iter().find(of).map_or((0, name.to_owned()), |s| (s.offset_of(name), s.key(name)))
+}
+
 /// The fields of one line of CSV; a field may stand in double quotes, a quote in it is doubled.
-fn csv_fields(line: &str) -> Vec<String> {
+pub(crate) fn csv_fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     let mut chars = line.chars().peekable();
@@ -930,7 +1063,7 @@ fn size_mistake(v: f64, zero: bool) -> Option<String> {
 }
 
 /// What is wrong with a characteristic that the program has never heard of.
-fn unknown_characteristic(c: &str) -> Option<String> {
+pub(crate) fn unknown_characteristic(c: &str) -> Option<String> {
     if CHARACTERISTICS.contains(&c) {
         return None;
     }
@@ -1237,6 +1370,66 @@ upper = 17.45
         one(after("nominal = 17.35", "nominal = 18"), 30, "limit[1].nominal", "above `upper`");
         one(after("upper = 0.05", "upper = 0.05\nview = \"topp\""), 27, "limit[0].view", "did you mean `top`?");
         one(after("upper = 0.05", "upper = 0.05\nview = \"side\""), 27, "limit[0].view", "it has: top");
+    }
+
+    #[test]
+    fn decision_rules() {
+        let read = |text: &str| Spec::parse(text, Path::new("spec.toml")).map_err(|e| e.to_string());
+        let spec =
+            read(&GOOD.replacen("upper = 0.05", "upper = 0.05\nrule = \"simple\"\ncoverage = 1.65", 1)).unwrap();
+        assert_eq!((spec.limits[0].rule, spec.limits[0].coverage), (Some(Rule::Simple), Some(1.65)));
+        assert_eq!((spec.limits[1].rule, spec.limits[1].coverage), (None, None));
+        // What the spec says holds for the limits that say nothing, and not for a yes or no.
+        let present = "[[limit]]\ncharacteristic = \"stone.present\"\nlower = 1\n\n[[limit]]";
+        let of_spec = GOOD
+            .replacen("sku =", "rule = \"simple\"\ncoverage = 3\nsku =", 1)
+            .replacen("[[limit]]", present, 1)
+            .replacen("upper = 0.05", "upper = 0.05\nrule = \"guard_band\"", 1);
+        let spec = read(&of_spec).unwrap();
+        let rules: Vec<_> = spec.limits.iter().map(|l| (l.rule, l.coverage)).collect();
+        let three = Some(3.0);
+        assert_eq!(rules, [(None, three), (Some(Rule::GuardBand), three), (Some(Rule::Simple), three)]);
+        let shared = |more: &str| after("upper = 0.05", &format!("upper = 0.05\nrule = \"shared_risk\"{more}"));
+        assert_eq!(shared("\nu_max = 0.01"), []);
+        assert_eq!(shared("\nnominal = 0.03"), []);
+        one(shared(""), 24, "limit[0].u_max", "needs the largest expanded uncertainty");
+        one(shared("\nu_max = 0"), 28, "limit[0].u_max", "above 0");
+        one(
+            after("upper = 0.05", "upper = 0.05\nu_max = 0.01"),
+            27,
+            "limit[0].u_max",
+            "for the rule `shared_risk` alone",
+        );
+        one(after("upper = 0.05", "upper = 0.05\nrule = \"simpel\""), 27, "limit[0].rule", "did you mean `simple`?");
+        one(after("upper = 0.05", "upper = 0.05\ncoverage = 95"), 27, "limit[0].coverage", "no coverage factor");
+        one(after("sku =", "coverage = 0\nsku ="), 2, "coverage", "no coverage factor");
+        let presence = after("[[limit]]", &present.replacen("lower = 1", "lower = 1\nrule = \"simple\"", 1));
+        one(presence, 27, "limit[0].rule", "is about measured values");
+    }
+
+    #[test]
+    fn an_ordered_fineness_is_a_limit_without_minus_tolerance() {
+        let ordered = GOOD.replacen("finish =", "fineness = 750\nfinish =", 1);
+        let spec = Spec::parse(&ordered, Path::new("spec.toml")).unwrap();
+        let limit = &spec.limits[2];
+        assert_eq!(
+            (limit.characteristic.as_str(), limit.lower, limit.upper),
+            ("piece.fineness_ppt", Some(750.0), None)
+        );
+        assert_eq!(spec.fineness, Some(750.0));
+        one(after("finish =", "fineness = 925\nfinish ="), 4, "fineness", "no fineness of gold in ISO 9202");
+        one(after("finish =", "fineness = 18\nfinish ="), 4, "fineness", "18 K is 750");
+        let with = |limit: &str| {
+            let text = format!("[[limit]]\ncharacteristic = \"piece.fineness_ppt\"\n{limit}\n\n[[limit]]");
+            let text = ordered.replacen("[[limit]]", &text, 1);
+            Spec::parse(&text, Path::new("x/spec.toml")).map_err(|e| e.mistakes().to_vec())
+        };
+        one(with("lower = 748").unwrap_err(), 27, "limit[0].lower", "no minus tolerance");
+        one(with("upper = 700").unwrap_err(), 27, "limit[0].upper", "no minus tolerance");
+        // A limit of the customer's own may ask for more, and an upper one gets the order as its lower.
+        assert_eq!(with("lower = 752").unwrap().limits[0].lower, Some(752.0));
+        let both = with("upper = 760").unwrap();
+        assert_eq!((both.limits[0].lower, both.limits[0].upper), (Some(750.0), Some(760.0)));
     }
 
     #[test]
