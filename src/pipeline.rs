@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
@@ -10,7 +10,7 @@ use crate::inspect::sight::{self, PartModels};
 use crate::inspect::{self, Answer, Feature, Scene, Value};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
-use crate::model::{ClassMap, ModelError, Precision, SurfaceModel};
+use crate::model::{ClassMap, MarkReader, ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
 use crate::report::{round_to, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA};
 use crate::spec::{Spec, View};
@@ -92,6 +92,8 @@ pub struct FrameView {
     pub stones_px: Vec<PartMark>,
     /// The prongs.
     pub prongs_px: Vec<PartMark>,
+    /// The hallmarks that were read: their names in the report's rows, their boxes, their texts.
+    pub marks_px: Vec<(String, Vec<[f64; 2]>, String)>,
     /// The frame's scale.
     pub um_per_px: Option<f64>,
 }
@@ -119,6 +121,8 @@ pub struct Inspector {
     parts: Option<PartModels>,
     /// Taught files, each loaded when it is first asked for.
     lessons: Mutex<BTreeMap<PathBuf, Arc<Result<Lesson, String>>>>,
+    /// What reads marks, loaded when a spec first orders one.
+    marks: OnceLock<Result<MarkReader, String>>,
 }
 
 impl Inspector {
@@ -135,7 +139,7 @@ impl Inspector {
             true => (Some(settings.load_surface()?), Some(PartModels::load_default()?)),
             false => (None, None),
         };
-        Ok(Self { settings, model, parts, lessons: Mutex::default() })
+        Ok(Self { settings, model, parts, lessons: Mutex::default(), marks: OnceLock::new() })
     }
 
     /// The settings it was made with.
@@ -171,6 +175,15 @@ impl Inspector {
             Some(path) => self.lesson(path).as_ref().as_ref().map(|_| ()).map_err(Clone::clone),
             None => Ok(()),
         }
+    }
+
+    /// What reads marks, or why there is none.
+    fn mark_reader(&self) -> Result<&MarkReader, String> {
+        if !self.settings.use_model {
+            return Err("the reader of marks was not run (--no-model)".into());
+        }
+        let load = || MarkReader::load_default().map_err(|e| e.to_string());
+        self.marks.get_or_init(load).as_ref().map_err(Clone::clone)
     }
 
     /// The taught file of a view: that of the settings before that of the spec.
@@ -251,6 +264,12 @@ impl Inspector {
         let mut seen: Vec<PathBuf> = job.spec.views.iter().filter_map(|v| self.taught(v)).collect();
         seen.sort();
         seen.dedup();
+        let marked = job.spec.views.iter().any(|v| !inspect::hallmark::ordered(&job.spec, v).is_empty());
+        if let Some(Ok(r)) = marked.then(|| self.mark_reader()) {
+            let row = |name: &str, sha256: &str| ModelRow { name: name.to_owned(), sha256: sha256.to_owned() };
+            models.push(row("text-detector", &r.info().detector_sha256));
+            models.push(row("text-reader", &r.info().sha256));
+        }
         for path in seen {
             if let Ok(l) = &*self.lesson(&path) {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -308,6 +327,7 @@ impl Inspector {
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
+            marks_px: vec![],
             um_per_px: frame.um_per_px,
         };
         let mut row = FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None };
@@ -386,7 +406,13 @@ impl Inspector {
             model: self.model.as_ref().map(SurfaceModel::info),
             sights: sights.as_ref(),
             anomaly: None,
+            marks: None,
         };
+        let wanted = inspect::hallmark::ordered(&job.spec, view);
+        if !wanted.is_empty() && !silhouette {
+            let read = self.mark_reader().and_then(|r| inspect::hallmark::look(&scene, r, &wanted));
+            scene.marks = Some(read);
+        }
         if let (Some(path), false) = (self.taught(view), silhouette) {
             let judged = match &*self.lesson(&path) {
                 Ok(lesson) => inspect::anomaly::look(&scene, lesson),
@@ -401,6 +427,7 @@ impl Inspector {
                 let one = inspector.inspect(&scene).map_err(|e| format!("{}: {e}", inspector.name()))?;
                 answer.features.extend(one.features);
                 answer.stones.extend(one.stones);
+                answer.texts.extend(one.texts);
                 answer.assessed.extend(one.assessed);
                 answer.not_assessed.extend(one.not_assessed);
             }
@@ -464,6 +491,12 @@ impl Inspector {
             }
         }
         picture.outline_px = outline_px;
+        let texts = &answer.texts;
+        let mark = |(name, text): &(String, String)| {
+            let f = answer.features.iter().find(|f| f.name == *name && !f.outline_px.is_empty())?;
+            Some((name.clone(), f.outline_px.clone(), text.clone()))
+        };
+        picture.marks_px = texts.iter().filter_map(mark).collect();
         picture.stones_px = stones;
         picture.prongs_px = prongs;
         picture.defect_prob = defect_prob;
@@ -623,6 +656,8 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
                 None => out.stones.push(s),
             }
         }
+        let file = &look.frame.file;
+        out.texts.extend(look.answer.texts.into_iter().map(|(name, text)| (file.clone(), name, text)));
         for a in look.answer.assessed {
             if !out.assessed.contains(&a) {
                 out.assessed.push(a);
@@ -706,6 +741,9 @@ const OVERRULING: f64 = 4.0;
 fn fuse(mut all: Vec<(String, Option<[f64; 2]>, Feature)>) -> (String, Option<[f64; 2]>, Feature) {
     let first = |f: &Feature| f.values.first().map_or("", |v| v.characteristic);
     let characteristic = first(&all[0].2);
+    if characteristic == inspect::hallmark::TEXT {
+        return inspect::hallmark::fuse(all);
+    }
     if characteristic.ends_with(".present") {
         let odds = |f: &Feature| {
             let p = f.confidence.clamp(0.5, 1.0 - 1e-9);

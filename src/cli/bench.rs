@@ -401,6 +401,7 @@ pub fn draw_piece(
                 stones: vec![],
                 stones_csv: None,
                 taught: None,
+                hallmarks: vec![],
             }],
             limits: vec![
                 limit("pit.diameter_mm", 0.05),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    dirs, file_name, name_in, DatasetError, Kind, Sample, SampleError, Set, Source, StoneTruth, Truth, TruthDefect,
+    dirs, file_name, name_in, DatasetError, Kind, MarkTruth, Sample, SampleError, Set, Source, StoneTruth, Truth,
+    TruthDefect,
 };
 use crate::report::{FindingType, PoseRow, Verdict};
 
@@ -73,6 +74,15 @@ struct TruthFile {
     inner_diameter_mm: Option<f64>,
     min_inner_mm: Option<f64>,
     max_inner_mm: Option<f64>,
+    #[serde(default)]
+    hallmarks: Vec<MarkRow>,
+}
+
+#[derive(Deserialize)]
+struct MarkRow {
+    text: String,
+    ordered: String,
+    height_mm: f64,
 }
 
 #[derive(Deserialize)]
@@ -157,6 +167,11 @@ fn read_truth(path: &Path) -> Result<Truth, String> {
         pose: file.pose.map(|p| PoseRow { rotation_deg: p.rotation_deg, dx_mm: p.dx_mm, dy_mm: p.dy_mm }),
         stones,
         ring,
+        marks: file
+            .hallmarks
+            .into_iter()
+            .map(|m| MarkTruth { ordered: m.ordered, text: m.text, height_um: (1000.0 * m.height_mm).round() as u32 })
+            .collect(),
     })
 }
 

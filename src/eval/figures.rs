@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::run::{Outcome, Pixels};
+use super::run::{MarkOutcome, Outcome, Pixels};
 use super::stats::{self, bootstrap, Confusion, Estimate, Histogram, Rate, BINS};
 use super::*;
 use crate::judge::K;
-use crate::report::{round_to, FindingType};
+use crate::report::{round_to, FindingType, Status};
 use crate::vision::ops;
 
 pub(super) fn report(
@@ -56,6 +56,7 @@ pub(super) fn report(
         pose: pose(set, outcomes),
         stones: distances(outcomes.iter().flat_map(|o| o.stones_um.iter().copied())),
         parts: parts(outcomes),
+        marks: marks(outcomes),
         sizes: sizes(outcomes),
         pits_by_size: pits_by_size(outcomes),
         images: images(outcomes, threshold, options.taught),
@@ -201,6 +202,38 @@ fn pose(set: &Set, outcomes: &[Outcome]) -> Option<PoseFigures> {
         shift_rms_um: rms(&shifts).map(|v| round_to(v, 2)),
         shift_max_um: largest(&shifts).map(|v| round_to(v, 2)),
     })
+}
+
+/// Heights of letters in pixels that marks are told apart by.
+const MARK_PX: [u32; 4] = [0, 8, 16, 32];
+
+fn marks(outcomes: &[Outcome]) -> Vec<MarkFigures> {
+    let mut out = Vec::new();
+    for (k, from_px) in MARK_PX.into_iter().enumerate() {
+        let to_px = MARK_PX.get(k + 1).copied();
+        let of = |m: &&MarkOutcome| m.height_px >= from_px && to_px.is_none_or(|t| m.height_px < t);
+        let here: Vec<&MarkOutcome> = outcomes.iter().flat_map(|o| &o.marks).filter(of).collect();
+        if here.is_empty() {
+            continue;
+        }
+        let count = |f: &dyn Fn(&MarkOutcome) -> bool| here.iter().filter(|m| f(m)).count() as u64;
+        let (right, wrong) = (count(&|m| m.right), count(&|m| !m.right));
+        let share = |right_one: bool, status: Status, of: u64| {
+            Rate::new(count(&|m| m.right == right_one && m.status == status), of)
+        };
+        out.push(MarkFigures {
+            from_px,
+            to_px,
+            read: Rate::new(count(&|m| m.read), here.len() as u64),
+            right_passed: share(true, Status::Pass, right),
+            right_reviewed: share(true, Status::Review, right),
+            right_failed: share(true, Status::Fail, right),
+            wrong_failed: share(false, Status::Fail, wrong),
+            wrong_reviewed: share(false, Status::Review, wrong),
+            wrong_accepted: share(false, Status::Pass, wrong),
+        });
+    }
+    out
 }
 
 fn parts(outcomes: &[Outcome]) -> Option<PartFigures> {

@@ -33,10 +33,23 @@ pub(super) struct Outcome {
     pub stones_um: Vec<f64>,
     /// Good stones, and of them those that a finding fails, and leaves to a person.
     pub good_stones: (u64, u64, u64),
+    pub marks: Vec<MarkOutcome>,
     /// Per characteristic: true, measured, and the standard uncertainty that was stated.
     pub sizes: Vec<(&'static str, f64, f64, f64)>,
     pub models: Vec<(String, String)>,
     pub tile: Tile,
+}
+
+/// What was said of one mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MarkOutcome {
+    /// Height of its letters in pixels of the piece's finest frame.
+    pub height_px: u32,
+    /// Whether it is the one ordered.
+    pub right: bool,
+    /// Whether its text was read as it is, whatever was decided.
+    pub read: bool,
+    pub status: Status,
 }
 
 /// The picture that stands for a sample on the sheet.
@@ -214,6 +227,7 @@ pub(super) fn run(
         poses_lost,
         stones_um: stone_errors(sample, &job, report),
         good_stones: good_stones(sample, report),
+        marks: marks(sample, &job, report),
         sizes: sizes(sample, report),
         models: report.provenance.models.iter().map(|m| (m.name.clone(), m.sha256.clone())).collect(),
         tile,
@@ -241,7 +255,14 @@ fn spec_of_limits(limits: Vec<Limit>) -> Spec {
         fineness: None,
         rule: None,
         coverage: None,
-        views: vec![View { name: "picture".into(), outline: None, stones: vec![], stones_csv: None, taught: None }],
+        views: vec![View {
+            name: "picture".into(),
+            outline: None,
+            stones: vec![],
+            stones_csv: None,
+            taught: None,
+            hallmarks: vec![],
+        }],
         limits,
     }
 }
@@ -455,6 +476,29 @@ fn stone_errors(sample: &Sample, job: &Job, report: &Report) -> Vec<f64> {
 }
 
 /// Stones that the truth lays no fault to, and how many of them a finding of a stone or prong speaks against.
+/// What was said of each mark of the truth that the spec asks for.
+fn marks(sample: &Sample, job: &Job, report: &Report) -> Vec<MarkOutcome> {
+    let um = job.piece.frames.iter().filter(|f| f.light != "backlight").filter_map(|f| f.um_per_px);
+    let Some(um) = um.min_by(f64::total_cmp) else { return vec![] };
+    if !job.spec.limits.iter().any(|l| l.characteristic == crate::inspect::hallmark::TEXT) {
+        return vec![];
+    }
+    // As on metal: O is 0, I is 1, and small letters are large ones.
+    let fold = |t: &str| t.to_ascii_uppercase().replace('O', "0").replace('I', "1");
+    let one = |m: &crate::dataset::MarkTruth| {
+        let name = format!("hallmark {}", m.ordered);
+        let row = report.measurements.iter().find(|r| r.feature == name);
+        MarkOutcome {
+            height_px: (f64::from(m.height_um) / um) as u32,
+            right: m.text == m.ordered,
+            read: row.and_then(|r| r.text.as_deref()).is_some_and(|t| fold(t) == fold(&m.text)),
+            // What was not assessed is left to a person.
+            status: row.map_or(Status::Review, |r| r.status),
+        }
+    };
+    sample.truth.marks.iter().map(one).collect()
+}
+
 fn good_stones(sample: &Sample, report: &Report) -> (u64, u64, u64) {
     let faulty = |id: &str| sample.truth.defects.iter().any(|d| d.stone.as_deref() == Some(id));
     let mut out = (0, 0, 0);

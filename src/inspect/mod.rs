@@ -5,6 +5,7 @@ pub mod align;
 pub mod anomaly;
 pub mod carat;
 pub mod contour;
+pub mod hallmark;
 pub mod learned;
 mod lines;
 mod metal;
@@ -46,6 +47,8 @@ pub struct Scene<'a> {
     pub sights: Option<&'a sight::Sights>,
     /// What a taught file says of the frame, or why it says nothing; none where the view names none.
     pub anomaly: Option<Result<anomaly::Judged, String>>,
+    /// The marks that the spec orders here as they were read, or why they were not; none where it orders none.
+    pub marks: Option<Result<Vec<hallmark::Reading>, String>>,
 }
 
 impl Scene<'_> {
@@ -116,6 +119,8 @@ pub struct Answer {
     pub features: Vec<Feature>,
     /// Nominal stones as seen.
     pub stones: Vec<StoneRow>,
+    /// What is written on a feature: its name and the text.
+    pub texts: Vec<(String, String)>,
     /// Characteristics that were assessed, whether or not a feature was found.
     pub assessed: Vec<&'static str>,
     /// Characteristics that were not, and why.
@@ -136,6 +141,6 @@ pub trait Inspect: Sync {
 }
 
 /// Every inspector, in the order of the report.
-pub fn table() -> [&'static dyn Inspect; 5] {
-    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs, &anomaly::Anomaly]
+pub fn table() -> [&'static dyn Inspect; 6] {
+    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs, &anomaly::Anomaly, &hallmark::Hallmark]
 }

@@ -6,8 +6,8 @@
 
 mod total;
 
-use crate::inspect::prongs;
 use crate::inspect::Feature;
+use crate::inspect::{hallmark, prongs};
 use crate::piece::Piece;
 use crate::report::{
     round_to, DecisionRow, Finding, FindingType, Measurement, NotAssessed, Status, StoneRow, Verdict,
@@ -92,6 +92,8 @@ pub struct ViewAnswer {
     pub not_assessed: Vec<(String, String)>,
     /// Piece coordinates of a pixel in a frame of the view.
     pub places: Vec<Option<[f64; 2]>>,
+    /// What is written on a feature: frame, the feature's name, the text.
+    pub texts: Vec<(String, String, String)>,
 }
 
 /// The judged part of a report.
@@ -119,6 +121,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     let mut likeliest: Vec<(f64, String)> = Vec::new();
     for view in views {
         for ((file, feature), place) in view.features.iter().zip(&view.places) {
+            let text = view.texts.iter().find(|t| t.0 == *file && t.1 == feature.name).map(|t| t.2.clone());
             let mut worst = Status::Pass;
             let mut broken = None;
             let mut likely = 0.0f64;
@@ -144,7 +147,10 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 }
                 if let (Some(l), true) = (limit, s > Status::Pass) {
                     if why.as_ref().is_none_or(|w| s > w.0) {
-                        let text = against(v.characteristic, v.value, v.uncertainty, l);
+                        let text = match &text {
+                            Some(t) => reads(t, v.uncertainty > 0.0),
+                            None => against(v.characteristic, v.value, v.uncertainty, l),
+                        };
                         why = Some((
                             s,
                             match &feature.doubt {
@@ -154,7 +160,8 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                         ));
                     }
                 }
-                measurements.push(row(v.characteristic, &feature.name, &view.view, v.value, v.uncertainty, limit, s));
+                let row = row(v.characteristic, &feature.name, &view.view, v.value, v.uncertainty, limit, s);
+                measurements.push(Measurement { text: text.clone(), ..row });
             }
             // A part that the spec names is a finding where it breaks a limit; its measures are rows in any case.
             let shown = feature.nominal && (worst == Status::Fail || seen >= LIKELY);
@@ -174,6 +181,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                     confidence: round_to(if feature.kind.is_none() { likely } else { feature.confidence }, 3),
                     found_by: feature.found_by.clone(),
                     status: worst,
+                    text,
                     opinion: feature.opinion.map(|o| o.row()),
                     outline_px: feature.outline_px.iter().map(|p| [round_to(p[0], 1), round_to(p[1], 1)]).collect(),
                 });
@@ -231,6 +239,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
             upper: limit.and_then(|l| l.upper),
             status: s,
             decision: limit.and_then(decision),
+            text: None,
         });
     }
     for l in &spec.limits {
@@ -266,6 +275,7 @@ const NO_INSPECTOR: [&str; 1] = ["stone.gap_mm"];
 /// What a part of the spec is called that breaks a limit on a characteristic.
 pub fn finding_of(characteristic: &str) -> Option<FindingType> {
     Some(match characteristic {
+        hallmark::TEXT => FindingType::HallmarkMismatch,
         "stone.present" => FindingType::MissingStone,
         "stone.offset_mm" | "stone.gap_mm" => FindingType::OffsetStone,
         "stone.tilt_deg" => FindingType::TiltedStone,
@@ -396,6 +406,12 @@ fn missing(
             ));
             continue;
         }
+        // A view that no mark was ordered in, where another has one.
+        if c == hallmark::TEXT && spec.views.iter().any(|v| !v.hallmarks.is_empty()) {
+            if spec.view(name).is_some_and(|v| v.hallmarks.is_empty()) {
+                continue;
+            }
+        }
         if let Some((_, reason)) = view.not_assessed.iter().find(|n| n.0 == *c) {
             out.push(one(Some(name), reason.clone()));
         } else if view.assessed.iter().any(|a| a == c)
@@ -423,6 +439,16 @@ fn row(c: &str, feature: &str, view: &str, value: f64, u: f64, limit: Option<&Li
         upper: limit.and_then(|l| l.upper),
         status,
         decision: limit.and_then(decision),
+        text: None,
+    }
+}
+
+/// What a mark reads, as a reason.
+fn reads(text: &str, unsure: bool) -> String {
+    match (text, unsure) {
+        ("", _) => "no mark could be read".into(),
+        (t, true) => format!("it cannot be read surely (`{t}`?)"),
+        (t, false) => format!("it reads `{t}`"),
     }
 }
 

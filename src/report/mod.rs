@@ -103,6 +103,9 @@ pub struct Measurement {
     pub upper: Option<f64>,
     /// How the value stands to the limits.
     pub status: Status,
+    /// What was read there, of a mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// The rule it was decided by, where that is not the guard band with k = 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<DecisionRow>,
@@ -150,6 +153,9 @@ pub struct Finding {
     pub found_by: Vec<String>,
     /// The worst status of its measurements.
     pub status: Status,
+    /// What was read there, of a mark; empty where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// What the surface model shows there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opinion: Option<OpinionRow>,

@@ -55,12 +55,32 @@ pub struct View {
     /// The nominal stones.
     #[serde(default, rename = "stone")]
     pub stones: Vec<Stone>,
+    /// The marks that were ordered.
+    #[serde(default, rename = "hallmark", skip_serializing_if = "Vec::is_empty")]
+    pub hallmarks: Vec<Hallmark>,
     /// A CSV beside the spec with the columns id,x_mm,y_mm,diameter_mm,cut, added to `stones`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stones_csv: Option<String>,
     /// What was learned of this view from good pieces (`loupe teach`): a file, in a spec that was read relative to the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taught: Option<String>,
+}
+
+/// A mark that was ordered: fineness, maker's mark, or another short text of letters and digits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hallmark {
+    /// What is to be read, such as `750`, `PT950`, `18K` or a maker's initials.
+    pub text: String,
+    /// Where its centre is to be; with `y_mm`. Without a place it may be anywhere in the view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x_mm: Option<f64>,
+    /// Where its centre is to be; with `x_mm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y_mm: Option<f64>,
+    /// How far about its place it may be (1.5 mm where not given).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radius_mm: Option<f64>,
 }
 
 /// The outline of the metal in a view.

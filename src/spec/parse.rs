@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-use super::{fineness, Limit, Outline, Prong, Rule, Spec, Stone, View, SPEC_SCHEMA};
+use super::{fineness, Hallmark, Limit, Outline, Prong, Rule, Spec, Stone, View, SPEC_SCHEMA};
 use crate::hash::sha256_hex;
 use crate::piece::nearest;
 
@@ -479,7 +479,7 @@ impl<'p> Reader<'p> {
     }
 
     fn view(&mut self, scope: &Scope) -> (Option<String>, Option<View>) {
-        self.unknown_keys(scope, &["name", "outline", "stone", "stones_csv", "taught"]);
+        self.unknown_keys(scope, &["name", "outline", "stone", "stones_csv", "taught", "hallmark"]);
         let name = self.text(scope, "name");
         let outline = self.outline(scope);
         let mut stones: Vec<Stone> = vec![];
@@ -503,8 +503,44 @@ impl<'p> Reader<'p> {
         let taught = self.optional_text(scope, "taught");
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let taught = taught.map(|file| folder.join(file).to_string_lossy().into_owned());
-        let view = name.clone().map(|name| View { name, outline, stones, stones_csv, taught });
+        let hallmarks = self.hallmarks(scope, outline.as_ref());
+        let view = name.clone().map(|name| View { name, outline, stones, stones_csv, taught, hallmarks });
         (name, view)
+    }
+
+    fn hallmarks(&mut self, view: &Scope, outline: Option<&Outline>) -> Vec<Hallmark> {
+        let mut out: Vec<Hallmark> = vec![];
+        for at in &self.tables(view, "hallmark") {
+            self.unknown_keys(at, &["text", "x_mm", "y_mm", "radius_mm"]);
+            let text = self.text(at, "text");
+            let strange = |c: char| !(c.is_ascii_alphanumeric() || c == ' ' || c == '.');
+            if let Some(c) = text.as_deref().and_then(|t| t.chars().find(|c| strange(*c))) {
+                let message = format!("`{c}` cannot be read: a mark is letters A to Z and digits");
+                self.mistake(at.offset_of("text"), at.key("text"), message);
+            }
+            if let Some(t) = text.as_ref().filter(|t| out.iter().any(|h| h.text == **t)) {
+                self.mistake(at.offset_of("text"), at.key("text"), format!("`{t}` is ordered twice in this view"));
+            }
+            let given = |name: &str| at.get(name).is_some();
+            let (x_mm, y_mm) = match (given("x_mm"), given("y_mm")) {
+                // One coordinate without the other is a mistake that names the missing one.
+                (false, false) => (None, None),
+                _ => (self.place(at, "x_mm"), self.place(at, "y_mm")),
+            };
+            let radius_mm = if given("radius_mm") { self.size(at, "radius_mm", false) } else { None };
+            if radius_mm.is_some() && !given("x_mm") && !given("y_mm") {
+                self.mistake(
+                    at.offset_of("radius_mm"),
+                    at.key("radius_mm"),
+                    "is about a place: give `x_mm` and `y_mm`",
+                );
+            }
+            if let (Some(x), Some(y)) = (x_mm, y_mm) {
+                self.inside(at, outline, [x, y], 0.0, "the mark");
+            }
+            out.extend(text.map(|text| Hallmark { text, x_mm, y_mm, radius_mm }));
+        }
+        out
     }
 
     fn outline(&mut self, view: &Scope) -> Option<Outline> {
@@ -689,7 +725,8 @@ impl<'p> Reader<'p> {
                 self.mistake(scope.offset_of("lower"), scope.key("lower"), message);
             }
             _ => {
-                let off = nominal.and_then(|n| match (lower, upper) {
+                let text = characteristic.as_deref() == Some("hallmark.text");
+                let off = nominal.filter(|_| !text).and_then(|n| match (lower, upper) {
                     (Some(l), _) if n < l => Some(format!("{n} is below `lower` ({l})")),
                     (_, Some(u)) if n > u => Some(format!("{n} is above `upper` ({u})")),
                     _ => None,
@@ -704,6 +741,9 @@ impl<'p> Reader<'p> {
                 self.mistake(scope.offset_of("upper"), scope.key("upper"), format!("{u}: `{c}` is never negative"));
             }
         }
+        // Of a mark `nominal` is its text, and a limit without bounds says that it must be there as ordered.
+        let mark = characteristic.as_deref() == Some("hallmark.text") && lower.is_none() && upper.is_none();
+        let lower = if mark { Some(1.0) } else { lower };
         let view = self.optional_text(scope, "view");
         if let Some(v) = view.as_deref().filter(|v| !views.iter().any(|n| n == v)) {
             let names: Vec<&str> = views.iter().map(String::as_str).collect();
@@ -1462,6 +1502,34 @@ upper = 17.45
         std::fs::write(dir.path().join("gems.csv"), csv).unwrap();
         let read = Spec::read(&dir.path().join("spec.toml"));
         (dir, read)
+    }
+
+    #[test]
+    fn marks_are_read_and_their_mistakes_named() {
+        let with = |marks: &str| {
+            let text = GOOD.replacen("[[view.stone]]", &format!("hallmark = [ {marks} ]\n\n[[view.stone]]"), 1);
+            Spec::parse(&(text + "\n[[limit]]\ncharacteristic = \"hallmark.text\"\n"), Path::new("x/spec.toml"))
+        };
+        let spec = with(r#"{ text = "750" }, { text = "LB", x_mm = 1.0, y_mm = 0.5, radius_mm = 0.8 }"#).unwrap();
+        assert_eq!(spec.views[0].hallmarks[0].text, "750");
+        assert_eq!(spec.views[0].hallmarks[1].radius_mm, Some(0.8));
+        assert_eq!(spec.limit("hallmark.text", "top").unwrap().lower, Some(1.0));
+        let wrong = |marks: &str, key: &str, part: &str| {
+            one(with(marks).unwrap_err().mistakes().to_vec(), 10, &format!("view[0].hallmark[0].{key}"), part);
+        };
+        wrong("{ txt = \"750\" }", "txt", "did you mean `text`?");
+        wrong("{ text = \"7-5\" }", "text", "`-` cannot be read");
+        wrong("{ text = \"750\", x_mm = 1.0 }", "y_mm", "is missing");
+        wrong("{ text = \"750\", radius_mm = 1.0 }", "radius_mm", "give `x_mm`");
+        wrong("{ text = \"750\", x_mm = 90.0, y_mm = 0.0 }", "x_mm", "outside the view's outline");
+        // A fineness is a number of its own and no bound.
+        let text = GOOD.replacen(
+            "characteristic = \"pit.diameter_mm\"\nupper = 0.05",
+            "characteristic = \"hallmark.text\"\nnominal = 750",
+            1,
+        );
+        let spec = Spec::parse(&text, Path::new("x/spec.toml")).unwrap();
+        assert_eq!((spec.limits[0].nominal, spec.limits[0].lower), (Some(750.0), Some(1.0)));
     }
 
     #[test]
