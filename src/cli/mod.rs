@@ -5,6 +5,7 @@ pub mod bench;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;
+pub mod msa;
 pub mod schema;
 pub mod spec;
 pub mod teach;
@@ -50,6 +51,8 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Measure the inspection against labelled pieces
     Eval(eval::Args),
+    /// Study the measurement system: gauge R&R and attribute agreement from repeated reports
+    Msa(msa::Args),
     /// Time the steps of an inspection
     Bench(bench::Args),
 }
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Msa(args) => msa::run(args),
         Command::Bench(args) => bench::run(args),
     })
 }
