@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod judge;
 pub mod locate;
 pub mod model;
+pub mod msa;
 pub mod piece;
 pub mod pipeline;
 pub mod report;

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;
+pub mod msa;
 pub mod report;
 pub mod schema;
 pub mod spec;
@@ -53,6 +54,8 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Measure the inspection against labelled pieces
     Eval(eval::Args),
+    /// Study the measurement system: gauge R&R and attribute agreement from repeated reports
+    Msa(msa::Args),
     /// Time the steps of an inspection
     Bench(bench::Args),
 }
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Msa(args) => msa::run(args),
         Command::Bench(args) => bench::run(args),
     })
 }
