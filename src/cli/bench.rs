@@ -396,6 +396,7 @@ pub fn draw_piece(
             sku: "signet-drawn".into(),
             metal: "yellow_gold".into(),
             finish: "matte".into(),
+            colour: None,
             views: vec![View {
                 name: "top".into(),
                 outline: Some(Outline::Ellipse { rx_mm: rx * um_per_px / 1e3, ry_mm: ry * um_per_px / 1e3 }),

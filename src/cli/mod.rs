@@ -2,8 +2,10 @@
 //! `pub fn run(args: &Args) -> u8`, which prints its own errors to stderr and returns the exit code.
 
 pub mod bench;
+pub mod colour;
 pub mod doctor;
 pub mod eval;
+pub mod finish_rows;
 pub mod inspect;
 pub mod schema;
 pub mod spec;
@@ -52,6 +54,11 @@ pub enum Command {
     Eval(eval::Args),
     /// Time the steps of an inspection
     Bench(bench::Args),
+    /// Calibrate a camera's colours on a 24-patch chart
+    Colour(colour::Args),
+    /// Write what the finish is told by, as CSV: what models/fit_finish.py learns from
+    #[command(hide = true)]
+    FinishRows(finish_rows::Args),
 }
 
 /// Which surface model a run goes with, if any.
@@ -123,6 +130,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Colour(args) => colour::run(args),
+        Command::FinishRows(args) => finish_rows::run(args),
     })
 }
 

@@ -246,6 +246,7 @@ fn spec_of_limits(limits: Vec<Limit>) -> Spec {
         sku: "bare-picture".into(),
         metal: "unknown".into(),
         finish: "unknown".into(),
+        colour: None,
         views: vec![View { name: "picture".into(), outline: None, stones: vec![], stones_csv: None, taught: None }],
         limits,
     }

@@ -4,7 +4,9 @@
 pub mod align;
 pub mod anomaly;
 pub mod carat;
+pub mod colour;
 pub mod contour;
+pub mod finish;
 pub mod learned;
 mod lines;
 mod metal;
@@ -15,6 +17,7 @@ pub mod seat;
 pub mod sight;
 pub mod stones;
 pub mod surface;
+pub mod texture;
 
 use crate::locate::Located;
 use crate::model::{ClassMap, ModelInfo};
@@ -46,6 +49,8 @@ pub struct Scene<'a> {
     pub sights: Option<&'a sight::Sights>,
     /// What a taught file says of the frame, or why it says nothing; none where the view names none.
     pub anomaly: Option<Result<anomaly::Judged, String>>,
+    /// How the camera's values become colours, or why that cannot be used; none where the frame names none.
+    pub colour: Option<Result<colour::Calibrated, String>>,
 }
 
 impl Scene<'_> {
@@ -136,6 +141,14 @@ pub trait Inspect: Sync {
 }
 
 /// Every inspector, in the order of the report.
-pub fn table() -> [&'static dyn Inspect; 5] {
-    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs, &anomaly::Anomaly]
+pub fn table() -> [&'static dyn Inspect; 7] {
+    [
+        &surface::Surface,
+        &contour::Contour,
+        &stones::Stones,
+        &prongs::Prongs,
+        &anomaly::Anomaly,
+        &finish::Finish,
+        &colour::Colour,
+    ]
 }
