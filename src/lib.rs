@@ -6,6 +6,7 @@
 //! and [`pipeline`] reads like that sentence.
 
 pub mod cli;
+pub mod colour;
 pub mod dataset;
 pub mod draft;
 pub mod eval;

@@ -50,6 +50,9 @@ pub struct Frame {
     /// Name of the station's calibration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<String>,
+    /// Path of the station's colour calibration (`loupe colour`), beside the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour_calibration: Option<String>,
     /// Exposure in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure_us: Option<f64>,
@@ -136,6 +139,7 @@ const FRAME_KEYS: &[&str] = &[
     "um_per_px_u",
     "seq",
     "calibration",
+    "colour_calibration",
     "exposure_us",
     "gain",
     "z_um",
@@ -163,6 +167,7 @@ impl Frame {
             um_per_px_u,
             seq: 0,
             calibration: None,
+            colour_calibration: None,
             exposure_us: None,
             gain: None,
             z_um: None,

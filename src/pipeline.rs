@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::colour::Calibration;
 use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
 use crate::inspect::sight::{self, PartModels};
@@ -276,6 +277,14 @@ impl Inspector {
                 models.push(ModelRow { name, sha256: l.taught.sha256.clone() });
             }
         }
+        let mut calibrations: Vec<&String> =
+            job.piece.frames.iter().filter_map(|f| f.colour_calibration.as_ref()).collect();
+        calibrations.sort();
+        calibrations.dedup();
+        // One that cannot be read says so where it is used.
+        for c in calibrations.iter().filter_map(|c| calibrated(&job.base, c).ok()) {
+            models.push(ModelRow { name: c.file, sha256: c.sha256 });
+        }
         let report = Report {
             schema: REPORT_SCHEMA.into(),
             piece_id: job.piece.piece_id.clone(),
@@ -407,6 +416,7 @@ impl Inspector {
             sights: sights.as_ref(),
             anomaly: None,
             marks: None,
+            colour: frame.colour_calibration.as_ref().map(|name| calibrated(&job.base, name)),
         };
         let wanted = inspect::hallmark::ordered(&job.spec, view);
         if !wanted.is_empty() && !silhouette {
@@ -527,6 +537,16 @@ impl Inspector {
         let text = format!("use_model={}", self.settings.use_model);
         sha256_hex(text.as_bytes())
     }
+}
+
+/// A frame's colour calibration.
+fn calibrated(base: &Path, name: &str) -> Result<inspect::colour::Calibrated, String> {
+    let path = base.join(name);
+    let (calibration, sha256) =
+        // The report is the same wherever the folders lie.
+        Calibration::read(&path).map_err(|e| file_only(&e.to_string(), &path))?;
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(inspect::colour::Calibrated { calibration, file, sha256 })
 }
 
 /// What a view's largest burst shows of its stones' play, with the frame it is told on; none without a burst.

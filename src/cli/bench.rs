@@ -395,6 +395,7 @@ pub fn draw_piece(
             fineness: None,
             rule: None,
             coverage: None,
+            colour: None,
             views: vec![View {
                 name: "top".into(),
                 outline: Some(Outline::Ellipse { rx_mm: rx * um_per_px / 1e3, ry_mm: ry * um_per_px / 1e3 }),

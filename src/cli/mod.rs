@@ -2,8 +2,10 @@
 //! `pub fn run(args: &Args) -> u8`, which prints its own errors to stderr and returns the exit code.
 
 pub mod bench;
+pub mod colour;
 pub mod doctor;
 pub mod eval;
+pub mod finish_rows;
 pub mod inspect;
 pub mod msa;
 pub mod report;
@@ -58,6 +60,11 @@ pub enum Command {
     Msa(msa::Args),
     /// Time the steps of an inspection
     Bench(bench::Args),
+    /// Calibrate a camera's colours on a 24-patch chart
+    Colour(colour::Args),
+    /// Write what the finish is told by, as CSV: what models/fit_finish.py learns from
+    #[command(hide = true)]
+    FinishRows(finish_rows::Args),
 }
 
 /// Which surface model a run goes with, if any.
@@ -131,6 +138,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Msa(args) => msa::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Colour(args) => colour::run(args),
+        Command::FinishRows(args) => finish_rows::run(args),
     })
 }
 

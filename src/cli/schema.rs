@@ -26,6 +26,8 @@ pub enum Kind {
     Summary,
     /// msa.json
     Msa,
+    /// A colour calibration
+    Colour,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Kind::Report => "report",
             Kind::Summary => "summary",
             Kind::Msa => "msa",
+            Kind::Colour => "colour",
         }
     }
 }
@@ -52,6 +55,7 @@ pub fn text(kind: Kind) -> serde_json::Result<String> {
         Kind::Report => (of::<crate::report::Report>(), crate::report::REPORT_SCHEMA),
         Kind::Summary => (of::<super::inspect::SummaryRow>(), super::inspect::SUMMARY_SCHEMA),
         Kind::Msa => (of::<crate::msa::MsaReport>(), crate::msa::MSA_SCHEMA),
+        Kind::Colour => (of::<crate::colour::Calibration>(), crate::colour::calibration::COLOUR_SCHEMA),
     };
     schema.insert("$id".into(), format!("urn:{}", id.replace(['.', '/'], ":")).into());
     schema.insert("title".into(), id.into());

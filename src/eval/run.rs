@@ -252,6 +252,7 @@ fn spec_of_limits(limits: Vec<Limit>) -> Spec {
         sku: "bare-picture".into(),
         metal: "unknown".into(),
         finish: "unknown".into(),
+        colour: None,
         fineness: None,
         rule: None,
         coverage: None,

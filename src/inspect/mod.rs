@@ -4,8 +4,10 @@
 pub mod align;
 pub mod anomaly;
 pub mod carat;
+pub mod colour;
 pub mod contour;
 pub mod hallmark;
+pub mod finish;
 pub mod learned;
 mod lines;
 mod metal;
@@ -16,6 +18,7 @@ pub mod seat;
 pub mod sight;
 pub mod stones;
 pub mod surface;
+pub mod texture;
 
 use crate::locate::Located;
 use crate::model::{ClassMap, ModelInfo};
@@ -49,6 +52,8 @@ pub struct Scene<'a> {
     pub anomaly: Option<Result<anomaly::Judged, String>>,
     /// The marks that the spec orders here as they were read, or why they were not; none where it orders none.
     pub marks: Option<Result<Vec<hallmark::Reading>, String>>,
+    /// How the camera's values become colours, or why that cannot be used; none where the frame names none.
+    pub colour: Option<Result<colour::Calibrated, String>>,
 }
 
 impl Scene<'_> {
@@ -141,6 +146,15 @@ pub trait Inspect: Sync {
 }
 
 /// Every inspector, in the order of the report.
-pub fn table() -> [&'static dyn Inspect; 6] {
-    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs, &anomaly::Anomaly, &hallmark::Hallmark]
+pub fn table() -> [&'static dyn Inspect; 8] {
+    [
+        &surface::Surface,
+        &contour::Contour,
+        &stones::Stones,
+        &prongs::Prongs,
+        &anomaly::Anomaly,
+        &hallmark::Hallmark,
+        &finish::Finish,
+        &colour::Colour,
+    ]
 }

@@ -35,12 +35,23 @@ pub struct Spec {
     /// The coverage factor of the limits that name none; in a spec that was read they all carry it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<f64>,
+    /// The colour ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour: Option<Colour>,
     /// The views a station takes.
     #[serde(default, rename = "view")]
     pub views: Vec<View>,
     /// The limits.
     #[serde(default, rename = "limit")]
     pub limits: Vec<Limit>,
+}
+
+/// The colour of the metal as ordered: of a swatch, or of a golden piece (`loupe colour --golden`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Colour {
+    /// L*a*b* under D50, 2 degrees.
+    pub lab: [f64; 3],
 }
 
 /// One view of the piece.

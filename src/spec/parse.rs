@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-use super::{fineness, Hallmark, Limit, Outline, Prong, Rule, Spec, Stone, View, SPEC_SCHEMA};
+use super::{fineness, Colour, Hallmark, Limit, Outline, Prong, Rule, Spec, Stone, View, SPEC_SCHEMA};
 use crate::hash::sha256_hex;
 use crate::piece::nearest;
 
@@ -43,8 +43,13 @@ pub const CHARACTERISTICS: &[&str] = &[
     "ring.inner_diameter_mm",
     "ring.ovality_mm",
     "surface.finish",
+    "surface.patch_mm2",
+    "surface.brush_deg",
     "colour.delta_e00",
     "colour.yi_d1925",
+    "colour.lab_l",
+    "colour.lab_a",
+    "colour.lab_b",
     "hallmark.text",
     "piece.weight_g",
     "piece.fineness_ppt",
@@ -406,7 +411,7 @@ impl<'p> Reader<'p> {
     fn spec(&mut self, root: &Scope) -> Option<Spec> {
         self.unknown_keys(
             root,
-            &["schema", "sku", "metal", "finish", "fineness", "rule", "coverage", "view", "limit"],
+            &["schema", "sku", "metal", "finish", "fineness", "rule", "coverage", "colour", "view", "limit"],
         );
         let schema = self.text(root, "schema");
         if let Some(s) = schema.as_deref().filter(|s| *s != SPEC_SCHEMA) {
@@ -429,6 +434,7 @@ impl<'p> Reader<'p> {
             }
             self.mistake(root.offset_of("finish"), "finish", message);
         }
+        let colour = self.colour(root);
 
         let scopes = self.tables(root, "view");
         if root.get("view").is_none() {
@@ -473,9 +479,43 @@ impl<'p> Reader<'p> {
             fineness,
             rule,
             coverage,
+            colour,
             views,
             limits,
         })
+    }
+
+    /// `colour = { lab = [L, a, b] }`.
+    fn colour(&mut self, root: &Scope) -> Option<Colour> {
+        let (at, value) = root.get("colour")?;
+        let DeValue::Table(table) = value.get_ref() else {
+            self.wrong_type(at, "colour".into(), value.get_ref(), "{ lab = [L, a, b] }");
+            return None;
+        };
+        let scope = Scope { key: "colour".into(), offset: at, table };
+        self.unknown_keys(&scope, &["lab"]);
+        let Some((at, value)) = scope.get("lab") else {
+            self.missing(&scope, "lab");
+            return None;
+        };
+        let numbers: Option<Vec<f64>> = match value.get_ref() {
+            DeValue::Array(items) => items.iter().map(|i| number_of(i.get_ref())).collect(),
+            _ => None,
+        };
+        match numbers.and_then(|n| <[f64; 3]>::try_from(n).ok()) {
+            // What no surface reflects: L* from 0 to 100, a* and b* within the gamut of surface colours.
+            Some(lab) if lab[0] > 0.0 && lab[0] <= 100.0 && lab[1].abs() <= 150.0 && lab[2].abs() <= 150.0 => {
+                Some(Colour { lab })
+            }
+            Some(lab) => {
+                self.mistake(at, "colour.lab", format!("{lab:?} is no L*a*b* of a surface"));
+                None
+            }
+            None => {
+                self.mistake(at, "colour.lab", "is no list of three numbers [L, a, b]");
+                None
+            }
+        }
     }
 
     fn view(&mut self, scope: &Scope) -> (Option<String>, Option<View>) {

@@ -124,6 +124,33 @@ pub fn gradient(p: &Plane) -> Result<(Plane, Plane)> {
     Ok((one(1, 0)?, one(0, 1)?))
 }
 
+/// A side no shorter than `n` whose Fourier transform is quick.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn dft_size(n: usize) -> Result<usize> {
+    let size = core::get_optimal_dft_size(n as i32)?;
+    usize::try_from(size).map_err(|_| VisionError(format!("no Fourier transform of {n} pixels")))
+}
+
+/// Squared size of the Fourier transform of a plane, of its columns 0 to half the width (the rest mirrors them): frequency
+/// (i, j) in cycles per pixel is (i / width, j / height), j beyond half the height counting as j - height.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn power_spectrum(p: &Plane) -> Result<Plane> {
+    let mut spectrum = Mat::default();
+    core::dft(&view(p)?, &mut spectrum, core::DFT_COMPLEX_OUTPUT, 0)?;
+    let half = p.width / 2 + 1;
+    let mut out = Plane::filled(half, p.height, 0.0);
+    for (y, line) in out.data.chunks_exact_mut(half).enumerate() {
+        for (v, c) in line.iter_mut().zip(spectrum.at_row::<core::Vec2f>(y as i32)?) {
+            *v = c[0] * c[0] + c[1] * c[1];
+        }
+    }
+    Ok(out)
+}
+
 /// Fills polygons given in pixels into a mask; parts outside are cut off. Sub-pixel corners count to 1/16 pixel.
 ///
 /// # Errors
