@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::calibrate::{self, Calibration};
 use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
 use crate::inspect::sight::{self, PartModels};
@@ -12,7 +13,9 @@ use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
 use crate::model::{ClassMap, ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
-use crate::report::{round_to, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA};
+use crate::report::{
+    round_to, CalibrationRow, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA,
+};
 use crate::spec::{Spec, View};
 use crate::teach::Lesson;
 use crate::vision::{self, ops, Image};
@@ -209,7 +212,13 @@ impl Inspector {
                         let error = format!("{}: {}", frame.file, without_folder(&error, &job.base));
                         frames.push((
                             index,
-                            FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) },
+                            FrameRow {
+                                file: frame.file.clone(),
+                                sha256: None,
+                                pose: None,
+                                error: Some(error),
+                                calibration: None,
+                            },
                         ));
                     }
                 }
@@ -240,7 +249,13 @@ impl Inspector {
                 troubles.push(error.clone());
                 frames.push((
                     index,
-                    FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) },
+                    FrameRow {
+                        file: frame.file.clone(),
+                        sha256: None,
+                        pose: None,
+                        error: Some(error),
+                        calibration: None,
+                    },
                 ));
             }
         }
@@ -298,6 +313,8 @@ impl Inspector {
                 ));
             }
         }
+        let (image, frame, calibration) = calibrated(job, index, frame, image)?;
+        let frame = &frame;
         let mut picture = FrameView {
             frame: index,
             file: frame.file.clone(),
@@ -310,7 +327,8 @@ impl Inspector {
             prongs_px: vec![],
             um_per_px: frame.um_per_px,
         };
-        let mut row = FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None };
+        let mut row =
+            FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None, calibration };
         let mut look =
             Look { frame: frame.clone(), answer: Answer::default(), pose: None, trouble: None, note: None };
         match self.see(job, view, frame, &mut picture) {
@@ -396,14 +414,15 @@ impl Inspector {
             scene.anomaly = Some(judged);
         }
         let mut answer = Answer::default();
+        for inspector in inspect::table().into_iter().filter(|i| !silhouette || i.wants_silhouettes()) {
+            let one = inspector.inspect(&scene).map_err(|e| format!("{}: {e}", inspector.name()))?;
+            answer.features.extend(one.features);
+            answer.stones.extend(one.stones);
+            answer.assessed.extend(one.assessed);
+            answer.not_assessed.extend(one.not_assessed);
+            answer.loops_px.extend(one.loops_px);
+        }
         if !silhouette {
-            for inspector in inspect::table() {
-                let one = inspector.inspect(&scene).map_err(|e| format!("{}: {e}", inspector.name()))?;
-                answer.features.extend(one.features);
-                answer.stones.extend(one.stones);
-                answer.assessed.extend(one.assessed);
-                answer.not_assessed.extend(one.not_assessed);
-            }
             inspect::learned::merge(&scene, &mut answer).map_err(|e| e.to_string())?;
         }
         if faint.is_some() {
@@ -442,7 +461,7 @@ impl Inspector {
                 });
             }
         }
-        let outline_px = located.outline_px.clone();
+        let outline_px = located.outline_px.iter().chain(&answer.loops_px).cloned().collect();
         let heat = match &scene.anomaly {
             Some(Ok(judged)) => judged.plane(image.width, image.height).map_err(|e| e.to_string())?,
             _ => None,
@@ -510,6 +529,34 @@ fn play(
     let answer = inspect::play::measure(view, &frames, parts.map(|p| &p.stones))
         .unwrap_or_else(|e| Answer { not_assessed: vec![(inspect::play::PLAY, e.to_string())], ..Answer::default() });
     Some((burst[0].0.frame.file.clone(), frames[0].1, answer))
+}
+
+/// A frame as its calibration has it: laid straight, with its scale. As it is where it names no calibration file.
+fn calibrated(
+    job: &Job,
+    index: usize,
+    frame: &Frame,
+    image: Image,
+) -> Result<(Image, Frame, Option<CalibrationRow>), String> {
+    let mut frame = frame.clone();
+    let Some(path) = frame.calibration.as_ref().and_then(|name| calibrate::file_of(&job.base, name)) else {
+        return Ok((image, frame, None));
+    };
+    let refused =
+        |e: calibrate::CalibrationError| format!("{}: key `frames[{index}].calibration`: {e}", job.origin.display());
+    let (c, sha256) = Calibration::read(&path).map_err(refused)?;
+    c.check(&path, &frame, &image).map_err(refused)?;
+    let straight = c.straightened(&image).map_err(|e| refused(e.into()))?;
+    frame.um_per_px = Some(c.um_per_px);
+    frame.um_per_px_u = Some(c.um_per_px_u);
+    let row = CalibrationRow {
+        file: frame.calibration.clone().unwrap_or_default(),
+        sha256,
+        um_per_px: c.um_per_px,
+        um_per_px_u: c.um_per_px_u,
+        straightened: straight.is_some(),
+    };
+    Ok((straight.unwrap_or(image), frame, Some(row)))
 }
 
 /// Why a person must look at a piece that only the model's map could place.

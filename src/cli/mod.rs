@@ -2,6 +2,7 @@
 //! `pub fn run(args: &Args) -> u8`, which prints its own errors to stderr and returns the exit code.
 
 pub mod bench;
+pub mod calibrate;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;
@@ -40,6 +41,8 @@ pub struct Cli {
 pub enum Command {
     /// Inspect pieces, folders of pieces, manifests (*.jsonl) or bare pictures
     Inspect(inspect::Args),
+    /// Make a calibration out of pictures of a target
+    Calibrate(calibrate::Args),
     /// Check specs
     Spec(spec::Args),
     /// Learn a part from good pictures alone
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     ExitCode::from(match &Cli::parse().command {
         Command::Inspect(args) => inspect::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Spec(args) => spec::run(args),
         Command::Teach(args) => teach::run(args),
         Command::Schema(args) => schema::run(args),

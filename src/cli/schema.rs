@@ -24,6 +24,8 @@ pub enum Kind {
     Report,
     /// A line of summary.jsonl
     Summary,
+    /// A calibration, *.cal.json
+    Calibration,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             Kind::Spec => "spec",
             Kind::Report => "report",
             Kind::Summary => "summary",
+            Kind::Calibration => "calibration",
         }
     }
 }
@@ -48,6 +51,7 @@ pub fn text(kind: Kind) -> serde_json::Result<String> {
         Kind::Spec => (of::<crate::spec::Spec>(), crate::spec::SPEC_SCHEMA),
         Kind::Report => (of::<crate::report::Report>(), crate::report::REPORT_SCHEMA),
         Kind::Summary => (of::<super::inspect::SummaryRow>(), super::inspect::SUMMARY_SCHEMA),
+        Kind::Calibration => (of::<crate::calibrate::Calibration>(), crate::calibrate::CALIBRATION_SCHEMA),
     };
     schema.insert("$id".into(), format!("urn:{}", id.replace(['.', '/'], ":")).into());
     schema.insert("title".into(), id.into());

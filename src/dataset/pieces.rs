@@ -17,6 +17,8 @@ pub struct RingTruth {
     pub inner_diameter_mm: f64,
     /// Largest minus smallest inner diameter in mm, where both are known.
     pub ovality_mm: Option<f64>,
+    /// Thickness of the band as the silhouette shows it, in mm.
+    pub band_width_mm: Option<f64>,
 }
 
 /// How deep folders of pieces may lie.
@@ -73,6 +75,7 @@ struct TruthFile {
     inner_diameter_mm: Option<f64>,
     min_inner_mm: Option<f64>,
     max_inner_mm: Option<f64>,
+    band_thickness_mm: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +137,7 @@ fn read_truth(path: &Path) -> Result<Truth, String> {
     let ring = file.inner_diameter_mm.map(|inner_diameter_mm| RingTruth {
         inner_diameter_mm,
         ovality_mm: file.max_inner_mm.zip(file.min_inner_mm).map(|(a, b)| a - b),
+        band_width_mm: file.band_thickness_mm,
     });
     let stones = file
         .stones

@@ -546,6 +546,8 @@ fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64)> {
         out.extend(inner.map(|v| ("ring.inner_diameter_mm", ring.inner_diameter_mm, v)));
         let ovality = ring.ovality_mm.zip(measured("ring.ovality_mm", None));
         out.extend(ovality.map(|(t, v)| ("ring.ovality_mm", t, v)));
+        let width = ring.band_width_mm.zip(measured("ring.band_width_mm", None));
+        out.extend(width.map(|(t, v)| ("ring.band_width_mm", t, v)));
     }
     out
 }

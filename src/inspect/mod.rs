@@ -11,6 +11,8 @@ mod metal;
 pub mod opinion;
 pub mod play;
 pub mod prongs;
+pub mod ring;
+pub mod ring_size;
 pub mod seat;
 pub mod sight;
 pub mod stones;
@@ -120,6 +122,8 @@ pub struct Answer {
     pub assessed: Vec<&'static str>,
     /// Characteristics that were not, and why.
     pub not_assessed: Vec<(&'static str, String)>,
+    /// What was located besides the outline, for the picture: closed polylines in pixels.
+    pub loops_px: Vec<Vec<[f64; 2]>>,
 }
 
 /// One question put to a frame.
@@ -128,6 +132,10 @@ pub trait Inspect: Sync {
     fn name(&self) -> &'static str;
     /// The characteristics it can assess.
     fn characteristics(&self) -> &'static [&'static str];
+    /// Whether it is asked on backlit frames, which show a silhouette and no surface.
+    fn wants_silhouettes(&self) -> bool {
+        false
+    }
     /// Looks at a frame.
     ///
     /// # Errors
@@ -136,6 +144,6 @@ pub trait Inspect: Sync {
 }
 
 /// Every inspector, in the order of the report.
-pub fn table() -> [&'static dyn Inspect; 5] {
-    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs, &anomaly::Anomaly]
+pub fn table() -> [&'static dyn Inspect; 6] {
+    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs, &anomaly::Anomaly, &ring::Ring]
 }

@@ -238,6 +238,7 @@ pub fn finding_of(characteristic: &str) -> Option<FindingType> {
         "stone.diameter_mm" | "stone.carat" | "stone.carat_total" | "prong.offset_mm" | "prong.coverage_pct" => {
             FindingType::OutOfSize
         }
+        c if c.starts_with("ring.") => FindingType::OutOfSize,
         _ => return None,
     })
 }
