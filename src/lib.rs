@@ -5,6 +5,7 @@
 //! [`source`] -> [`piece`] + [`spec`] -> [`locate`] -> [`inspect`] -> [`judge`] -> [`report`],
 //! and [`pipeline`] reads like that sentence.
 
+pub mod calibrate;
 pub mod cli;
 pub mod colour;
 pub mod dataset;

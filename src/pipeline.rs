@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::colour::Calibration;
+use crate::calibrate::{self, Calibration};
+use crate::colour;
 use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
 use crate::inspect::sight::{self, PartModels};
@@ -13,7 +14,9 @@ use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
 use crate::model::{ClassMap, MarkReader, ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
-use crate::report::{round_to, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA};
+use crate::report::{
+    round_to, CalibrationRow, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA,
+};
 use crate::spec::{Spec, View};
 use crate::teach::Lesson;
 use crate::vision::{self, ops, Image};
@@ -223,7 +226,13 @@ impl Inspector {
                         let error = format!("{}: {}", frame.file, without_folder(&error, &job.base));
                         frames.push((
                             index,
-                            FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) },
+                            FrameRow {
+                                file: frame.file.clone(),
+                                sha256: None,
+                                pose: None,
+                                error: Some(error),
+                                calibration: None,
+                            },
                         ));
                     }
                 }
@@ -254,7 +263,13 @@ impl Inspector {
                 troubles.push(error.clone());
                 frames.push((
                     index,
-                    FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) },
+                    FrameRow {
+                        file: frame.file.clone(),
+                        sha256: None,
+                        pose: None,
+                        error: Some(error),
+                        calibration: None,
+                    },
                 ));
             }
         }
@@ -282,7 +297,7 @@ impl Inspector {
         calibrations.sort();
         calibrations.dedup();
         // One that cannot be read says so where it is used.
-        for c in calibrations.iter().filter_map(|c| calibrated(&job.base, c).ok()) {
+        for c in calibrations.iter().filter_map(|c| coloured(&job.base, c).ok()) {
             models.push(ModelRow { name: c.file, sha256: c.sha256 });
         }
         let report = Report {
@@ -326,6 +341,8 @@ impl Inspector {
                 ));
             }
         }
+        let (image, frame, calibration) = calibrated(job, index, frame, image)?;
+        let frame = &frame;
         let mut picture = FrameView {
             frame: index,
             file: frame.file.clone(),
@@ -339,7 +356,8 @@ impl Inspector {
             marks_px: vec![],
             um_per_px: frame.um_per_px,
         };
-        let mut row = FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None };
+        let mut row =
+            FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None, calibration };
         let mut look =
             Look { frame: frame.clone(), answer: Answer::default(), pose: None, trouble: None, note: None };
         match self.see(job, view, frame, &mut picture) {
@@ -416,7 +434,7 @@ impl Inspector {
             sights: sights.as_ref(),
             anomaly: None,
             marks: None,
-            colour: frame.colour_calibration.as_ref().map(|name| calibrated(&job.base, name)),
+            colour: frame.colour_calibration.as_ref().map(|name| coloured(&job.base, name)),
         };
         let wanted = inspect::hallmark::ordered(&job.spec, view);
         if !wanted.is_empty() && !silhouette {
@@ -432,15 +450,16 @@ impl Inspector {
             scene.anomaly = Some(judged);
         }
         let mut answer = Answer::default();
+        for inspector in inspect::table().into_iter().filter(|i| !silhouette || i.wants_silhouettes()) {
+            let one = inspector.inspect(&scene).map_err(|e| format!("{}: {e}", inspector.name()))?;
+            answer.features.extend(one.features);
+            answer.stones.extend(one.stones);
+            answer.texts.extend(one.texts);
+            answer.assessed.extend(one.assessed);
+            answer.not_assessed.extend(one.not_assessed);
+            answer.loops_px.extend(one.loops_px);
+        }
         if !silhouette {
-            for inspector in inspect::table() {
-                let one = inspector.inspect(&scene).map_err(|e| format!("{}: {e}", inspector.name()))?;
-                answer.features.extend(one.features);
-                answer.stones.extend(one.stones);
-                answer.texts.extend(one.texts);
-                answer.assessed.extend(one.assessed);
-                answer.not_assessed.extend(one.not_assessed);
-            }
             inspect::learned::merge(&scene, &mut answer).map_err(|e| e.to_string())?;
         }
         if faint.is_some() {
@@ -484,7 +503,7 @@ impl Inspector {
                 });
             }
         }
-        let outline_px = located.outline_px.clone();
+        let outline_px = located.outline_px.iter().chain(&answer.loops_px).cloned().collect();
         let heat = match &scene.anomaly {
             Some(Ok(judged)) => judged.plane(image.width, image.height).map_err(|e| e.to_string())?,
             _ => None,
@@ -540,11 +559,11 @@ impl Inspector {
 }
 
 /// A frame's colour calibration.
-fn calibrated(base: &Path, name: &str) -> Result<inspect::colour::Calibrated, String> {
+fn coloured(base: &Path, name: &str) -> Result<inspect::colour::Calibrated, String> {
     let path = base.join(name);
     let (calibration, sha256) =
         // The report is the same wherever the folders lie.
-        Calibration::read(&path).map_err(|e| file_only(&e.to_string(), &path))?;
+        colour::Calibration::read(&path).map_err(|e| file_only(&e.to_string(), &path))?;
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(inspect::colour::Calibrated { calibration, file, sha256 })
 }
@@ -572,6 +591,34 @@ fn play(
 
 /// Why a person must look at a piece whose parts are nowhere.
 const ASTRAY: &str = "most prongs are not where the spec has them: the piece may lie another way than it was placed";
+/// A frame as its calibration has it: laid straight, with its scale. As it is where it names no calibration file.
+fn calibrated(
+    job: &Job,
+    index: usize,
+    frame: &Frame,
+    image: Image,
+) -> Result<(Image, Frame, Option<CalibrationRow>), String> {
+    let mut frame = frame.clone();
+    let Some(path) = frame.calibration.as_ref().and_then(|name| calibrate::file_of(&job.base, name)) else {
+        return Ok((image, frame, None));
+    };
+    let refused =
+        |e: calibrate::CalibrationError| format!("{}: key `frames[{index}].calibration`: {e}", job.origin.display());
+    let (c, sha256) = Calibration::read(&path).map_err(refused)?;
+    c.check(&path, &frame, &image).map_err(refused)?;
+    let straight = c.straightened(&image).map_err(|e| refused(e.into()))?;
+    frame.um_per_px = Some(c.um_per_px);
+    frame.um_per_px_u = Some(c.um_per_px_u);
+    let row = CalibrationRow {
+        file: frame.calibration.clone().unwrap_or_default(),
+        sha256,
+        um_per_px: c.um_per_px,
+        um_per_px_u: c.um_per_px_u,
+        straightened: straight.is_some(),
+    };
+    Ok((straight.unwrap_or(image), frame, Some(row)))
+}
+
 /// Why a person must look at a piece that only the model's map could place.
 const FAINT: &str = "the piece's edge does not show against the ground: it was placed by the surface model";
 

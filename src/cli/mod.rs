@@ -2,6 +2,7 @@
 //! `pub fn run(args: &Args) -> u8`, which prints its own errors to stderr and returns the exit code.
 
 pub mod bench;
+pub mod calibrate;
 pub mod colour;
 pub mod doctor;
 pub mod eval;
@@ -46,6 +47,8 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Make pages, a table and QIF documents out of the reports of a run
     Report(report::Args),
+    /// Make a calibration out of pictures of a target
+    Calibrate(calibrate::Args),
     /// Check specs
     Spec(spec::Args),
     /// Learn a part from good pictures alone
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(match &Cli::parse().command {
         Command::Inspect(args) => inspect::run(args),
         Command::Report(args) => report::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Spec(args) => spec::run(args),
         Command::Teach(args) => teach::run(args),
         Command::Schema(args) => schema::run(args),

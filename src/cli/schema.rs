@@ -28,6 +28,8 @@ pub enum Kind {
     Msa,
     /// A colour calibration
     Colour,
+    /// A calibration, *.cal.json
+    Calibration,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             Kind::Summary => "summary",
             Kind::Msa => "msa",
             Kind::Colour => "colour",
+            Kind::Calibration => "calibration",
         }
     }
 }
@@ -56,6 +59,7 @@ pub fn text(kind: Kind) -> serde_json::Result<String> {
         Kind::Summary => (of::<super::inspect::SummaryRow>(), super::inspect::SUMMARY_SCHEMA),
         Kind::Msa => (of::<crate::msa::MsaReport>(), crate::msa::MSA_SCHEMA),
         Kind::Colour => (of::<crate::colour::Calibration>(), crate::colour::calibration::COLOUR_SCHEMA),
+        Kind::Calibration => (of::<crate::calibrate::Calibration>(), crate::calibrate::CALIBRATION_SCHEMA),
     };
     schema.insert("$id".into(), format!("urn:{}", id.replace(['.', '/'], ":")).into());
     schema.insert("title".into(), id.into());

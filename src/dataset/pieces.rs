@@ -18,6 +18,8 @@ pub struct RingTruth {
     pub inner_diameter_mm: f64,
     /// Largest minus smallest inner diameter in mm, where both are known.
     pub ovality_mm: Option<f64>,
+    /// Thickness of the band as the silhouette shows it, in mm.
+    pub band_width_mm: Option<f64>,
 }
 
 /// How deep folders of pieces may lie.
@@ -74,6 +76,7 @@ struct TruthFile {
     inner_diameter_mm: Option<f64>,
     min_inner_mm: Option<f64>,
     max_inner_mm: Option<f64>,
+    band_thickness_mm: Option<f64>,
     #[serde(default)]
     hallmarks: Vec<MarkRow>,
 }
@@ -144,6 +147,7 @@ fn read_truth(path: &Path) -> Result<Truth, String> {
     let ring = file.inner_diameter_mm.map(|inner_diameter_mm| RingTruth {
         inner_diameter_mm,
         ovality_mm: file.max_inner_mm.zip(file.min_inner_mm).map(|(a, b)| a - b),
+        band_width_mm: file.band_thickness_mm,
     });
     let stones = file
         .stones

@@ -586,6 +586,8 @@ fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64, f64)>
         out.extend(inner.map(|(v, u)| ("ring.inner_diameter_mm", ring.inner_diameter_mm, v, u)));
         let ovality = ring.ovality_mm.zip(measured("ring.ovality_mm", None));
         out.extend(ovality.map(|(t, (v, u))| ("ring.ovality_mm", t, v, u)));
+        let width = ring.band_width_mm.zip(measured("ring.band_width_mm", None));
+        out.extend(width.map(|(t, (v, u))| ("ring.band_width_mm", t, v, u)));
     }
     out
 }

@@ -14,6 +14,8 @@ mod metal;
 pub mod opinion;
 pub mod play;
 pub mod prongs;
+pub mod ring;
+pub mod ring_size;
 pub mod seat;
 pub mod sight;
 pub mod stones;
@@ -130,6 +132,8 @@ pub struct Answer {
     pub assessed: Vec<&'static str>,
     /// Characteristics that were not, and why.
     pub not_assessed: Vec<(&'static str, String)>,
+    /// What was located besides the outline, for the picture: closed polylines in pixels.
+    pub loops_px: Vec<Vec<[f64; 2]>>,
 }
 
 /// One question put to a frame.
@@ -138,6 +142,10 @@ pub trait Inspect: Sync {
     fn name(&self) -> &'static str;
     /// The characteristics it can assess.
     fn characteristics(&self) -> &'static [&'static str];
+    /// Whether it is asked on backlit frames, which show a silhouette and no surface.
+    fn wants_silhouettes(&self) -> bool {
+        false
+    }
     /// Looks at a frame.
     ///
     /// # Errors
@@ -146,7 +154,7 @@ pub trait Inspect: Sync {
 }
 
 /// Every inspector, in the order of the report.
-pub fn table() -> [&'static dyn Inspect; 8] {
+pub fn table() -> [&'static dyn Inspect; 9] {
     [
         &surface::Surface,
         &contour::Contour,
@@ -156,5 +164,6 @@ pub fn table() -> [&'static dyn Inspect; 8] {
         &hallmark::Hallmark,
         &finish::Finish,
         &colour::Colour,
+        &ring::Ring,
     ]
 }

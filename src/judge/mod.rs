@@ -283,6 +283,7 @@ pub fn finding_of(characteristic: &str) -> Option<FindingType> {
         "stone.play_mm" | "stone.play_deg" => FindingType::LooseStone,
         "prong.present" => FindingType::MissingProng,
         "stone.diameter_mm" | "stone.carat" | "prong.offset_mm" | "prong.coverage_pct" => FindingType::OutOfSize,
+        c if c.starts_with("ring.") => FindingType::OutOfSize,
         _ => return None,
     })
 }

@@ -303,6 +303,25 @@ pub struct FrameRow {
     /// Why the frame could not be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The calibration that its scale comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationRow>,
+}
+
+/// The calibration a frame was read by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationRow {
+    /// As the manifest names it.
+    pub file: String,
+    /// sha256 of the file.
+    pub sha256: String,
+    /// Scale in um per pixel.
+    pub um_per_px: f64,
+    /// Its standard uncertainty.
+    pub um_per_px_u: f64,
+    /// Whether the frame was laid straight: places in pixels are then those of the straight frame, which the picture shows.
+    pub straightened: bool,
 }
 
 /// Where a piece lies in a frame: piece coordinates turned by `rotation_deg` (counter-clockwise, y up), then

@@ -552,6 +552,29 @@ pub fn transpose(p: &Plane) -> Result<Plane> {
     Ok(out)
 }
 
+/// A picture of the same size whose pixel (x, y) is the source at `from(x, y)`, bicubic; beyond the source its border is repeated.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn remap(image: &Image, from: impl Fn(f64, f64) -> [f64; 2]) -> Result<Image> {
+    let (w, h) = (image.width, image.height);
+    let source: Vec<core::Vec3b> =
+        image.data.chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]])).collect();
+    let map: Vec<core::Vec2f> =
+        (0..w * h).map(|i| core::Vec2f::from(from((i % w) as f64, (i / w) as f64).map(|v| v as f32))).collect();
+    let mut out = vec![core::Vec3b::default(); w * h];
+    imgproc::remap(
+        &Mat::new_rows_cols_with_data(h as i32, w as i32, &source)?,
+        &mut Mat::new_rows_cols_with_data_mut(h as i32, w as i32, &mut out)?,
+        &Mat::new_rows_cols_with_data(h as i32, w as i32, &map)?,
+        &Mat::default(),
+        imgproc::INTER_CUBIC,
+        BorderTypes::BORDER_REPLICATE as i32,
+        Scalar::all(0.0),
+    )?;
+    Ok(Image { width: w, height: h, data: out.iter().flat_map(|p| p.0).collect(), grey: image.grey })
+}
+
 /// Median of values (the lower of the two middle ones); NaN for none. Reorders the slice.
 pub fn median(values: &mut [f32]) -> f32 {
     quantile(values, 0.5)
