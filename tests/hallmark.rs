@@ -62,7 +62,7 @@ fn the_mark_ordered_passes_and_another_fails() {
     assert!(r.reasons[0].contains("hallmark 585") && r.reasons[0].contains("it reads `375`"), "{:?}", r.reasons);
 }
 
-/// One letter off is no pass and no sure fail either: 325 is no mark, so a person looks.
+/// An order one letter off the mark is not taken for it.
 #[test]
 fn a_mark_one_letter_off_is_not_accepted() {
     let bench = Bench::new();

@@ -51,10 +51,8 @@ const MOST: usize = 5;
 /// A box that is no longer than this many of its heights may stand upright: two letters in the right order or a pair turned by a
 /// quarter.
 const SQUARE: f64 = 1.5;
-/// Windows of a box: as the frame has it, and with its contrast stretched. What both say counts.
-const WINDOWS: usize = 2;
-/// The share of a window's pixels at either end that a stretched one loses.
-const CLIPPED: f64 = 0.02;
+/// The detector's box, and one with more room: what both say counts. Of the box's height.
+const ROOM: [f64; 2] = [1.0, 1.22];
 /// Least probability of the text that is believed.
 const SURE: f64 = 0.8;
 /// How many times likelier than any other candidate it must be.
@@ -180,7 +178,7 @@ pub fn look(scene: &Scene, reader: &MarkReader, wanted: &[Ordered]) -> Result<Ve
     let refused = |e: VisionError| e.to_string();
     let failed = |e: ModelError| e.to_string();
     // Only the metal: a ground may carry letters too.
-    let Some(area) = scene.located.metal.bounds() else { return Ok(vec![]) };
+    let Some(area) = scene.located.metal.bounds() else { return Err("no metal is to be seen".into()) };
     let part = cut(scene.image, area);
     let grey = scene.image.mean();
     let mut looks: Vec<Look> = Vec::new();
@@ -208,12 +206,12 @@ pub fn look(scene: &Scene, reader: &MarkReader, wanted: &[Ordered]) -> Result<Ve
         let (height, width) = (reader.info().height, reader.info().width);
         let mut windows = Vec::new();
         for t in &turned {
-            let w = window(&grey, t, height, width).map_err(refused)?;
-            let stretched = stretch(&w);
-            windows.extend([w, stretched]);
+            for room in ROOM {
+                windows.push(window(&grey, t, room, height, width).map_err(refused)?);
+            }
         }
         let lattices = reader.read(&windows).map_err(failed)?;
-        let read = turned.into_iter().zip(lattices.chunks_exact(WINDOWS));
+        let read = turned.into_iter().zip(lattices.chunks_exact(ROOM.len()));
         looks.extend(read.map(|(at, windows)| Look { at, windows: windows.to_vec() }));
         out = decide(scene, reader, wanted, &looks);
         if out.iter().all(|r| r.verdict != Verdict::Unsure) {
@@ -310,22 +308,12 @@ fn is_near(scene: &Scene, wanted: &Ordered, at: &TextBox) -> bool {
     }
 }
 
-/// A window with its grey levels spread, so that a faint mark has the contrast of print.
-fn stretch(p: &Plane) -> Plane {
-    let mut values = p.data.clone();
-    let low = ops::quantile(&mut values, CLIPPED);
-    let high = ops::quantile(&mut values, 1.0 - CLIPPED);
-    // Four grey levels are noise, and stay faint.
-    let scale = 220.0 / (high - low + 4.0);
-    let data = p.data.iter().map(|v| ((v - low) * scale + 16.0).clamp(0.0, 255.0)).collect();
-    Plane { width: p.width, height: p.height, data }
-}
-
-/// A box upright and at the reader's height.
-fn window(grey: &Plane, at: &TextBox, height: usize, width: (usize, usize)) -> Result<Plane, VisionError> {
-    let ky = at.height / height as f64;
-    let w = ((at.length / ky).round() as usize).clamp(width.0, width.1);
-    let kx = at.length / w as f64;
+/// A box upright and at the reader's height; `room` times as high as found, and as much longer.
+fn window(grey: &Plane, at: &TextBox, room: f64, height: usize, width: (usize, usize)) -> Result<Plane, VisionError> {
+    let (tall, long) = (at.height * room, at.length + (room - 1.0) * at.height);
+    let ky = tall / height as f64;
+    let w = ((long / ky).round() as usize).clamp(width.0, width.1);
+    let kx = long / w as f64;
     let (s, c) = at.angle.sin_cos();
     let (u, v) = ((w as f64 - 1.0) / 2.0, (height as f64 - 1.0) / 2.0);
     let source =
