@@ -212,7 +212,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     // Stable: what is alike stays in the order of the features.
     likeliest.sort_by(|a, b| b.0.total_cmp(&a.0));
     doubtful.extend(likeliest.into_iter().map(|d| d.1));
-    for (row, limit) in total::rows(spec, piece, views, &measurements) {
+    for (row, limit) in total::rows(spec, views, &measurements) {
         if let (Some(l), true) = (limit, row.status > Status::Pass) {
             let text = against(&row.characteristic, row.value, row.uncertainty, l);
             let text = if row.view.is_empty() { text } else { format!("view {}: {text}", row.view) };

@@ -154,7 +154,7 @@ fn panel(img: &mut RgbImage, words: &mut Vec<Word>, y0: f64, name: &str, g: &Gau
         }
     }
     words.push((6, (y0 + VALUES.0) as i32 - 14, INK, "value".into()));
-    words.push((6, (y0 + ERRORS.0) as i32 - 12, INK, "from part's mean".into()));
+    words.push((6, (y0 + ERRORS.0) as i32 - 12, INK, "off mean".into()));
     // Names where they have room, else numbers here and there.
     for (p, part) in g.parts.iter().enumerate() {
         let x = LEFT + step * (p as f64 + 0.5);
