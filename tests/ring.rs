@@ -162,12 +162,23 @@ impl Sim {
 }
 
 fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
-    let view = View { name: "backlit".into(), outline: None, stones: vec![], stones_csv: None, taught: None };
+    let view = View {
+        name: "backlit".into(),
+        outline: None,
+        stones: vec![],
+        stones_csv: None,
+        taught: None,
+        hallmarks: vec![],
+    };
     let spec = Spec {
         schema: SPEC_SCHEMA.into(),
         sku: "ring".into(),
         metal: "silver".into(),
         finish: "polished".into(),
+        fineness: None,
+        rule: None,
+        coverage: None,
+        colour: None,
         views: vec![view.clone()],
         limits: vec![],
     };
@@ -185,6 +196,8 @@ fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
         model: None,
         sights: None,
         anomaly: None,
+        colour: None,
+        marks: None,
     };
     Ring.inspect(&scene).unwrap()
 }

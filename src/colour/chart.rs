@@ -206,7 +206,8 @@ fn lattice(points: &[[f64; 2]]) -> Option<(Vec<[f64; 2]>, usize)> {
     let (s, c) = turn.sin_cos();
     let place = |p: [f64; 2]| [(c * p[0] + s * p[1]) / pitch, (c * p[1] - s * p[0]) / pitch];
     // Every point is tried as one of the grid's; steps of a neighbour to the next, so that a slant does not add up.
-    let mut best: Option<(Vec<(usize, [i32; 2])>, [i32; 2])> = None;
+    type Grown = (Vec<(usize, [i32; 2])>, [i32; 2]);
+    let mut best: Option<Grown> = None;
     for seed in 0..points.len() {
         let mut cells: Vec<Option<[i32; 2]>> = vec![None; points.len()];
         cells[seed] = Some([0, 0]);
@@ -422,7 +423,7 @@ impl Fit {
             }
         }
         self.left_out = (sum / n).sqrt();
-        self.left_out_yi = if greys > 0.0 { (yi / greys as f64).sqrt() } else { 100.0 };
+        self.left_out_yi = if greys > 0.0 { (yi / greys).sqrt() } else { 100.0 };
     }
 }
 

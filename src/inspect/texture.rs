@@ -225,12 +225,12 @@ impl Local {
         let square = mean_of(&|i| z.data[i] * z.data[i])?;
         let mut contrast = Plane::filled(w, h, 0.0);
         let mut clipped = vec![false; w * h];
-        for i in 0..w * h {
+        for (i, clip) in clipped.iter_mut().enumerate() {
             // 0.29 grey levels: what rounding to 8 bits scatters.
             let scatter = square.data[i / w * pw + i % w].max(0.0).sqrt().hypot(0.29);
             contrast.data[i] = scatter / level(i).max(2.0);
             let v = z.data[i] / scatter;
-            clipped[i] = v.abs() >= CLIP;
+            *clip = v.abs() >= CLIP;
             z.data[i] = v.clamp(-CLIP, CLIP);
         }
         let rest = mean_of(&|i| z.data[i])?;
@@ -309,9 +309,9 @@ impl Frame<'_> {
         let stride = if taper { 2 } else { 3 };
         for y in 0..h {
             let row = if taper { hann(y, h) } else { 1.0 };
-            for x in 0..w {
+            for (x, column) in columns.iter().enumerate().take(w) {
                 let i = (y + y0) * self.grey.width + x + x0;
-                let t = row * columns[x];
+                let t = row * column;
                 full += f64::from(t * t);
                 if self.weight.data[i] == 0.0 {
                     continue;

@@ -408,10 +408,9 @@ fn missing(
             continue;
         }
         // A view that no mark was ordered in, where another has one.
-        if c == hallmark::TEXT && spec.views.iter().any(|v| !v.hallmarks.is_empty()) {
-            if spec.view(name).is_some_and(|v| v.hallmarks.is_empty()) {
-                continue;
-            }
+        let elsewhere = c == hallmark::TEXT && spec.views.iter().any(|v| !v.hallmarks.is_empty());
+        if elsewhere && spec.view(name).is_some_and(|v| v.hallmarks.is_empty()) {
+            continue;
         }
         if let Some((_, reason)) = view.not_assessed.iter().find(|n| n.0 == *c) {
             out.push(one(Some(name), reason.clone()));

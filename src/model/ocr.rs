@@ -108,7 +108,7 @@ impl Lattice {
     pub fn log_likelihood(&self, text: &[usize]) -> f64 {
         let blank = self.classes - 1;
         // Blank, letter, blank, letter, ..., blank.
-        let symbol = |k: usize| if k % 2 == 0 { blank } else { text[k / 2] };
+        let symbol = |k: usize| if k.is_multiple_of(2) { blank } else { text[k / 2] };
         let n = 2 * text.len() + 1;
         let mut alpha = vec![f64::NEG_INFINITY; n];
         for (t, row) in self.steps().enumerate() {

@@ -219,8 +219,10 @@ impl Study {
 }
 
 /// d2 of samples of 2, 3, ... (AIAG MSA 4, appendix C, last row).
+#[allow(clippy::approx_constant)] // the table as it was published
 const D2: [f64; 9] = [1.12838, 1.69257, 2.05875, 2.32593, 2.53441, 2.70436, 2.84720, 2.97003, 3.07751];
 /// d2* of one sample of 2, 3, ... (AIAG MSA 4, appendix C, first row): the square root of d2 squared plus d3 squared.
+#[allow(clippy::approx_constant)] // the table as it was published
 const D2_STAR: [f64; 19] = [
     1.41421, 1.91155, 2.23887, 2.48124, 2.67253, 2.82981, 2.96288, 3.07794, 3.17905, 3.26909, 3.35016, 3.42378,
     3.49116, 3.55333, 3.61071, 3.66422, 3.71424, 3.76118, 3.80537,

@@ -377,6 +377,7 @@ mod tests {
                 upper: Some(4.0),
                 status: Status::Pass,
                 decision: None,
+                text: None,
             })
             .collect();
         Report {
