@@ -81,7 +81,7 @@ pub struct FleissRow {
     pub kappa: Option<f64>,
 }
 
-/// The kappa of the words' trade: from here on agreement is good (AIAG MSA 4).
+/// From this kappa on agreement is good (AIAG MSA 4).
 pub const GOOD_KAPPA: f64 = 0.75;
 /// Below it agreement is poor (AIAG MSA 4).
 const POOR_KAPPA: f64 = 0.40;

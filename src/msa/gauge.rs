@@ -287,7 +287,7 @@ pub(super) mod tests {
         near(v.ev, 0.199933, 1e-6);
         near(v.av, 0.226838, 1e-6);
         near(v.grr, 0.302373, 1e-6);
-        near(v.pv, 1.042327, 2e-6);
+        near(v.pv, 1.042327, 5e-6);
         near(v.tv, 1.085292, 5e-5);
         near(v.ev_pct, 18.4, 0.05);
         near(v.av_pct, 20.9, 0.05);
@@ -299,9 +299,10 @@ pub(super) mod tests {
     #[test]
     fn the_published_averages_and_ranges() {
         let v = aiag().average_and_range().unwrap();
-        near(v.ev, 0.20188, 2e-5);
-        near(v.av, 0.22963, 2e-5);
-        near(v.grr, 0.30575, 2e-5);
+        // The published ones come of means and factors rounded to four digits.
+        near(v.ev, 0.20188, 1e-4);
+        near(v.av, 0.22963, 1e-4);
+        near(v.grr, 0.30575, 1e-4);
         near(v.pv, 1.10456, 2e-4);
         near(v.tv, 1.14610, 2e-4);
         near(v.ev_pct, 17.62, 0.02);
@@ -338,10 +339,10 @@ pub(super) mod tests {
         assert!(Study { values: vec![vec![vec![1.0, 1.0]]] }.anova().is_none());
     }
 
-    /// The table's first row is the second moment of the range of normal values: checked by counting 4 and 5 of it.
+    /// The table's first row is the second moment of the range of normal values.
     #[test]
     fn d2_star_is_the_root_of_the_ranges_second_moment() {
-        // Published d2 and d3 of samples of 4 and 5 (ASTM MNL 7, table 49).
+        // Published d2 and d3 (ASTM MNL 7, table 49).
         for (m, d2, d3) in [(2, 1.128, 0.8525), (4, 2.059, 0.8798), (5, 2.326, 0.8641), (10, 3.078, 0.7971)] {
             near(D2_STAR[m - 2], f64::hypot(d2, d3), 1e-3);
             near(D2[m - 2], d2, 1e-3);

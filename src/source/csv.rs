@@ -168,7 +168,7 @@ mod tests {
         let path = dir.path().join("t.csv");
         std::fs::write(&path, text).unwrap();
         let without = |e: CsvError| e.to_string().replace(&format!("{}/", dir.path().display()), "");
-        Table::read(&path, &["piece_id", "value"], &["note"]).map_err(without)
+        Table::read(&path, &["piece_id", "value"], &["remark"]).map_err(without)
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         let t = read("\u{feff}value, x ,piece_id\r\n1.5,\"a, b\",p1\r\n\r\n,,p2\r\nnan,,p3\n1,2\n").unwrap();
         assert_eq!(t.rows.len(), 3);
         assert_eq!((t.need(&t.rows[0], "piece_id"), t.number(&t.rows[0], "value")), (Ok("p1"), Ok(Some(1.5))));
-        assert_eq!((t.number(&t.rows[1], "value"), t.get(&t.rows[1], "note")), (Ok(None), None));
+        assert_eq!((t.number(&t.rows[1], "value"), t.get(&t.rows[1], "remark")), (Ok(None), None));
         let m = t.number(&t.rows[2], "value").unwrap_err();
         assert!(m.to_string().ends_with("t.csv:5: column `value`: `nan` is no number"), "{m}");
         assert!(t.mistakes[0].to_string().ends_with("t.csv:6: 2 fields, the header has 3"), "{:?}", t.mistakes);
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(error("piece_id\n"), "t.csv:1: column `value`: the column is missing from the header");
         assert!(error("\npiece_id,vaule\n").starts_with("t.csv:2: column `value`: the column is missing; `vaule`"));
         assert!(error("piece_id;value\n").contains("not `;`"));
-        assert!(error("piece_id,value,noet\n").contains("column `note`"), "an optional column mistyped");
+        assert!(error("piece_id,value,remrak\n").contains("column `remark`"), "an optional column mistyped");
         assert!(error("piece_id,value,value\n").contains("twice"));
         assert!(error("").starts_with("t.csv:1: is empty"));
         assert!(Table::read(Path::new("no.csv"), &[], &[]).is_err_and(|e| e.to_string().starts_with("no.csv: ")));
