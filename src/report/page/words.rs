@@ -207,6 +207,72 @@ pub fn of(characteristic: &str) -> Words {
             "Measure the largest and the smallest inner diameter with a caliper.",
             "Measure the largest and the smallest inner diameter with a caliper.",
         ),
+        "ring.outer_diameter_mm" => (
+            "Ring, outer diameter",
+            "Measure again with a caliper; rework or reject.",
+            "Measure with a caliper.",
+            "Measure with a caliper and write the value beside this row.",
+        ),
+        "ring.band_width_mm" => (
+            "Ring, thickness seen against the light",
+            "Measure again with a caliper; rework or reject.",
+            "Measure with a caliper.",
+            "Measure with a caliper and write the value beside this row.",
+        ),
+        "ring.size_iso" => (
+            "Ring size, ISO",
+            "Check on a ring stick; size the ring.",
+            "Check on a ring stick.",
+            "Measure on a ring stick and write the size beside this row.",
+        ),
+        "ring.size_us" => (
+            "Ring size, US",
+            "Check on a ring stick; size the ring.",
+            "Check on a ring stick.",
+            "Measure on a ring stick and write the size beside this row.",
+        ),
+        "ring.size_jp" => (
+            "Ring size, Japan",
+            "Check on a ring stick; size the ring.",
+            "Check on a ring stick.",
+            "Measure on a ring stick and write the size beside this row.",
+        ),
+        "ring.size_uk" => (
+            "Ring size, UK",
+            "Check on a ring stick; size the ring.",
+            "Check on a ring stick.",
+            "Measure on a ring stick and write the size beside this row.",
+        ),
+        "surface.patch_mm2" => (
+            "Patch of another finish",
+            "Finish the place again.",
+            "Look at the place under soft light.",
+            "Look at the whole surface under soft light.",
+        ),
+        "surface.brush_deg" => (
+            "Direction of the brushing",
+            "Brush again along the ordered direction.",
+            "Compare the direction with the order under side light.",
+            "Compare the direction with the order under side light.",
+        ),
+        "colour.lab_l" => (
+            "Colour, L*",
+            "Compare with the master piece under daylight (D65).",
+            "Compare with the master piece under daylight (D65).",
+            "Compare with the master piece under daylight (D65).",
+        ),
+        "colour.lab_a" => (
+            "Colour, a*",
+            "Compare with the master piece under daylight (D65).",
+            "Compare with the master piece under daylight (D65).",
+            "Compare with the master piece under daylight (D65).",
+        ),
+        "colour.lab_b" => (
+            "Colour, b*",
+            "Compare with the master piece under daylight (D65).",
+            "Compare with the master piece under daylight (D65).",
+            "Compare with the master piece under daylight (D65).",
+        ),
         "piece.weight_g" => (
             "Weight",
             "Weigh again on a calibrated scale, then compare with the order.",
@@ -224,7 +290,7 @@ pub fn of(characteristic: &str) -> Words {
     Words { title: title.into(), outside, doubt, unseen }
 }
 
-/// Words for a characteristic that the table does not have: `ring.size_us` is "Ring, size us".
+/// Words for a characteristic that the table does not have: `ring.size_ch` is "Ring, size ch".
 fn unknown(characteristic: &str) -> Words {
     let (family, name) = characteristic.split_once('.').unwrap_or(("", characteristic));
     let name = name.replace('_', " ");
@@ -279,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_called_by_its_name() {
-        assert_eq!(of("ring.size_us").title, "Ring, size us");
+        assert_eq!(of("ring.size_ch").title, "Ring, size ch");
         assert_eq!(of("piece.pull_n").title, "Pull n");
     }
 }
