@@ -438,7 +438,6 @@ mod tests {
         // Of a view's pits the largest is the part, whatever its number.
         assert_eq!(study.gauges["pit.diameter_mm"].values, g.values);
         assert!(!study.gauges.contains_key("stone.present"));
-        assert_eq!(study.not_studied["stone.diameter_mm"], "every value is the same");
         assert!(study.unfit().is_empty());
         // Verdicts that are all the same agree, and chance tells no kappa.
         let a = study.agreement.unwrap();
