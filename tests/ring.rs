@@ -212,7 +212,7 @@ fn draw(seed: u64) -> (Sim, [f64; 3]) {
     // The true scale, of which the frame says 20 with a standard uncertainty of 0.01.
     let scale = 0.020 + 0.000_01 * normal(&mut even);
     let d = even(13.0, 17.5);
-    let ovality = if seed % 3 == 0 { 0.0 } else { even(0.0, 0.15) };
+    let ovality = if seed.is_multiple_of(3) { 0.0 } else { even(0.0, 0.15) };
     let thickness = even(1.0, 1.8);
     let turn = even(0.0, PI);
     let mut axes = [(d + ovality / 2.0) / 2.0, (d - ovality / 2.0) / 2.0];
@@ -224,7 +224,7 @@ fn draw(seed: u64) -> (Sim, [f64; 3]) {
     let x = wave * (2.0 * turn).cos() + shrink * (2.0 * along).cos();
     let y = wave * (2.0 * turn).sin() + shrink * (2.0 * along).sin();
     axes = [mean - shrink + x.hypot(y), mean - shrink - x.hypot(y)];
-    let gamma = if seed % 2 == 0 { even(2.1, 2.3) } else { 1.0 };
+    let gamma = if seed.is_multiple_of(2) { even(2.1, 2.3) } else { 1.0 };
     let side = ((d + 2.0 * thickness) / scale) as usize + 90;
     let centre = [even(-9.0, 9.0), even(-9.0, 9.0)].map(|v| side as f64 / 2.0 + v);
     let sim = Sim {

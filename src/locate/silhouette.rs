@@ -226,10 +226,11 @@ pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouett
     let (a, b) = (&straight.inner, &curved.inner);
     let z = |x: &Boundary| x.skew.abs() / x.skew_u.hypot(SKEW_FLOOR * x.blur);
     let (za, zb) = (z(a), z(b));
-    let by_skew = match (za.max(zb) > 3.0, za < 0.5 * zb, zb < 0.5 * za) {
-        (true, true, _) => Some(false),
-        (true, _, true) => Some(true),
-        _ => None,
+    // Twenty times as likely as the other (log likelihoods of normal skews), and not unlikely itself: glare on the metal's wall skews
+    // the edge under either.
+    let by_skew = match za * za - zb * zb {
+        d if d.abs() < 2.0 * 20f64.ln() || za.min(zb) > 4.0 => None,
+        d => Some(d > 0.0),
     };
     let [bright, dark] = a.levels.map(|v| 255.0 * v);
     let [noise_bright, noise_dark] = a.noise.map(|v| 255.0 * v);
