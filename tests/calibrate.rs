@@ -144,6 +144,7 @@ fn check(c: &Calibration, um_per_px: f64) {
         c.residual_rms_px
     );
     assert!(off.abs() <= 0.0005, "{off}");
+    assert!(off.abs() <= 3.0 * c.um_per_px_u / um_per_px, "{off} {:?}", c.budget);
     assert!(c.residual_rms_px <= 0.1, "{}", c.residual_rms_px);
 }
 

@@ -30,6 +30,9 @@ pub type Seen = Vec<Vec<Pair>>;
 const SHARED: usize = 4;
 /// A picture's pose: place (2), logarithm of the scale, turn, foreshortening (2), and, in perspective, how much nearer (2).
 const POSE: usize = 8;
+/// By how much the points at a target's border may be seen off their places all in one way, outward or inward, in pixels: one standard
+/// deviation, from rendered targets.
+const PLACE_U_PX: f64 = 0.01;
 /// Points farther off than this many standard deviations are dust or another edge.
 const OUTLIER: f64 = 5.0;
 
@@ -47,7 +50,12 @@ struct Problem {
     shots: Vec<Vec<Pair>>,
     lens: LensModel,
     frame: Distortion,
+    /// Radius of the target's discs in mm; 0 where its points are corners.
+    disc_mm: f64,
 }
+
+/// Corners of the polygon that stands for a disc.
+const DISC_CORNERS: usize = 12;
 
 #[derive(Clone)]
 struct Solution {
@@ -73,7 +81,17 @@ impl Problem {
     }
 
     fn residual(&self, shared: &[f64; SHARED], pose: &[f64; POSE], p: &Pair) -> [f64; 2] {
-        let q = self.bend(shared).distort(project(pose, p.0[0], p.0[1]));
+        let bend = self.bend(shared);
+        let at = |x: f64, y: f64| bend.distort(project(pose, x, y));
+        let q = if self.disc_mm > 0.0 {
+            // Seen bent or from aside, a disc's centre of gravity is not where its centre is seen.
+            centre_of_gravity(&std::array::from_fn(|k| {
+                let (s, c) = (std::f64::consts::TAU * k as f64 / DISC_CORNERS as f64).sin_cos();
+                at(p.0[0] + self.disc_mm * c, p.0[1] + self.disc_mm * s)
+            }))
+        } else {
+            at(p.0[0], p.0[1])
+        };
         [p.1[0] - q[0], p.1[1] - q[1]]
     }
 
@@ -203,6 +221,21 @@ impl Problem {
     }
 }
 
+/// Centre of gravity of a polygon's area.
+fn centre_of_gravity(p: &[[f64; 2]; DISC_CORNERS]) -> [f64; 2] {
+    // About the first corner, so that nothing large cancels.
+    let o = p[0];
+    let (mut area, mut x, mut y) = (0.0, 0.0, 0.0);
+    for k in 1..DISC_CORNERS - 1 {
+        let (a, b) = ([p[k][0] - o[0], p[k][1] - o[1]], [p[k + 1][0] - o[0], p[k + 1][1] - o[1]]);
+        let cross = a[0] * b[1] - a[1] * b[0];
+        area += cross;
+        x += cross * (a[0] + b[0]) / 3.0;
+        y += cross * (a[1] + b[1]) / 3.0;
+    }
+    [o[0] + x / area, o[1] + y / area]
+}
+
 fn points(p: &Problem) -> usize {
     p.shots.iter().map(Vec::len).sum()
 }
@@ -241,7 +274,7 @@ pub fn calibrate(
         return scale_bar(shots, target, size, camera_serial);
     }
     let frame = Distortion::none(size[0], size[1]);
-    let mut problem = Problem { shots: vec![], lens: lens.unwrap_or(LensModel::Telecentric), frame };
+    let mut problem = Problem { shots: vec![], lens: lens.unwrap_or(LensModel::Telecentric), frame, disc_mm: 0.0 };
     for s in shots {
         let n = s.points.len();
         if n < LEAST_POINTS {
@@ -254,6 +287,9 @@ pub fn calibrate(
         let (mx, my) = (mean(0), mean(1));
         let place = |p: &GridPoint| [target.square_mm * (p.grid[0] - mx), target.square_mm * (p.grid[1] - my)];
         problem.shots.push(s.points.iter().map(|p| (place(p), p.px)).collect());
+    }
+    if let (Some(pose), Some(p)) = (problem.start().first(), shots.first().and_then(|s| s.points.first())) {
+        problem.disc_mm = p.radius / pose[2].exp();
     }
     let solved = |p: &Problem| {
         p.solve().ok_or_else(|| {
@@ -293,7 +329,7 @@ pub fn calibrate(
         }
         if lens.is_none() && problem.lens == LensModel::Telecentric {
             // Perspective where it explains more than its parameters would of noise (Schwarz 1978).
-            let other = Problem { shots: problem.shots.clone(), lens: LensModel::Perspective, frame };
+            let other = Problem { shots: problem.shots.clone(), lens: LensModel::Perspective, ..problem };
             if let Some(s) = other.solve() {
                 let n = 2.0 * points(&problem) as f64;
                 let gain = n * (best.cost / s.cost.max(1e-12)).ln();
@@ -344,7 +380,8 @@ pub fn calibrate(
         })
         .sum::<f64>()
         / m;
-    let budget = budget(target, mean, fit_variance.max(0.0).sqrt() * mean, freedom as f64, &scales, tilt);
+    let budget =
+        budget(target, mean, fit_variance.max(0.0).sqrt() * mean, freedom as f64, &scales, tilt, reach_of(shots));
     let seen: Seen = problem
         .shots
         .iter()
@@ -372,6 +409,16 @@ pub fn calibrate(
     ))
 }
 
+/// How far the points reach from their middle, in pixels: the mean over the pictures.
+fn reach_of(shots: &[Shot]) -> f64 {
+    let one = |s: &Shot| {
+        let n = s.points.len().max(1) as f64;
+        let middle = [0, 1].map(|c| s.points.iter().map(|p| p.px[c]).sum::<f64>() / n);
+        s.points.iter().map(|p| (p.px[0] - middle[0]).hypot(p.px[1] - middle[1])).fold(0.0, f64::max)
+    };
+    shots.iter().map(one).sum::<f64>() / shots.len().max(1) as f64
+}
+
 /// Root mean square and largest of the residuals' lengths.
 fn rms<'a>(all: impl Iterator<Item = &'a Pair>) -> (f64, f64) {
     let (mut sum, mut n, mut max) = (0.0f64, 0.0f64, 0.0f64);
@@ -383,7 +430,15 @@ fn rms<'a>(all: impl Iterator<Item = &'a Pair>) -> (f64, f64) {
 }
 
 /// The parts of the standard uncertainty, in um per pixel.
-fn budget(target: &TargetRow, mean: f64, fit: f64, freedom: f64, scales: &[f64], tilt: f64) -> Vec<BudgetRow> {
+fn budget(
+    target: &TargetRow,
+    mean: f64,
+    fit: f64,
+    freedom: f64,
+    scales: &[f64],
+    tilt: f64,
+    reach: f64,
+) -> Vec<BudgetRow> {
     let row = |name: &str, evaluation: &str, u: f64, degrees: Option<f64>| BudgetRow {
         name: name.into(),
         evaluation: evaluation.into(),
@@ -392,6 +447,7 @@ fn budget(target: &TargetRow, mean: f64, fit: f64, freedom: f64, scales: &[f64],
     };
     let mut out = vec![
         row("target", "B", target.square_u_mm.map_or(0.0, |u| mean * u / target.square_mm), None),
+        row("points", "B", mean * PLACE_U_PX / reach.max(1.0), None),
         row("fit", "A", fit, Some(freedom)),
     ];
     let m = scales.len() as f64;
@@ -503,7 +559,7 @@ fn scale_bar(
     let m = scales.len() as f64;
     let mean = scales.iter().sum::<f64>() / m;
     let fit = fits.iter().map(|u| u * u).sum::<f64>().sqrt() / m;
-    let budget = budget(target, mean, fit, freedom, &scales, 0.0);
+    let budget = budget(target, mean, fit, freedom, &scales, 0.0, reach_of(shots));
     let made = whole(
         shots,
         target,

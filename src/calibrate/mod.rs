@@ -105,7 +105,7 @@ pub enum LensModel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetRow {
-    /// target, fit, repeatability or tilt.
+    /// target, points, fit, repeatability or tilt.
     pub name: String,
     /// How it was found: A by statistics, B otherwise.
     pub evaluation: String,

@@ -9,6 +9,8 @@ pub struct GridPoint {
     pub grid: [f64; 2],
     /// Place in the picture.
     pub px: [f64; 2],
+    /// Radius of the disc whose centre of gravity it is, in pixels; 0 of a corner or a line.
+    pub radius: f64,
 }
 
 /// Least number of grid points that a picture must show.
@@ -126,6 +128,7 @@ fn refine_saddle(p: &Plane, from: [f64; 2], reach: i64) -> Option<[f64; 2]> {
 pub fn circles(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
     let p = image.mean();
     let mut best: Vec<[f64; 2]> = Vec::new();
+    let mut radius = 0.0;
     let ground = ops::gaussian(&p, p.width.min(p.height) as f64 / 10.0)?;
     for sign in [1.0f32, -1.0] {
         // What is darker (then: lighter) than the ground about it.
@@ -162,9 +165,10 @@ pub fn circles(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
             .collect();
         if centres.len() > best.len() {
             best = centres;
+            radius = (usual / std::f64::consts::PI).sqrt();
         }
     }
-    Ok(grid(&best))
+    Ok(grid(&best).into_iter().map(|p| GridPoint { radius, ..p }).collect())
 }
 
 /// Centre of gravity of how much the pixels of a blob and its rim differ from the ground about it.
@@ -294,8 +298,11 @@ fn grow(points: &[[f64; 2]], start: usize) -> Vec<GridPoint> {
             queue.push_back(key);
         }
     }
-    let row =
-        |((i, j), (k, _)): ((i32, i32), (usize, _))| GridPoint { grid: [f64::from(i), f64::from(j)], px: points[k] };
+    let row = |((i, j), (k, _)): ((i32, i32), (usize, _))| GridPoint {
+        grid: [f64::from(i), f64::from(j)],
+        px: points[k],
+        radius: 0.0,
+    };
     placed.into_iter().map(row).collect()
 }
 
@@ -342,7 +349,7 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
                 back[0][0] * x + back[0][1] * middle + back[0][2],
                 back[1][0] * x + back[1][1] * middle + back[1][2],
             ];
-            out.push(GridPoint { grid: [*k as f64, middle], px });
+            out.push(GridPoint { grid: [*k as f64, middle], px, radius: 0.0 });
         }
         before = numbered;
     }
