@@ -101,7 +101,11 @@ impl Rows {
     fn of(r: &Report) -> Self {
         let all = || (0..r.measurements.len()).filter(|i| !is_reading(&r.measurements[*i]));
         let mut limited: Vec<usize> = all().filter(|i| is_limited(&r.measurements[*i])).collect();
-        limited.sort_by_key(|i| std::cmp::Reverse(rank(r.measurements[*i].status)));
+        // Stable: what is alike stays in the report's order.
+        limited.sort_by(|a, b| {
+            let (a, b) = (&r.measurements[*a], &r.measurements[*b]);
+            rank(b.status).cmp(&rank(a.status)).then(beyond(b).total_cmp(&beyond(a)))
+        });
         Rows { limited, free: all().filter(|i| !is_limited(&r.measurements[*i])).collect() }
     }
 }
@@ -147,20 +151,40 @@ fn limit_text(m: &Measurement) -> String {
     }
 }
 
-fn bar(doc: &Doc, i: usize) -> Markup {
+/// What the bar of a row shows; none where a bar says nothing: of texts, and of what is there or not.
+fn bar_of(doc: &Doc, i: usize) -> Option<Bar> {
     let m = &doc.report.measurements[i];
     if words::is_presence(&m.characteristic) || doc.text(i).is_some() {
-        return html! {};
+        return None;
     }
-    Bar {
+    Some(Bar {
         value: m.value,
         uncertainty: m.uncertainty,
         lower: m.lower,
         upper: m.upper,
         status: m.status,
         guarded: doc.is_guarded(i),
+    })
+}
+
+fn bar(doc: &Doc, i: usize) -> Markup {
+    bar_of(doc, i).map_or_else(|| html! {}, |b| b.svg(None))
+}
+
+/// One range for the bars of a characteristic under the same limits, so that they can be compared down a table.
+fn ranges(doc: &Doc, rows: &[usize]) -> BTreeMap<(String, String), (f64, f64)> {
+    let mut out: BTreeMap<(String, String), (f64, f64)> = BTreeMap::new();
+    for i in rows {
+        if let Some((lo, hi)) = bar_of(doc, *i).and_then(|b| b.range()) {
+            let range = out.entry(bar_key(&doc.report.measurements[*i])).or_insert((lo, hi));
+            *range = (range.0.min(lo), range.1.max(hi));
+        }
     }
-    .svg()
+    out
+}
+
+fn bar_key(m: &Measurement) -> (String, String) {
+    (m.characteristic.clone(), limits(m.lower, m.upper))
 }
 
 fn reasons(doc: &Doc) -> Markup {
@@ -408,7 +432,7 @@ fn summary(doc: &Doc) -> Markup {
             h2 #bychar { "By characteristic " small { "the value nearest to its limit, or farthest beyond it" } }
             div.wrap { table {
                 thead { tr {
-                    th scope="col" { "Characteristic" } th.n scope="col" { "Values" } th scope="col" { "Worst at" } th.n scope="col" { "Value" } th scope="col" { "± U" }
+                    th scope="col" { "Characteristic" } th.n scope="col" { "Values" } th scope="col" { "Worst at" } th.n scope="col" { "Value" } th scope="col" { "± U" } th scope="col" { "Unit" }
                     th scope="col" { "Limit" } th scope="col" { "Against the limit" } th.n scope="col" { "Fail" } th.n scope="col" { "Review" } th.n scope="col" { "Pass" }
                 } }
                 tbody { @for g in &groups {
@@ -422,7 +446,7 @@ fn summary(doc: &Doc) -> Markup {
                         td.n { (if none { 0 } else { g.len() }) }
                         td { (if none { "none seen" } else { m.feature.as_str() }) }
                         td.n { (doc.text(worst).unwrap_or(value)) }
-                        td.u { @if let Some(u) = u { "± " (u) " " } (words::unit(&m.characteristic)) }
+                        td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                         td.t { (limit_text(m)) }
                         td.c { (bar(doc, worst)) }
                         @if is_limited(m) {
@@ -439,24 +463,28 @@ fn summary(doc: &Doc) -> Markup {
     }
 }
 
-/// The row that stands worst: the highest status, then the least margin in uncertainties and limits.
+/// How far a value stands beyond its nearest limit, in standard uncertainties; less than nothing inside.
+fn beyond(m: &Measurement) -> f64 {
+    let over = m.upper.map(|b| m.value - b).into_iter().chain(m.lower.map(|b| b - m.value));
+    let over = over.fold(f64::NEG_INFINITY, f64::max);
+    // Without an uncertainty the sign alone counts: far beyond or far inside.
+    if m.uncertainty > 0.0 {
+        over / m.uncertainty
+    } else {
+        over.signum() * f64::MAX
+    }
+}
+
+/// The row that stands worst: the highest status, then the farthest beyond its limit, or the largest where nothing limits it.
 fn worst_of(r: &Report, rows: &[usize]) -> usize {
-    let margin = |m: &Measurement| {
-        let over = m
-            .upper
-            .map_or(f64::NEG_INFINITY, |b| m.value - b)
-            .max(m.lower.map_or(f64::NEG_INFINITY, |b| b - m.value));
-        over + K * m.uncertainty
+    let key = |i: usize| {
+        let m = &r.measurements[i];
+        (rank(m.status), if is_limited(m) { beyond(m) } else { m.value })
     };
     let mut worst = rows[0];
     for i in rows {
-        let (a, b) = (&r.measurements[*i], &r.measurements[worst]);
-        let order = rank(a.status).cmp(&rank(b.status)).then(if is_limited(a) {
-            margin(a).total_cmp(&margin(b))
-        } else {
-            a.value.total_cmp(&b.value)
-        });
-        if order.is_gt() {
+        let (a, b) = (key(*i), key(worst));
+        if a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).is_gt() {
             worst = *i;
         }
     }
@@ -486,6 +514,9 @@ fn measurements(doc: &Doc, rows: &Rows) -> Markup {
             @if !rows.free.is_empty() {
                 details { summary { (count(rows.free.len(), "value", "values")) " without a limit" } (value_table(doc, &rows.free)) }
             }
+            @if !rest.is_empty() || !good.is_empty() || !rows.free.is_empty() {
+                p.note { "Folded rows are printed where they are opened first." }
+            }
         }
     }
 }
@@ -493,10 +524,11 @@ fn measurements(doc: &Doc, rows: &Rows) -> Markup {
 fn value_table(doc: &Doc, rows: &[usize]) -> Markup {
     let r = &doc.report;
     let limited = rows.iter().any(|i| is_limited(&r.measurements[*i]));
+    let ranges = ranges(doc, rows);
     html! {
         div.wrap { table {
             thead { tr {
-                th scope="col" { "Feature" } th scope="col" { "View" } th scope="col" { "Characteristic" } th.n scope="col" { "Value" } th scope="col" { "± U" }
+                th scope="col" { "Feature" } th scope="col" { "View" } th scope="col" { "Characteristic" } th.n scope="col" { "Value" } th scope="col" { "± U" } th scope="col" { "Unit" }
                 @if limited { th scope="col" { "Limit" } th scope="col" { "Against the limit" } th scope="col" { "Status" } }
             } }
             tbody { @for i in rows {
@@ -507,10 +539,10 @@ fn value_table(doc: &Doc, rows: &[usize]) -> Markup {
                     td { (m.view) }
                     td { (words::of(&m.characteristic).title) @if let Some(rule) = doc.rule(*i) { span.note { " (" (rule.replace('_', " ")) ")" } } }
                     td.n { (doc.text(*i).unwrap_or(value)) }
-                    td.u { @if let Some(u) = u { "± " (u) " " } (words::unit(&m.characteristic)) }
+                    td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                     @if limited {
                         td.t { (limit_text(m)) }
-                        td.c { (bar(doc, *i)) }
+                        td.c { @if let Some(b) = bar_of(doc, *i) { (b.svg(ranges.get(&bar_key(m)).copied())) } }
                         td.t { (status_badge(m.status, is_limited(m))) }
                     }
                 }
@@ -626,7 +658,7 @@ fn readings(doc: &Doc) -> Markup {
             h2 #readings { "Readings of other instruments" }
             div.wrap { table {
                 thead { tr {
-                    th scope="col" { "Characteristic" } th scope="col" { "Instrument" } th.n scope="col" { "Value" } th scope="col" { "± U" }
+                    th scope="col" { "Characteristic" } th scope="col" { "Instrument" } th.n scope="col" { "Value" } th scope="col" { "± U" } th scope="col" { "Unit" }
                     th scope="col" { "Limit" } th scope="col" { "Against the limit" } th scope="col" { "Status" }
                 } }
                 tbody { @for i in &rows {
@@ -636,7 +668,7 @@ fn readings(doc: &Doc) -> Markup {
                         th scope="row" { (words::of(&m.characteristic).title) }
                         td { (m.feature) }
                         td.n { (doc.text(*i).unwrap_or(value)) }
-                        td.u { @if let Some(u) = u { "± " (u) " " } (words::unit(&m.characteristic)) }
+                        td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                         td.t { (limit_text(m)) }
                         td.c { (bar(doc, *i)) }
                         td.t { (status_badge(m.status, is_limited(m))) }
