@@ -5,7 +5,9 @@
 //! [`source`] -> [`piece`] + [`spec`] -> [`locate`] -> [`inspect`] -> [`judge`] -> [`report`],
 //! and [`pipeline`] reads like that sentence.
 
+pub mod calibrate;
 pub mod cli;
+pub mod colour;
 pub mod dataset;
 pub mod draft;
 pub mod eval;
@@ -14,6 +16,7 @@ pub mod inspect;
 pub mod judge;
 pub mod locate;
 pub mod model;
+pub mod msa;
 pub mod piece;
 pub mod pipeline;
 pub mod report;

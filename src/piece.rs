@@ -47,15 +47,23 @@ pub struct Frame {
     /// Place in the sequence of frames.
     #[serde(default)]
     pub seq: u32,
-    /// Name of the station's calibration.
+    /// The station's calibration: a file beside the manifest (`loupe calibrate`), which gives the scale and lays the frame straight; a
+    /// name that is no file is kept as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<String>,
+    /// Path of the station's colour calibration (`loupe colour`), beside the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour_calibration: Option<String>,
     /// Exposure in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure_us: Option<f64>,
     /// Camera gain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gain: Option<f64>,
+    /// Exponent of the picture's encoding: 1 for a linear camera, 2.2 for a gamma of 2.2. Where it is not given, what needs it is
+    /// told from the frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<f64>,
     /// Height of the focus in um.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub z_um: Option<f64>,
@@ -136,8 +144,10 @@ const FRAME_KEYS: &[&str] = &[
     "um_per_px_u",
     "seq",
     "calibration",
+    "colour_calibration",
     "exposure_us",
     "gain",
+    "gamma",
     "z_um",
     "captured_at",
     "camera_serial",
@@ -163,8 +173,10 @@ impl Frame {
             um_per_px_u,
             seq: 0,
             calibration: None,
+            colour_calibration: None,
             exposure_us: None,
             gain: None,
+            gamma: None,
             z_um: None,
             captured_at: None,
             camera_serial: None,
@@ -238,6 +250,9 @@ impl Piece {
                 if f.um_per_px.is_some_and(|s| u >= s) {
                     return bad(&at("um_per_px_u"), format!("{u} is as large as the scale itself"));
                 }
+            }
+            if let Some(g) = f.gamma.filter(|g| !(0.5..=4.0).contains(g)) {
+                return bad(&at("gamma"), format!("{g} is no exponent of an encoding: it must be 0.5 to 4"));
             }
             if let Some(h) = &f.sha256 {
                 if h.len() != 64 || !h.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::calibrate::{self, Calibration};
+use crate::colour;
 use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
 use crate::inspect::sight::{self, PartModels};
 use crate::inspect::{self, Answer, Feature, Scene, Value};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
-use crate::model::{ClassMap, ModelError, Precision, SurfaceModel};
+use crate::model::{ClassMap, MarkReader, ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
-use crate::report::{round_to, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA};
+use crate::report::{
+    round_to, CalibrationRow, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA,
+};
 use crate::spec::{Spec, View};
 use crate::teach::Lesson;
 use crate::vision::{self, ops, Image};
@@ -92,6 +96,8 @@ pub struct FrameView {
     pub stones_px: Vec<PartMark>,
     /// The prongs.
     pub prongs_px: Vec<PartMark>,
+    /// The hallmarks that were read: their names in the report's rows, their boxes, their texts.
+    pub marks_px: Vec<(String, Vec<[f64; 2]>, String)>,
     /// The frame's scale.
     pub um_per_px: Option<f64>,
 }
@@ -119,6 +125,8 @@ pub struct Inspector {
     parts: Option<PartModels>,
     /// Taught files, each loaded when it is first asked for.
     lessons: Mutex<BTreeMap<PathBuf, Arc<Result<Lesson, String>>>>,
+    /// What reads marks, loaded when a spec first orders one.
+    marks: OnceLock<Result<MarkReader, String>>,
 }
 
 impl Inspector {
@@ -135,7 +143,7 @@ impl Inspector {
             true => (Some(settings.load_surface()?), Some(PartModels::load_default()?)),
             false => (None, None),
         };
-        Ok(Self { settings, model, parts, lessons: Mutex::default() })
+        Ok(Self { settings, model, parts, lessons: Mutex::default(), marks: OnceLock::new() })
     }
 
     /// The settings it was made with.
@@ -171,6 +179,15 @@ impl Inspector {
             Some(path) => self.lesson(path).as_ref().as_ref().map(|_| ()).map_err(Clone::clone),
             None => Ok(()),
         }
+    }
+
+    /// What reads marks, or why there is none.
+    fn mark_reader(&self) -> Result<&MarkReader, String> {
+        if !self.settings.use_model {
+            return Err("the reader of marks was not run (--no-model)".into());
+        }
+        let load = || MarkReader::load_default().map_err(|e| e.to_string());
+        self.marks.get_or_init(load).as_ref().map_err(Clone::clone)
     }
 
     /// The taught file of a view: that of the settings before that of the spec.
@@ -209,7 +226,13 @@ impl Inspector {
                         let error = format!("{}: {}", frame.file, without_folder(&error, &job.base));
                         frames.push((
                             index,
-                            FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) },
+                            FrameRow {
+                                file: frame.file.clone(),
+                                sha256: None,
+                                pose: None,
+                                error: Some(error),
+                                calibration: None,
+                            },
                         ));
                     }
                 }
@@ -240,7 +263,13 @@ impl Inspector {
                 troubles.push(error.clone());
                 frames.push((
                     index,
-                    FrameRow { file: frame.file.clone(), sha256: None, pose: None, error: Some(error) },
+                    FrameRow {
+                        file: frame.file.clone(),
+                        sha256: None,
+                        pose: None,
+                        error: Some(error),
+                        calibration: None,
+                    },
                 ));
             }
         }
@@ -251,11 +280,25 @@ impl Inspector {
         let mut seen: Vec<PathBuf> = job.spec.views.iter().filter_map(|v| self.taught(v)).collect();
         seen.sort();
         seen.dedup();
+        let marked = job.spec.views.iter().any(|v| !inspect::hallmark::ordered(&job.spec, v).is_empty());
+        if let Some(Ok(r)) = marked.then(|| self.mark_reader()) {
+            let row = |name: &str, sha256: &str| ModelRow { name: name.to_owned(), sha256: sha256.to_owned() };
+            models.push(row("text-detector", &r.info().detector_sha256));
+            models.push(row("text-reader", &r.info().sha256));
+        }
         for path in seen {
             if let Ok(l) = &*self.lesson(&path) {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 models.push(ModelRow { name, sha256: l.taught.sha256.clone() });
             }
+        }
+        let mut calibrations: Vec<&String> =
+            job.piece.frames.iter().filter_map(|f| f.colour_calibration.as_ref()).collect();
+        calibrations.sort();
+        calibrations.dedup();
+        // One that cannot be read says so where it is used.
+        for c in calibrations.iter().filter_map(|c| coloured(&job.base, c).ok()) {
+            models.push(ModelRow { name: c.file, sha256: c.sha256 });
         }
         let report = Report {
             schema: REPORT_SCHEMA.into(),
@@ -298,6 +341,8 @@ impl Inspector {
                 ));
             }
         }
+        let (image, frame, calibration) = calibrated(job, index, frame, image)?;
+        let frame = &frame;
         let mut picture = FrameView {
             frame: index,
             file: frame.file.clone(),
@@ -308,9 +353,11 @@ impl Inspector {
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
+            marks_px: vec![],
             um_per_px: frame.um_per_px,
         };
-        let mut row = FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None };
+        let mut row =
+            FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None, calibration };
         let mut look =
             Look { frame: frame.clone(), answer: Answer::default(), pose: None, trouble: None, note: None };
         match self.see(job, view, frame, &mut picture) {
@@ -386,7 +433,14 @@ impl Inspector {
             model: self.model.as_ref().map(SurfaceModel::info),
             sights: sights.as_ref(),
             anomaly: None,
+            marks: None,
+            colour: frame.colour_calibration.as_ref().map(|name| coloured(&job.base, name)),
         };
+        let wanted = inspect::hallmark::ordered(&job.spec, view);
+        if !wanted.is_empty() && !silhouette {
+            let read = self.mark_reader().and_then(|r| inspect::hallmark::look(&scene, r, &wanted));
+            scene.marks = Some(read);
+        }
         if let (Some(path), false) = (self.taught(view), silhouette) {
             let judged = match &*self.lesson(&path) {
                 Ok(lesson) => inspect::anomaly::look(&scene, lesson),
@@ -396,20 +450,27 @@ impl Inspector {
             scene.anomaly = Some(judged);
         }
         let mut answer = Answer::default();
+        for inspector in inspect::table().into_iter().filter(|i| !silhouette || i.wants_silhouettes()) {
+            let one = inspector.inspect(&scene).map_err(|e| format!("{}: {e}", inspector.name()))?;
+            answer.features.extend(one.features);
+            answer.stones.extend(one.stones);
+            answer.texts.extend(one.texts);
+            answer.assessed.extend(one.assessed);
+            answer.not_assessed.extend(one.not_assessed);
+            answer.loops_px.extend(one.loops_px);
+        }
         if !silhouette {
-            for inspector in inspect::table() {
-                let one = inspector.inspect(&scene).map_err(|e| format!("{}: {e}", inspector.name()))?;
-                answer.features.extend(one.features);
-                answer.stones.extend(one.stones);
-                answer.assessed.extend(one.assessed);
-                answer.not_assessed.extend(one.not_assessed);
-            }
             inspect::learned::merge(&scene, &mut answer).map_err(|e| e.to_string())?;
         }
         if faint.is_some() {
             // What was measured from a place that the model guessed fails nothing by itself.
             for f in &mut answer.features {
                 f.doubt.get_or_insert_with(|| FAINT.to_owned());
+            }
+        }
+        if inspect::prongs::astray(&answer.features) {
+            for f in answer.features.iter_mut().filter(|f| f.nominal) {
+                f.doubt.get_or_insert_with(|| ASTRAY.to_owned());
             }
         }
         let pose = located.pose;
@@ -442,7 +503,7 @@ impl Inspector {
                 });
             }
         }
-        let outline_px = located.outline_px.clone();
+        let outline_px = located.outline_px.iter().chain(&answer.loops_px).cloned().collect();
         let heat = match &scene.anomaly {
             Some(Ok(judged)) => judged.plane(image.width, image.height).map_err(|e| e.to_string())?,
             _ => None,
@@ -459,6 +520,12 @@ impl Inspector {
             }
         }
         picture.outline_px = outline_px;
+        let texts = &answer.texts;
+        let mark = |(name, text): &(String, String)| {
+            let f = answer.features.iter().find(|f| f.name == *name && !f.outline_px.is_empty())?;
+            Some((name.clone(), f.outline_px.clone(), text.clone()))
+        };
+        picture.marks_px = texts.iter().filter_map(mark).collect();
         picture.stones_px = stones;
         picture.prongs_px = prongs;
         picture.defect_prob = defect_prob;
@@ -491,6 +558,16 @@ impl Inspector {
     }
 }
 
+/// A frame's colour calibration.
+fn coloured(base: &Path, name: &str) -> Result<inspect::colour::Calibrated, String> {
+    let path = base.join(name);
+    let (calibration, sha256) =
+        // The report is the same wherever the folders lie.
+        colour::Calibration::read(&path).map_err(|e| file_only(&e.to_string(), &path))?;
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(inspect::colour::Calibrated { calibration, file, sha256 })
+}
+
 /// What a view's largest burst shows of its stones' play, with the frame it is told on; none without a burst.
 fn play(
     view: &View,
@@ -510,6 +587,36 @@ fn play(
     let answer = inspect::play::measure(view, &frames, parts.map(|p| &p.stones))
         .unwrap_or_else(|e| Answer { not_assessed: vec![(inspect::play::PLAY, e.to_string())], ..Answer::default() });
     Some((burst[0].0.frame.file.clone(), frames[0].1, answer))
+}
+
+/// Why a person must look at a piece whose parts are nowhere.
+const ASTRAY: &str = "most prongs are not where the spec has them: the piece may lie another way than it was placed";
+/// A frame as its calibration has it: laid straight, with its scale. As it is where it names no calibration file.
+fn calibrated(
+    job: &Job,
+    index: usize,
+    frame: &Frame,
+    image: Image,
+) -> Result<(Image, Frame, Option<CalibrationRow>), String> {
+    let mut frame = frame.clone();
+    let Some(path) = frame.calibration.as_ref().and_then(|name| calibrate::file_of(&job.base, name)) else {
+        return Ok((image, frame, None));
+    };
+    let refused =
+        |e: calibrate::CalibrationError| format!("{}: key `frames[{index}].calibration`: {e}", job.origin.display());
+    let (c, sha256) = Calibration::read(&path).map_err(refused)?;
+    c.check(&path, &frame, &image).map_err(refused)?;
+    let straight = c.straightened(&image).map_err(|e| refused(e.into()))?;
+    frame.um_per_px = Some(c.um_per_px);
+    frame.um_per_px_u = Some(c.um_per_px_u);
+    let row = CalibrationRow {
+        file: frame.calibration.clone().unwrap_or_default(),
+        sha256,
+        um_per_px: c.um_per_px,
+        um_per_px_u: c.um_per_px_u,
+        straightened: straight.is_some(),
+    };
+    Ok((straight.unwrap_or(image), frame, Some(row)))
 }
 
 /// Why a person must look at a piece that only the model's map could place.
@@ -616,6 +723,8 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
                 None => out.stones.push(s),
             }
         }
+        let file = &look.frame.file;
+        out.texts.extend(look.answer.texts.into_iter().map(|(name, text)| (file.clone(), name, text)));
         for a in look.answer.assessed {
             if !out.assessed.contains(&a) {
                 out.assessed.push(a);
@@ -699,6 +808,9 @@ const OVERRULING: f64 = 4.0;
 fn fuse(mut all: Vec<(String, Option<[f64; 2]>, Feature)>) -> (String, Option<[f64; 2]>, Feature) {
     let first = |f: &Feature| f.values.first().map_or("", |v| v.characteristic);
     let characteristic = first(&all[0].2);
+    if characteristic == inspect::hallmark::TEXT {
+        return inspect::hallmark::fuse(all);
+    }
     if characteristic.ends_with(".present") {
         let odds = |f: &Feature| {
             let p = f.confidence.clamp(0.5, 1.0 - 1e-9);

@@ -243,7 +243,8 @@ fn pieces_beside_their_reports() {
 
 /// Which elements stand in which, in which order, and how often at least and at most (0: any number), as QIF 3.0's schema files
 /// QIFDocument, QIFResults, Characteristics and Units have it, of the elements that the program writes.
-const ORDER: &[(&str, &[(&str, u32, u32)])] = &[
+type Parts = &'static [(&'static str, u32, u32)];
+const ORDER: &[(&str, Parts)] = &[
     (
         "QIFDocument",
         &[

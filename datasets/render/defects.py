@@ -482,6 +482,10 @@ def crowd_stones(p):
 
 # ---------------------------------------------------------------- hallmarks
 
+LIKE = {"0": "8O6D", "1": "I7L", "2": "Z7", "3": "8", "4": "A1", "5": "S6", "6": "G85", "7": "1T", "8": "B036", "9": "0",
+        "K": "X", "P": "R", "T": "1", "A": "4", "G": "6"}
+
+
 def lettering(text, rng):
     """White letters on black, and their height in pixels."""
     if rng.random() < 0.55:
@@ -506,10 +510,18 @@ def hallmark(p, wrong):
         return
     rng = p.rng("hallmark")
     text = ordered
+    more = p.rng("hallmark style")
     if wrong:
         others = sorted({str(f) for v in FINENESS.values() for f in v} - {ordered})
         text = str(rng.choice(others)) if rng.random() < 0.8 else ""
+        if text and more.random() < 0.5:  # one letter is wrong, half the time by one that looks like it
+            k = int(more.integers(len(ordered)))
+            like = LIKE.get(ordered[k], "") if more.random() < 0.5 else "0123456789"
+            text = ordered[:k] + str(more.choice([q for q in like or "0123456789" if q != ordered[k]])) + ordered[k + 1:]
     high = float(rng.uniform(0.5, 1.1))
+    if more.random() < 0.4:  # small in the frame: 8 to 40 pixels
+        high = float(min(1.1, math.exp(more.uniform(math.log(8), math.log(40))) * p.um / 1000))
+    any_way = more.random() < 0.4  # a loose ring may lie at any angle
     img, tall = lettering(text or ordered, rng)
     framed = rng.random() < 0.45
     where = None
@@ -519,6 +531,8 @@ def hallmark(p, wrong):
         pad = 0.10 * high * shrink if framed else 0.0
         for _ in range(300):
             ang = float(rng.normal(0, 2.0)) if p.band else float(rng.choice([0, 0, 90, rng.uniform(-30, 30)]) + rng.normal(0, 2))
+            if any_way:
+                ang = float(more.uniform(-180, 180))
             c = p.place(rng, hh * 0.7, tries=60)
             if c is None:
                 continue
@@ -538,6 +552,9 @@ def hallmark(p, wrong):
     filled = float(rng.choice([0.0, rng.uniform(0.2, 0.75)], p=[0.5, 0.5]))  # soot of a laser, or paste left in the letters
     worn = Noise(rng, p.half, 0.25)
     wear = float(rng.uniform(0.0, 0.35))
+    lasered = not framed and more.random() < 0.35  # shallow, rough and darker than the metal
+    if lasered:
+        depth, filled = high * float(more.uniform(0.01, 0.03)), float(more.uniform(0.35, 0.8))
 
     def local(gx, gy):
         return ca * (gx - c[0]) + sa * (gy - c[1]), -sa * (gx - c[0]) + ca * (gy - c[1])
@@ -562,10 +579,10 @@ def hallmark(p, wrong):
                 np.clip(letters(gx, gy), 0, 1) if not framed else np.clip(1 - letters(gx, gy), 0, 1) * smoothstep(0, 0.03, np.minimum(
                     hw + pad - np.abs(local(gx, gy)[0]), hh + pad - np.abs(local(gx, gy)[1])))), p.f0 * 0.35, 0.25, None))
     box = lambda x, y, hits: (np.abs(local(x, y)[0]) < hw + pad) & (np.abs(local(x, y)[1]) < hh + pad)
-    more = dict(text=text, ordered=ordered, width_mm=2 * hw, height_mm=high, angle_deg=ang, style="relief" if framed else "engraved")
-    p.record("hallmark", *c, far, box, into=p.hallmarks, **more)
+    row = dict(text=text, ordered=ordered, width_mm=2 * hw, height_mm=high, angle_deg=ang, style="relief" if framed else "laser" if lasered else "engraved")
+    p.record("hallmark", *c, far, box, into=p.hallmarks, **row)
     if wrong:
-        p.record("hallmark_mismatch", *c, far, box, **more)
+        p.record("hallmark_mismatch", *c, far, box, **row)
 
 
 # ---------------------------------------------------------------- verdict

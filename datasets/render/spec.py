@@ -28,6 +28,8 @@ BASE_METALS = {  # what shows where the plating has gone
 FINENESS = {"yellow_gold": (375, 417, 585, 750, 916), "rose_gold": (375, 585, 750), "white_gold": (375, 585, 750),
             "rhodium": (585, 750, 925), "silver": (800, 835, 925, 958), "platinum": (850, 900, 950)}
 FINISHES = ("polished", "brushed", "matte", "florentine")
+KARAT = {375: "9K", 417: "10K", 585: "14K", 750: "18K", 916: "22K"}
+WORD = {"silver": "AG", "platinum": "PT"}  # the metal's symbol before its fineness
 
 
 def limits_for(has_stones, hallmark=None):
@@ -39,8 +41,10 @@ def limits_for(has_stones, hallmark=None):
         rows += [("stone.present", "lower", 1), ("stone.offset_mm", "upper", 0.08),
                  ("stone.tilt_deg", "upper", 5.0), ("stone.chip_mm", "upper", 0.05),
                  ("prong.present", "lower", 1), ("stone.play_mm", "upper", 0.02)]
-    if hallmark:
+    if isinstance(hallmark, int):
         rows += [("hallmark.text", "nominal", hallmark)]
+    elif hallmark:  # its text stands in the view
+        rows += [("hallmark.text", "lower", 1)]
     return rows
 
 
@@ -174,6 +178,9 @@ def random_spec(kind, name, rng):
         outline = None
         if kind == "stamp":
             hallmark = int(rng.choice(FINENESS[metal]))
+            more = rng.spawn(1)[0]  # a stream of its own: pieces of older sets keep their other draws
+            if more.random() < 0.4:
+                hallmark = KARAT.get(hallmark) or f"{WORD.get(metal, '')}{hallmark}"
             if rng.random() < 0.6:
                 outline = {"shape": "band", "half_width_mm": round(float(rng.uniform(1.2, 2.2)), 2), "radius_mm": round(float(rng.uniform(8.5, 10.5)), 2)}
     else:
@@ -185,6 +192,8 @@ def random_spec(kind, name, rng):
     view = {"name": "top"}
     if outline:
         view["outline"] = outline
+    if isinstance(hallmark, str):
+        view["hallmark"] = [{"text": hallmark}]
     return {"schema": "loupe.spec/1", "sku": f"{kind}-{name}", "metal": metal, "finish": finish,
             "view": [{**view, "stone": stones}],
             "limit": [{"characteristic": c, k: v} for c, k, v in limits_for(bool(stones), hallmark)]}
@@ -205,7 +214,10 @@ def read_spec(path):
 
 
 def hallmark_of(spec):
-    """The text ordered: the spec's nominal, a fineness in parts per thousand."""
+    """The text ordered: the view's own, else the limit's nominal, a fineness in parts per thousand."""
+    for view in spec.get("view", [])[:1]:
+        for row in view.get("hallmark", []):
+            return row["text"]
     for row in spec.get("limit", []):
         if row["characteristic"] == "hallmark.text":
             n = row.get("nominal")
@@ -233,6 +245,8 @@ def spec_toml(spec):
         out += ["", "[[view]]", f'name = "{view["name"]}"']
         if view.get("outline"):
             out.append(f"outline = {toml_value(view['outline'])}")
+        for h in view.get("hallmark", []):
+            out += ["", "[[view.hallmark]]"] + [f"{k} = {toml_value(v)}" for k, v in h.items()]
         for s in view.get("stone", []):
             out += ["", "[[view.stone]]"] + [f"{k} = {toml_value(v)}" for k, v in s.items()]
     for row in spec.get("limit", []):

@@ -373,12 +373,8 @@ pub fn draw_piece(
     let (rx, ry) = axes(width, height);
     let limit = |characteristic: &str, upper: f64| Limit {
         characteristic: characteristic.into(),
-        lower: None,
         upper: Some(upper),
-        nominal: None,
-        view: None,
-        zone: None,
-        severity: None,
+        ..Limit::default()
     };
     Ok(Job {
         origin: base.join("piece.json"),
@@ -396,12 +392,17 @@ pub fn draw_piece(
             sku: "signet-drawn".into(),
             metal: "yellow_gold".into(),
             finish: "matte".into(),
+            fineness: None,
+            rule: None,
+            coverage: None,
+            colour: None,
             views: vec![View {
                 name: "top".into(),
                 outline: Some(Outline::Ellipse { rx_mm: rx * um_per_px / 1e3, ry_mm: ry * um_per_px / 1e3 }),
                 stones: vec![],
                 stones_csv: None,
                 taught: None,
+                hallmarks: vec![],
             }],
             limits: vec![
                 limit("pit.diameter_mm", 0.05),

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{EXIT_ERROR, EXIT_OK};
-use crate::model::{find_default, runtime_info, Backbone, ModelError, Part, PartModel, Precision, SurfaceModel};
+use crate::model::{
+    find_default, runtime_info, Backbone, MarkReader, ModelError, Part, PartModel, Precision, SurfaceModel,
+};
 use crate::vision::Image;
 
 /// Arguments of `loupe doctor`.
@@ -120,6 +122,23 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
                 ok: false,
                 found: e.to_string(),
                 hint: Some("script/setup makes it; only `teach` and taught files need it"),
+            },
+        });
+        checks.push(match MarkReader::load_default() {
+            Ok(r) => fine(
+                "mark reader",
+                format!(
+                    "{} and {}, sha256 {}",
+                    r.detector_path().display(),
+                    r.path().display(),
+                    r.info().detector_sha256
+                ),
+            ),
+            Err(e) => Check {
+                name: "mark reader",
+                ok: false,
+                found: e.to_string(),
+                hint: Some("script/setup fetches it; only specs that order a hallmark need it"),
             },
         });
     } else {

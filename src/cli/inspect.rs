@@ -14,7 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::pipeline::{Inspected, Inspector};
 use crate::report::{overlay, write_whole, Status, Verdict};
+use crate::source::readings::Readings;
 use crate::source::{self, Bare, Entry};
+
+/// Ids without a piece that a warning names.
+const STRANGERS: usize = 8;
 
 /// The `schema` value of a line of a run's summary.
 pub const SUMMARY_SCHEMA: &str = "loupe.summary/1";
@@ -38,6 +42,10 @@ pub struct Args {
     /// Folder in which a piece's spec is looked up by its SKU
     #[arg(long, value_name = "DIR")]
     pub specs: Option<PathBuf>,
+    /// Readings of other instruments, joined by piece_id: a CSV with the columns piece_id,characteristic,value and, where known,
+    /// uncertainty (standard) and instrument
+    #[arg(long, value_name = "FILE.csv")]
+    pub readings: Option<PathBuf>,
     /// The surface model.
     #[command(flatten)]
     pub model: super::ModelArgs,
@@ -127,6 +135,8 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
         format!("the surface model cannot be used: {message}{hint}")
     })?;
     inspector.check_taught()?;
+    let readings =
+        args.readings.as_deref().map(Readings::read).transpose().map_err(|e| format!("--readings: {e}"))?;
     let out = &args.out;
     std::fs::create_dir_all(out).map_err(|e| format!("{}: --out: cannot make the folder: {e}", out.display()))?;
     let summary = out.join("summary.jsonl");
@@ -146,6 +156,23 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     });
     let entries = source::resolve(&args.paths, &source::Options { specs: args.specs.clone(), bare });
 
+    if let Some(readings) = &readings {
+        let ids: BTreeSet<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+        let strangers = readings.unmatched(&ids);
+        if let Some(path) = args.readings.as_deref().filter(|_| !strangers.is_empty()) {
+            let more = if strangers.len() > STRANGERS { ", ..." } else { "" };
+            let some = strangers[..strangers.len().min(STRANGERS)].join(", ");
+            eprintln!(
+                "loupe: warning: {}: {} of no piece in this run: {some}{more}",
+                path.display(),
+                count(strangers.len(), "id")
+            );
+        }
+        for m in &readings.mistakes {
+            eprintln!("loupe: {m}");
+        }
+    }
+
     let jobs =
         args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get), usize::from);
     let pool = rayon::ThreadPoolBuilder::new()
@@ -159,7 +186,7 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
             .par_iter()
             .with_max_len(1)
             .map(|entry| {
-                let row = inspect_one(entry, &inspector, args);
+                let row = inspect_one(entry, &inspector, readings.as_ref(), args);
                 bar.inc(1);
                 row
             })
@@ -169,6 +196,7 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     bar.finish_and_clear();
 
     let mut failed = rows.iter().any(|r| !r.errors.is_empty());
+    failed |= readings.is_some_and(|r| !r.mistakes.is_empty());
     for row in &rows {
         for error in &row.errors {
             eprintln!("loupe: {}: {}", row.piece_id, error.replace('\n', "\n  "));
@@ -212,7 +240,7 @@ fn progress(pieces: usize, quiet: bool) -> ProgressBar {
 
 /// Inspects one piece and writes what came of it. Whatever goes wrong, even a bug, is the row of this piece
 /// alone.
-fn inspect_one(entry: &Entry, inspector: &Inspector, args: &Args) -> SummaryRow {
+fn inspect_one(entry: &Entry, inspector: &Inspector, readings: Option<&Readings>, args: &Args) -> SummaryRow {
     let mut row = SummaryRow {
         schema: SUMMARY_SCHEMA.into(),
         piece_id: entry.name.clone(),
@@ -222,15 +250,16 @@ fn inspect_one(entry: &Entry, inspector: &Inspector, args: &Args) -> SummaryRow 
         errors: vec![],
     };
     let inspected = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let job = entry.load().map_err(|e| e.to_string())?;
-        Ok(inspector.inspect(&job))
+        let mut job = entry.load().map_err(|e| e.to_string())?;
+        let wrong = readings.map(|r| r.join(&mut job.piece)).unwrap_or_default();
+        Ok((inspector.inspect(&job), wrong))
     }));
-    let inspected: Result<Inspected, String> = inspected.unwrap_or_else(|panic| {
+    let inspected: Result<(Inspected, Vec<String>), String> = inspected.unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<String>().map(String::as_str);
         let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
         Err(format!("{}: the program failed on this piece: {what}", entry.origin.display()))
     });
-    let inspected = match inspected {
+    let (inspected, wrong_readings) = match inspected {
         Ok(inspected) => inspected,
         Err(message) => {
             row.errors.push(message);
@@ -252,7 +281,7 @@ fn inspect_one(entry: &Entry, inspector: &Inspector, args: &Args) -> SummaryRow 
     row.verdict = Some(inspected.report.verdict);
     row.reasons.clone_from(&inspected.report.reasons);
     row.report = Some(format!("{}/report.json", inspected.report.piece_id));
-    row.errors.extend(inspected.frame_errors.iter().cloned());
+    row.errors.extend(inspected.frame_errors.iter().cloned().chain(wrong_readings));
     if !args.no_overlay || args.crops {
         row.errors.extend(write_pictures(&inspected, &folder, &entry.origin, args));
     }

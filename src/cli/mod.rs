@@ -2,9 +2,13 @@
 //! `pub fn run(args: &Args) -> u8`, which prints its own errors to stderr and returns the exit code.
 
 pub mod bench;
+pub mod calibrate;
+pub mod colour;
 pub mod doctor;
 pub mod eval;
+pub mod finish_rows;
 pub mod inspect;
+pub mod msa;
 pub mod report;
 pub mod schema;
 pub mod spec;
@@ -43,6 +47,8 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Make pages, a table and QIF documents out of the reports of a run
     Report(report::Args),
+    /// Make a calibration out of pictures of a target
+    Calibrate(calibrate::Args),
     /// Check specs
     Spec(spec::Args),
     /// Learn a part from good pictures alone
@@ -53,8 +59,15 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Measure the inspection against labelled pieces
     Eval(eval::Args),
+    /// Study the measurement system: gauge R&R and attribute agreement from repeated reports
+    Msa(msa::Args),
     /// Time the steps of an inspection
     Bench(bench::Args),
+    /// Calibrate a camera's colours on a 24-patch chart
+    Colour(colour::Args),
+    /// Write what the finish is told by, as CSV: what models/fit_finish.py learns from
+    #[command(hide = true)]
+    FinishRows(finish_rows::Args),
 }
 
 /// Which surface model a run goes with, if any.
@@ -121,12 +134,16 @@ pub fn main() -> ExitCode {
     ExitCode::from(match &Cli::parse().command {
         Command::Inspect(args) => inspect::run(args),
         Command::Report(args) => report::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Spec(args) => spec::run(args),
         Command::Teach(args) => teach::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Msa(args) => msa::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Colour(args) => colour::run(args),
+        Command::FinishRows(args) => finish_rows::run(args),
     })
 }
 

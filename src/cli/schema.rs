@@ -24,6 +24,12 @@ pub enum Kind {
     Report,
     /// A line of summary.jsonl
     Summary,
+    /// msa.json
+    Msa,
+    /// A colour calibration
+    Colour,
+    /// A calibration, *.cal.json
+    Calibration,
 }
 
 impl Kind {
@@ -34,6 +40,9 @@ impl Kind {
             Kind::Spec => "spec",
             Kind::Report => "report",
             Kind::Summary => "summary",
+            Kind::Msa => "msa",
+            Kind::Colour => "colour",
+            Kind::Calibration => "calibration",
         }
     }
 }
@@ -48,6 +57,9 @@ pub fn text(kind: Kind) -> serde_json::Result<String> {
         Kind::Spec => (of::<crate::spec::Spec>(), crate::spec::SPEC_SCHEMA),
         Kind::Report => (of::<crate::report::Report>(), crate::report::REPORT_SCHEMA),
         Kind::Summary => (of::<super::inspect::SummaryRow>(), super::inspect::SUMMARY_SCHEMA),
+        Kind::Msa => (of::<crate::msa::MsaReport>(), crate::msa::MSA_SCHEMA),
+        Kind::Colour => (of::<crate::colour::Calibration>(), crate::colour::calibration::COLOUR_SCHEMA),
+        Kind::Calibration => (of::<crate::calibrate::Calibration>(), crate::calibrate::CALIBRATION_SCHEMA),
     };
     schema.insert("$id".into(), format!("urn:{}", id.replace(['.', '/'], ":")).into());
     schema.insert("title".into(), id.into());

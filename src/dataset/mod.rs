@@ -178,6 +178,19 @@ pub struct Truth {
     pub stones: Vec<StoneTruth>,
     /// The diameters of a backlit ring.
     pub ring: Option<RingTruth>,
+    /// The marks that it bears.
+    pub marks: Vec<MarkTruth>,
+}
+
+/// A mark as ordered and as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkTruth {
+    /// What was ordered.
+    pub ordered: String,
+    /// What is on the piece; empty where nothing is.
+    pub text: String,
+    /// Height of its letters in um.
+    pub height_um: u32,
 }
 
 /// A stone's true place.

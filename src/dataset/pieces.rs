@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    dirs, file_name, name_in, DatasetError, Kind, Sample, SampleError, Set, Source, StoneTruth, Truth, TruthDefect,
+    dirs, file_name, name_in, DatasetError, Kind, MarkTruth, Sample, SampleError, Set, Source, StoneTruth, Truth,
+    TruthDefect,
 };
 use crate::report::{FindingType, PoseRow, Verdict};
 
@@ -17,6 +18,8 @@ pub struct RingTruth {
     pub inner_diameter_mm: f64,
     /// Largest minus smallest inner diameter in mm, where both are known.
     pub ovality_mm: Option<f64>,
+    /// Thickness of the band as the silhouette shows it, in mm.
+    pub band_width_mm: Option<f64>,
 }
 
 /// How deep folders of pieces may lie.
@@ -73,6 +76,16 @@ struct TruthFile {
     inner_diameter_mm: Option<f64>,
     min_inner_mm: Option<f64>,
     max_inner_mm: Option<f64>,
+    band_thickness_mm: Option<f64>,
+    #[serde(default)]
+    hallmarks: Vec<MarkRow>,
+}
+
+#[derive(Deserialize)]
+struct MarkRow {
+    text: String,
+    ordered: String,
+    height_mm: f64,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +147,7 @@ fn read_truth(path: &Path) -> Result<Truth, String> {
     let ring = file.inner_diameter_mm.map(|inner_diameter_mm| RingTruth {
         inner_diameter_mm,
         ovality_mm: file.max_inner_mm.zip(file.min_inner_mm).map(|(a, b)| a - b),
+        band_width_mm: file.band_thickness_mm,
     });
     let stones = file
         .stones
@@ -157,6 +171,11 @@ fn read_truth(path: &Path) -> Result<Truth, String> {
         pose: file.pose.map(|p| PoseRow { rotation_deg: p.rotation_deg, dx_mm: p.dx_mm, dy_mm: p.dy_mm }),
         stones,
         ring,
+        marks: file
+            .hallmarks
+            .into_iter()
+            .map(|m| MarkTruth { ordered: m.ordered, text: m.text, height_um: (1000.0 * m.height_mm).round() as u32 })
+            .collect(),
     })
 }
 

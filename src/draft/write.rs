@@ -146,6 +146,7 @@ mod tests {
             stones: vec![stone],
             stones_csv: None,
             taught: None,
+            hallmarks: vec![],
         };
         let pose = Pose::centred(960, 720, 12.0);
         let draft = Draft { view, pose, metal: "rose_gold", notes: vec!["look".into()] };

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::run::{Outcome, Pixels};
+use super::run::{MarkOutcome, Outcome, Pixels};
 use super::stats::{self, bootstrap, Confusion, Estimate, Histogram, Rate, BINS};
 use super::*;
-use crate::report::{round_to, FindingType};
+use crate::judge::K;
+use crate::report::{round_to, FindingType, Status};
 use crate::vision::ops;
 
 pub(super) fn report(
@@ -55,6 +56,7 @@ pub(super) fn report(
         pose: pose(set, outcomes),
         stones: distances(outcomes.iter().flat_map(|o| o.stones_um.iter().copied())),
         parts: parts(outcomes),
+        marks: marks(outcomes),
         sizes: sizes(outcomes),
         pits_by_size: pits_by_size(outcomes),
         images: images(outcomes, threshold, options.taught),
@@ -202,6 +204,38 @@ fn pose(set: &Set, outcomes: &[Outcome]) -> Option<PoseFigures> {
     })
 }
 
+/// Heights of letters in pixels that marks are told apart by.
+const MARK_PX: [u32; 4] = [0, 8, 16, 32];
+
+fn marks(outcomes: &[Outcome]) -> Vec<MarkFigures> {
+    let mut out = Vec::new();
+    for (k, from_px) in MARK_PX.into_iter().enumerate() {
+        let to_px = MARK_PX.get(k + 1).copied();
+        let of = |m: &&MarkOutcome| m.height_px >= from_px && to_px.is_none_or(|t| m.height_px < t);
+        let here: Vec<&MarkOutcome> = outcomes.iter().flat_map(|o| &o.marks).filter(of).collect();
+        if here.is_empty() {
+            continue;
+        }
+        let count = |f: &dyn Fn(&MarkOutcome) -> bool| here.iter().filter(|m| f(m)).count() as u64;
+        let (right, wrong) = (count(&|m| m.right), count(&|m| !m.right));
+        let share = |right_one: bool, status: Status, of: u64| {
+            Rate::new(count(&|m| m.right == right_one && m.status == status), of)
+        };
+        out.push(MarkFigures {
+            from_px,
+            to_px,
+            read: Rate::new(count(&|m| m.read), here.len() as u64),
+            right_passed: share(true, Status::Pass, right),
+            right_reviewed: share(true, Status::Review, right),
+            right_failed: share(true, Status::Fail, right),
+            wrong_failed: share(false, Status::Fail, wrong),
+            wrong_reviewed: share(false, Status::Review, wrong),
+            wrong_accepted: share(false, Status::Pass, wrong),
+        });
+    }
+    out
+}
+
 fn parts(outcomes: &[Outcome]) -> Option<PartFigures> {
     let sum = |f: fn(&Outcome) -> u64| outcomes.iter().map(f).sum::<u64>();
     let good = sum(|o| o.good_stones.0);
@@ -213,12 +247,12 @@ fn parts(outcomes: &[Outcome]) -> Option<PartFigures> {
 }
 
 fn sizes(outcomes: &[Outcome]) -> BTreeMap<String, SizeFigures> {
-    let mut pairs: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
-    for (characteristic, truth, value) in outcomes.iter().flat_map(|o| &o.sizes) {
-        pairs.entry((*characteristic).to_owned()).or_default().push((*truth, *value));
+    let mut pairs: BTreeMap<String, Vec<(f64, f64, f64)>> = BTreeMap::new();
+    for (characteristic, truth, value, u) in outcomes.iter().flat_map(|o| &o.sizes) {
+        pairs.entry((*characteristic).to_owned()).or_default().push((*truth, *value, *u));
     }
-    let figures = |pairs: Vec<(f64, f64)>| {
-        let errors: Vec<f64> = pairs.iter().map(|(t, v)| v - t).collect();
+    let figures = |pairs: Vec<(f64, f64, f64)>| {
+        let errors: Vec<f64> = pairs.iter().map(|(t, v, _)| v - t).collect();
         let truths: Vec<f64> = pairs.iter().map(|p| p.0).collect();
         Some(SizeFigures {
             n: pairs.len() as u64,
@@ -230,6 +264,12 @@ fn sizes(outcomes: &[Outcome]) -> BTreeMap<String, SizeFigures> {
             },
             max: round_to(largest(&errors)?, 5),
             mean_true: round_to(mean(&truths)?, 5),
+            mean_u: Some(round_to(mean(&pairs.iter().map(|p| p.2).collect::<Vec<_>>())?, 5)),
+            covered: {
+                // Half a step of a report's four decimals more: the row is rounded, and so is the truth.
+                let inside = |(t, v, u): &&(f64, f64, f64)| (v - t).abs() <= K * u + 5e-5;
+                Some(Rate::new(pairs.iter().filter(inside).count() as u64, pairs.len() as u64))
+            },
         })
     };
     pairs.into_iter().filter_map(|(c, p)| Some((c, figures(p)?))).collect()

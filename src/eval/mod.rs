@@ -75,6 +75,9 @@ pub struct EvalReport {
     /// Stones and prongs that are as they should be, and what was said against them; null where the truth names no stones.
     #[serde(default)]
     pub parts: Option<PartFigures>,
+    /// Marks by the height of their letters; empty where the truth names none that a spec asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<MarkFigures>,
     /// Measured against true sizes, per characteristic.
     pub sizes: BTreeMap<String, SizeFigures>,
     /// Pits found, by their true diameter; empty where the truth has no such.
@@ -230,6 +233,30 @@ pub struct PartFigures {
     pub reviewed: Rate,
 }
 
+/// What was said of marks whose letters are this high.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MarkFigures {
+    /// Height of the letters in pixels, from.
+    pub from_px: u32,
+    /// To, less than; none for all above.
+    pub to_px: Option<u32>,
+    /// Marks whose text was read as it is, whatever was decided.
+    pub read: Rate,
+    /// Right marks that passed.
+    pub right_passed: Rate,
+    /// Right marks left to a person.
+    pub right_reviewed: Rate,
+    /// Right marks that failed.
+    pub right_failed: Rate,
+    /// Wrong or missing marks that failed.
+    pub wrong_failed: Rate,
+    /// Wrong or missing marks left to a person.
+    pub wrong_reviewed: Rate,
+    /// Wrong or missing marks that passed.
+    pub wrong_accepted: Rate,
+}
+
 /// Where pieces lie, per frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -268,6 +295,13 @@ pub struct SizeFigures {
     pub max: f64,
     /// Mean of the true values.
     pub mean_true: f64,
+    /// Mean of the standard uncertainties that the reports state.
+    #[serde(default)]
+    pub mean_u: Option<f64>,
+    /// How often the stated uncertainty covers the truth: it lies within k = 2 times the standard uncertainty of the value. About
+    /// 95 % where the uncertainties are right.
+    #[serde(default)]
+    pub covered: Option<Rate>,
 }
 
 /// Pits of like diameter.
@@ -548,6 +582,7 @@ mod tests {
                 confidence: 0.9,
                 found_by: vec!["surface-model".into()],
                 status: Status::Pass,
+                text: None,
                 opinion: None,
                 outline_px: vec![],
             });
@@ -566,6 +601,7 @@ mod tests {
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
+            marks_px: vec![],
             um_per_px: None,
         };
         Inspected {

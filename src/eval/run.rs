@@ -33,10 +33,23 @@ pub(super) struct Outcome {
     pub stones_um: Vec<f64>,
     /// Good stones, and of them those that a finding fails, and leaves to a person.
     pub good_stones: (u64, u64, u64),
-    /// Per characteristic: true and measured.
-    pub sizes: Vec<(&'static str, f64, f64)>,
+    pub marks: Vec<MarkOutcome>,
+    /// Per characteristic: true, measured, and the standard uncertainty that was stated.
+    pub sizes: Vec<(&'static str, f64, f64, f64)>,
     pub models: Vec<(String, String)>,
     pub tile: Tile,
+}
+
+/// What was said of one mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MarkOutcome {
+    /// Height of its letters in pixels of the piece's finest frame.
+    pub height_px: u32,
+    /// Whether it is the one ordered.
+    pub right: bool,
+    /// Whether its text was read as it is, whatever was decided.
+    pub read: bool,
+    pub status: Status,
 }
 
 /// The picture that stands for a sample on the sheet.
@@ -214,6 +227,7 @@ pub(super) fn run(
         poses_lost,
         stones_um: stone_errors(sample, &job, report),
         good_stones: good_stones(sample, report),
+        marks: marks(sample, &job, report),
         sizes: sizes(sample, report),
         models: report.provenance.models.iter().map(|m| (m.name.clone(), m.sha256.clone())).collect(),
         tile,
@@ -228,15 +242,7 @@ pub fn bare_spec() -> Spec {
 
 /// The spec of a bare picture that a taught file alone judges.
 pub fn taught_spec() -> Spec {
-    let limit = Limit {
-        characteristic: crate::inspect::anomaly::SCORE.into(),
-        lower: None,
-        upper: Some(1.0),
-        nominal: None,
-        view: None,
-        zone: None,
-        severity: None,
-    };
+    let limit = Limit { characteristic: crate::inspect::anomaly::SCORE.into(), upper: Some(1.0), ..Limit::default() };
     spec_of_limits(vec![limit])
 }
 
@@ -246,7 +252,18 @@ fn spec_of_limits(limits: Vec<Limit>) -> Spec {
         sku: "bare-picture".into(),
         metal: "unknown".into(),
         finish: "unknown".into(),
-        views: vec![View { name: "picture".into(), outline: None, stones: vec![], stones_csv: None, taught: None }],
+        colour: None,
+        fineness: None,
+        rule: None,
+        coverage: None,
+        views: vec![View {
+            name: "picture".into(),
+            outline: None,
+            stones: vec![],
+            stones_csv: None,
+            taught: None,
+            hallmarks: vec![],
+        }],
         limits,
     }
 }
@@ -460,6 +477,29 @@ fn stone_errors(sample: &Sample, job: &Job, report: &Report) -> Vec<f64> {
 }
 
 /// Stones that the truth lays no fault to, and how many of them a finding of a stone or prong speaks against.
+/// What was said of each mark of the truth that the spec asks for.
+fn marks(sample: &Sample, job: &Job, report: &Report) -> Vec<MarkOutcome> {
+    let um = job.piece.frames.iter().filter(|f| f.light != "backlight").filter_map(|f| f.um_per_px);
+    let Some(um) = um.min_by(f64::total_cmp) else { return vec![] };
+    if !job.spec.limits.iter().any(|l| l.characteristic == crate::inspect::hallmark::TEXT) {
+        return vec![];
+    }
+    // As on metal: O is 0, I is 1, and small letters are large ones.
+    let fold = |t: &str| t.to_ascii_uppercase().replace('O', "0").replace('I', "1");
+    let one = |m: &crate::dataset::MarkTruth| {
+        let name = format!("hallmark {}", m.ordered);
+        let row = report.measurements.iter().find(|r| r.feature == name);
+        MarkOutcome {
+            height_px: (f64::from(m.height_um) / um) as u32,
+            right: m.text == m.ordered,
+            read: row.and_then(|r| r.text.as_deref()).is_some_and(|t| fold(t) == fold(&m.text)),
+            // What was not assessed is left to a person.
+            status: row.map_or(Status::Review, |r| r.status),
+        }
+    };
+    sample.truth.marks.iter().map(one).collect()
+}
+
 fn good_stones(sample: &Sample, report: &Report) -> (u64, u64, u64) {
     let faulty = |id: &str| sample.truth.defects.iter().any(|d| d.stone.as_deref() == Some(id));
     let mut out = (0, 0, 0);
@@ -506,11 +546,11 @@ const SIZES: [(FindingType, &str, f64, &str); 12] = [
     (FindingType::LooseStone, "play_mm", 1.0, "stone.play_mm"),
 ];
 
-fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64)> {
+fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64, f64)> {
     let mut out = Vec::new();
     let measured = |c: &str, feature: Option<&str>| {
         let of = report.measurements.iter().find(|m| m.characteristic == c && feature.is_none_or(|f| m.feature == f));
-        of.filter(|m| m.status != Status::NotAssessed).map(|m| m.value)
+        of.filter(|m| m.status != Status::NotAssessed).map(|m| (m.value, m.uncertainty))
     };
     for d in &sample.truth.defects {
         let near = report
@@ -524,8 +564,8 @@ fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64)> {
         let Some(feature) = d.stone.as_deref().or(near) else { continue };
         for (kind, key, factor, characteristic) in SIZES {
             if d.kind == Some(kind) {
-                if let Some((truth, value)) = d.sizes.get(key).zip(measured(characteristic, Some(feature))) {
-                    out.push((characteristic, factor * truth, value));
+                if let Some((truth, (value, u))) = d.sizes.get(key).zip(measured(characteristic, Some(feature))) {
+                    out.push((characteristic, factor * truth, value, u));
                 }
             }
         }
@@ -533,19 +573,21 @@ fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64)> {
     let faults = |id: &str| sample.truth.defects.iter().any(|d| d.stone.as_deref() == Some(id));
     for s in sample.truth.stones.iter().filter(|s| !s.missing) {
         let diameter = s.diameter_mm.zip(measured("stone.diameter_mm", Some(&s.id)));
-        out.extend(diameter.map(|(t, v)| ("stone.diameter_mm", t, v)));
+        out.extend(diameter.map(|(t, (v, u))| ("stone.diameter_mm", t, v, u)));
         if !faults(&s.id) {
             // What a tight stone seems to move: the measure's own noise.
-            out.extend(measured("stone.play_mm", Some(&s.id)).map(|v| ("stone.play_mm (tight)", 0.0, v)));
+            out.extend(measured("stone.play_mm", Some(&s.id)).map(|(v, u)| ("stone.play_mm (tight)", 0.0, v, u)));
             let tilt = s.tilt_deg.zip(measured("stone.tilt_deg", Some(&s.id)));
-            out.extend(tilt.map(|(t, v)| ("stone.tilt_deg (good)", t, v)));
+            out.extend(tilt.map(|(t, (v, u))| ("stone.tilt_deg (good)", t, v, u)));
         }
     }
     if let Some(ring) = sample.truth.ring {
         let inner = measured("ring.inner_diameter_mm", None);
-        out.extend(inner.map(|v| ("ring.inner_diameter_mm", ring.inner_diameter_mm, v)));
+        out.extend(inner.map(|(v, u)| ("ring.inner_diameter_mm", ring.inner_diameter_mm, v, u)));
         let ovality = ring.ovality_mm.zip(measured("ring.ovality_mm", None));
-        out.extend(ovality.map(|(t, v)| ("ring.ovality_mm", t, v)));
+        out.extend(ovality.map(|(t, (v, u))| ("ring.ovality_mm", t, v, u)));
+        let width = ring.band_width_mm.zip(measured("ring.band_width_mm", None));
+        out.extend(width.map(|(t, (v, u))| ("ring.band_width_mm", t, v, u)));
     }
     out
 }

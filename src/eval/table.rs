@@ -134,12 +134,31 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
         writeln!(out, "good stones failed       {}", rate(&p.failed))?;
         writeln!(out, "good stones reviewed     {}", rate(&p.reviewed))?;
     }
+    for m in &r.marks {
+        let range = m.to_px.map_or_else(|| format!("from {} px", m.from_px), |t| format!("{} to {t} px", m.from_px));
+        writeln!(out, "hallmarks, letters of {range}")?;
+        writeln!(out, "  text read              {}", rate(&m.read))?;
+        writeln!(out, "  right: passed          {}", rate(&m.right_passed))?;
+        writeln!(out, "  right: reviewed        {}", rate(&m.right_reviewed))?;
+        writeln!(out, "  right: failed          {}", rate(&m.right_failed))?;
+        writeln!(out, "  wrong: failed          {}", rate(&m.wrong_failed))?;
+        writeln!(out, "  wrong: reviewed        {}", rate(&m.wrong_reviewed))?;
+        writeln!(out, "  wrong: accepted        {}", rate(&m.wrong_accepted))?;
+    }
     for (characteristic, e) in &r.sizes {
         writeln!(
             out,
             "{characteristic:<24} n {}  bias {:+.4}  rms {:.4}  95 % {:.4}  max {:.4}  (true mean {:.4})",
             e.n, e.bias, e.rms, e.p95, e.max, e.mean_true
         )?;
+    }
+    if r.sizes.values().any(|e| e.covered.is_some()) {
+        writeln!(out, "\nthe stated uncertainty (k = 2) covers the true value")?;
+        for (characteristic, e) in &r.sizes {
+            if let (Some(covered), Some(u)) = (&e.covered, e.mean_u) {
+                writeln!(out, "  {characteristic:<24} {}  mean u {u:.4}", rate(covered))?;
+            }
+        }
     }
     if !r.pits_by_size.is_empty() {
         writeln!(out, "\npits by true diameter    found")?;

@@ -4,17 +4,23 @@
 pub mod align;
 pub mod anomaly;
 pub mod carat;
+pub mod colour;
 pub mod contour;
+pub mod finish;
+pub mod hallmark;
 pub mod learned;
 mod lines;
 mod metal;
 pub mod opinion;
 pub mod play;
 pub mod prongs;
+pub mod ring;
+pub mod ring_size;
 pub mod seat;
 pub mod sight;
 pub mod stones;
 pub mod surface;
+pub mod texture;
 
 use crate::locate::Located;
 use crate::model::{ClassMap, ModelInfo};
@@ -46,6 +52,10 @@ pub struct Scene<'a> {
     pub sights: Option<&'a sight::Sights>,
     /// What a taught file says of the frame, or why it says nothing; none where the view names none.
     pub anomaly: Option<Result<anomaly::Judged, String>>,
+    /// The marks that the spec orders here as they were read, or why they were not; none where it orders none.
+    pub marks: Option<Result<Vec<hallmark::Reading>, String>>,
+    /// How the camera's values become colours, or why that cannot be used; none where the frame names none.
+    pub colour: Option<Result<colour::Calibrated, String>>,
 }
 
 impl Scene<'_> {
@@ -116,10 +126,14 @@ pub struct Answer {
     pub features: Vec<Feature>,
     /// Nominal stones as seen.
     pub stones: Vec<StoneRow>,
+    /// What is written on a feature: its name and the text.
+    pub texts: Vec<(String, String)>,
     /// Characteristics that were assessed, whether or not a feature was found.
     pub assessed: Vec<&'static str>,
     /// Characteristics that were not, and why.
     pub not_assessed: Vec<(&'static str, String)>,
+    /// What was located besides the outline, for the picture: closed polylines in pixels.
+    pub loops_px: Vec<Vec<[f64; 2]>>,
 }
 
 /// One question put to a frame.
@@ -128,6 +142,10 @@ pub trait Inspect: Sync {
     fn name(&self) -> &'static str;
     /// The characteristics it can assess.
     fn characteristics(&self) -> &'static [&'static str];
+    /// Whether it is asked on backlit frames, which show a silhouette and no surface.
+    fn wants_silhouettes(&self) -> bool {
+        false
+    }
     /// Looks at a frame.
     ///
     /// # Errors
@@ -136,6 +154,16 @@ pub trait Inspect: Sync {
 }
 
 /// Every inspector, in the order of the report.
-pub fn table() -> [&'static dyn Inspect; 5] {
-    [&surface::Surface, &contour::Contour, &stones::Stones, &prongs::Prongs, &anomaly::Anomaly]
+pub fn table() -> [&'static dyn Inspect; 9] {
+    [
+        &surface::Surface,
+        &contour::Contour,
+        &stones::Stones,
+        &prongs::Prongs,
+        &anomaly::Anomaly,
+        &hallmark::Hallmark,
+        &finish::Finish,
+        &colour::Colour,
+        &ring::Ring,
+    ]
 }

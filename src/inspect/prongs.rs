@@ -1,7 +1,7 @@
 //! Every nominal prong: does its tip stand there whole, where, and how far does it reach over the girdle.
 
 use super::stones::{self, part, value, Placed};
-use super::{sight, Answer, Inspect, Scene};
+use super::{sight, Answer, Feature, Inspect, Scene};
 use crate::report::FindingType;
 use crate::spec::Stone;
 use crate::vision::VisionError;
@@ -33,6 +33,17 @@ fn coverage(stone: &Placed, tip: [f64; 2], radius: f64) -> f64 {
     let distance = (tip[0] - stone.centre[0]).hypot(tip[1] - stone.centre[1]);
     let over = stone.diameter / 2.0 - (distance - radius);
     100.0 * over / (0.5 * (1.0 - TABLE) * stone.diameter)
+}
+
+/// Fewest prongs that say together where a piece lies.
+const COMPANY: usize = 4;
+
+/// Whether most prongs of a frame are not at their places: then it is rather the piece that lies another way (a round head whose
+/// direction was mistaken) than all its prongs that are gone, and a person decides.
+pub fn astray(features: &[Feature]) -> bool {
+    let all = || features.iter().flat_map(|f| &f.values).filter(|v| v.characteristic == PRESENT);
+    let gone = all().filter(|v| v.value == 0.0).count();
+    all().count() >= COMPANY && 2 * gone > all().count()
 }
 
 impl Inspect for Prongs {
@@ -140,5 +151,20 @@ mod tests {
         // The girdle is 1 mm from the centre, the table's edge 0.56: half the way is 0.22 mm.
         assert!((coverage(&stone, [2.0, 0.0], 0.22) - 50.0).abs() < 1e-9);
         assert!(coverage(&stone, [2.3, 0.0], 0.2) < 0.0);
+    }
+    #[test]
+    fn a_piece_that_lies_another_way_has_most_prongs_missing() {
+        let of = |there: &[bool]| -> Vec<Feature> {
+            let one = |t: &bool| {
+                let mut f = part("S1.p1", [0.0, 0.0], 4.0);
+                f.values.push(value(PRESENT, f64::from(u8::from(*t)), 0.0));
+                f
+            };
+            there.iter().map(one).collect()
+        };
+        assert!(astray(&of(&[false, false, false, true])));
+        assert!(!astray(&of(&[false, false, true, true])));
+        assert!(!astray(&of(&[false, false, false])));
+        assert!(!astray(&[]));
     }
 }

@@ -273,7 +273,7 @@ fn odds(classic: Option<f64>, model: Option<f64>) -> Option<f64> {
 }
 
 /// A feature of a part of the spec.
-pub(super) fn part(name: &str, at: [f64; 2], radius_px: f64) -> Feature {
+pub(crate) fn part(name: &str, at: [f64; 2], radius_px: f64) -> Feature {
     Feature {
         kind: None,
         name: name.to_owned(),
@@ -290,7 +290,7 @@ pub(super) fn part(name: &str, at: [f64; 2], radius_px: f64) -> Feature {
     }
 }
 
-pub(super) fn value(characteristic: &'static str, value: f64, uncertainty: f64) -> Value {
+pub(crate) fn value(characteristic: &'static str, value: f64, uncertainty: f64) -> Value {
     Value { characteristic, value, uncertainty }
 }
 

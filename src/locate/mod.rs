@@ -4,6 +4,7 @@
 pub mod edges;
 pub mod outline;
 pub mod pose;
+pub mod silhouette;
 pub mod stones;
 
 use crate::spec::{Outline, View};

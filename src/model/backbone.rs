@@ -6,7 +6,7 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 use super::info::Reader;
-use super::sessions::{damaged, find_file, Sessions};
+use super::sessions::{damaged, find_made, Sessions};
 use super::ModelError;
 use crate::hash::sha256_hex;
 use crate::vision::Image;
@@ -132,20 +132,13 @@ impl Backbone {
         Ok(Backbone { sessions, input: input.clone(), info })
     }
 
-    /// Where the backbone of the set-up lies: where a shipped model would ([`find_file`]), else in `.deps/models/` of a folder
-    /// above the program or above the current folder, where `script/setup` puts it.
+    /// Where the backbone of the set-up lies: where a shipped model would, else in `.deps/models/` of a folder above the program or
+    /// above the current folder.
     ///
     /// # Errors
     /// [`ModelError::NoBackbone`].
     pub fn default_path() -> Result<PathBuf, ModelError> {
-        let program = std::env::current_exe().ok().and_then(|p| p.parent().map(Path::to_owned));
-        let current = std::env::current_dir().ok();
-        let made = program
-            .iter()
-            .chain(&current)
-            .flat_map(|dir| dir.ancestors().map(|d| d.join(".deps/models").join(BACKBONE_FILE)))
-            .find(|p| p.is_file());
-        find_file(BACKBONE_FILE).filter(|p| p.is_file()).or(made).ok_or(ModelError::NoBackbone)
+        find_made(BACKBONE_FILE).ok_or(ModelError::NoBackbone)
     }
 
     /// What it says of itself.

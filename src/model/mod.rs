@@ -9,6 +9,7 @@
 mod backbone;
 mod class_map;
 mod info;
+mod ocr;
 mod parts;
 mod runtime;
 mod sessions;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 pub use backbone::{Backbone, BackboneInfo, FeatureMap, BACKBONE_FILE, GRANULE};
 pub use class_map::ClassMap;
 pub use info::{ModelInfo, MODEL_SCHEMA};
+pub use ocr::{Lattice, MarkReader, ReaderInfo, TextBox, DETECTOR_FILE, READER_FILE};
 pub use parts::{Part, PartInfo, PartModel, ProngSight, StoneSight};
 pub use runtime::{runtime_info, RuntimeInfo};
 pub use sessions::find_file;
@@ -64,6 +66,12 @@ pub enum ModelError {
     /// No backbone was named and none was found.
     #[error("no models/{BACKBONE_FILE} and no .deps/models/{BACKBONE_FILE}: run `script/setup`, or name one with --backbone")]
     NoBackbone,
+    /// A model that reads text was not found.
+    #[error("no models/{file} and no .deps/models/{file}: run `script/setup`")]
+    NoTextModels {
+        /// The file's name.
+        file: &'static str,
+    },
     /// The file could not be read.
     #[error("{}: cannot read the model: {source} (name another with --model, or go without: --no-model)", path.display())]
     Read {

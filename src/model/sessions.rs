@@ -29,6 +29,19 @@ pub fn find_file(file: &str) -> Option<PathBuf> {
     places.into_iter().map(|d| d.join(file)).find(|p| p.is_file())
 }
 
+/// Where a model of the set-up lies: where a shipped one would ([`find_file`]), else in `.deps/models/` of a folder above the
+/// program or above the current folder, where `script/setup` puts it.
+pub(super) fn find_made(file: &str) -> Option<PathBuf> {
+    let program = std::env::current_exe().ok().and_then(|p| p.parent().map(Path::to_owned));
+    let current = std::env::current_dir().ok();
+    let made = program
+        .iter()
+        .chain(&current)
+        .flat_map(|dir| dir.ancestors().map(|d| d.join(".deps/models").join(file)))
+        .find(|p| p.is_file());
+    find_file(file).filter(|p| p.is_file()).or(made)
+}
+
 /// A model file and the sessions made of it. Shared by threads: each call takes a session of its own from a pool that grows
 /// to the number of threads that run at the same time (a session holds its own copy of the weights).
 pub(super) struct Sessions {

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::spec::Rule;
+
 /// The `schema` value of a report.
 pub const REPORT_SCHEMA: &str = "loupe.report/1";
 
@@ -71,13 +73,13 @@ impl Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Inside the limit by more than the uncertainty, or no limit was set.
+    /// Inside the limit by the limit's decision rule (by default by at least U = 2 u), or no limit was set.
     Pass,
     /// Could not be assessed.
     NotAssessed,
-    /// Within the uncertainty of the limit.
+    /// Too near to the limit for the decision rule: a person decides.
     Review,
-    /// Outside the limit by more than the uncertainty.
+    /// Outside the limit by the decision rule.
     Fail,
 }
 
@@ -101,6 +103,25 @@ pub struct Measurement {
     pub upper: Option<f64>,
     /// How the value stands to the limits.
     pub status: Status,
+    /// What was read there, of a mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The rule it was decided by, where that is not the guard band with k = 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionRow>,
+}
+
+/// A decision rule other than the guard band with k = 2.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionRow {
+    /// The rule.
+    pub rule: Rule,
+    /// Its coverage factor: U = k u.
+    pub k: f64,
+    /// Of shared risk: the largest U under which the value alone decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub u_max: Option<f64>,
 }
 
 /// Something seen on the piece.
@@ -132,6 +153,9 @@ pub struct Finding {
     pub found_by: Vec<String>,
     /// The worst status of its measurements.
     pub status: Status,
+    /// What was read there, of a mark; empty where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// What the surface model shows there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opinion: Option<OpinionRow>,
@@ -279,6 +303,25 @@ pub struct FrameRow {
     /// Why the frame could not be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The calibration that its scale comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationRow>,
+}
+
+/// The calibration a frame was read by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationRow {
+    /// As the manifest names it.
+    pub file: String,
+    /// sha256 of the file.
+    pub sha256: String,
+    /// Scale in um per pixel.
+    pub um_per_px: f64,
+    /// Its standard uncertainty.
+    pub um_per_px_u: f64,
+    /// Whether the frame was laid straight: places in pixels are then those of the straight frame, which the picture shows.
+    pub straightened: bool,
 }
 
 /// Where a piece lies in a frame: piece coordinates turned by `rotation_deg` (counter-clockwise, y up), then

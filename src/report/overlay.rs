@@ -7,7 +7,7 @@
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
-use super::text::{draw_text, text_height, text_width};
+use super::text::{draw_text, draw_text_halo, text_height, text_width};
 use super::{Finding, Measurement, Report, Status, Verdict};
 use crate::judge;
 use crate::pipeline::{FrameView, PartMark};
@@ -65,6 +65,19 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
             let pen = Pen { rgb: WHITE, width: style.line, alpha: 0.9, rim: style.rim };
             arrow(&mut img, &pen, [s.x, s.y], to, 5.0 * style.line);
         }
+    }
+
+    for (name, corners, text) in &view.marks_px {
+        // What is no pass is a finding, and drawn as one.
+        if report.findings.iter().any(|f| f.feature == *name && f.view == view.view) {
+            continue;
+        }
+        let rgb =
+            part_status(report, view, name).map_or(STONE, |s| if s == Status::Pass { GREEN } else { colour(s) });
+        Pen { rgb, width: style.line, ..thin }.polyline(&mut img, corners, true);
+        let low = corners.iter().fold([f64::MAX, f64::MIN], |m, p| [m[0].min(p[0]), m[1].max(p[1])]);
+        let at = [low[0].round() as i32, low[1].round() as i32 + style.pad];
+        draw_text_halo(&mut img, at[0], at[1], style.text, rgb, text);
     }
 
     let mut findings: Vec<&Finding> =
@@ -573,6 +586,9 @@ fn words(f: &Finding, report: &Report) -> String {
 /// A measurement's value in the unit its name carries; none for a yes or no.
 fn value(m: &Measurement) -> Option<String> {
     let name = m.characteristic.as_str();
+    if let Some(text) = &m.text {
+        return Some(if text.is_empty() { "not read".into() } else { format!("reads {text}") });
+    }
     if name.ends_with(".present") || !m.value.is_finite() {
         return None;
     }
@@ -708,6 +724,7 @@ mod tests {
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
+            marks_px: vec![],
             um_per_px: Some(12.0),
         }
     }
@@ -738,6 +755,7 @@ mod tests {
             confidence: 0.9,
             found_by: vec![],
             status,
+            text: None,
             opinion: None,
             outline_px: vec![],
         }
@@ -755,6 +773,8 @@ mod tests {
                 lower: None,
                 upper: Some(0.05),
                 status: f.status,
+                decision: None,
+                text: None,
             })
             .collect();
         Report {

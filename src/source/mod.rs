@@ -1,6 +1,9 @@
 //! Where pieces come from: folders, folders of folders, JSON Lines manifests and bare pictures. Knows files
 //! and folders, not what is on a frame.
 
+pub mod csv;
+pub mod readings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};

@@ -1,6 +1,7 @@
 //! What was ordered: views with their outline, stones and prongs, and the limits (`spec.toml`,
 //! schema `loupe.spec/1`). Parsing lives in [`parse`] and names the line and key of every mistake.
 
+pub mod fineness;
 pub mod parse;
 
 use schemars::JsonSchema;
@@ -24,12 +25,33 @@ pub struct Spec {
     pub metal: String,
     /// polished, brushed, matte, florentine.
     pub finish: String,
+    /// The fineness ordered in parts per thousand, one of ISO 9202's of the metal. A spec that was read limits `piece.fineness_ppt`
+    /// by it: at least the order, because the norm allows no minus tolerance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fineness: Option<f64>,
+    /// The decision rule of the limits that name none; in a spec that was read they all carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
+    /// The coverage factor of the limits that name none; in a spec that was read they all carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<f64>,
+    /// The colour ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour: Option<Colour>,
     /// The views a station takes.
     #[serde(default, rename = "view")]
     pub views: Vec<View>,
     /// The limits.
     #[serde(default, rename = "limit")]
     pub limits: Vec<Limit>,
+}
+
+/// The colour of the metal as ordered: of a swatch, or of a golden piece (`loupe colour --golden`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Colour {
+    /// L*a*b* under D50, 2 degrees.
+    pub lab: [f64; 3],
 }
 
 /// One view of the piece.
@@ -44,12 +66,32 @@ pub struct View {
     /// The nominal stones.
     #[serde(default, rename = "stone")]
     pub stones: Vec<Stone>,
+    /// The marks that were ordered.
+    #[serde(default, rename = "hallmark", skip_serializing_if = "Vec::is_empty")]
+    pub hallmarks: Vec<Hallmark>,
     /// A CSV beside the spec with the columns id,x_mm,y_mm,diameter_mm,cut, added to `stones`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stones_csv: Option<String>,
     /// What was learned of this view from good pieces (`loupe teach`): a file, in a spec that was read relative to the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taught: Option<String>,
+}
+
+/// A mark that was ordered: fineness, maker's mark, or another short text of letters and digits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hallmark {
+    /// What is to be read, such as `750`, `PT950`, `18K` or a maker's initials.
+    pub text: String,
+    /// Where its centre is to be; with `y_mm`. Without a place it may be anywhere in the view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x_mm: Option<f64>,
+    /// Where its centre is to be; with `x_mm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y_mm: Option<f64>,
+    /// How far about its place it may be (1.5 mm where not given).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radius_mm: Option<f64>,
 }
 
 /// The outline of the metal in a view.
@@ -208,8 +250,37 @@ pub struct Prong {
     pub radius_mm: f64,
 }
 
+/// How a measured value is decided upon against a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// ISO 14253-1 with a guard band w = U on both sides of the limit (ILAC-G8:09/2019, 4.2.3): inside by at least U passes,
+    /// outside by at least U fails, between a person decides.
+    #[default]
+    GuardBand,
+    /// Simple acceptance, w = 0 (ILAC-G8:09/2019, 4.2.1; JCGM 106:2012, 8.2): the value alone decides.
+    Simple,
+    /// Simple acceptance on the condition of JCGM 106:2012, 8.2, that U is at most an agreed largest one; where it is larger, the
+    /// guard band decides.
+    SharedRisk,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Rule; 3] = [Rule::GuardBand, Rule::Simple, Rule::SharedRisk];
+
+    /// The word in a spec.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Rule::GuardBand => "guard_band",
+            Rule::Simple => "simple",
+            Rule::SharedRisk => "shared_risk",
+        }
+    }
+}
+
 /// A limit on one characteristic.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Which characteristic, such as `pit.diameter_mm`.
@@ -232,6 +303,38 @@ pub struct Limit {
     /// A word for reports, such as `minor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
+    /// How a value is decided upon; the guard band where neither the limit nor the spec says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
+    /// Coverage factor k of the expanded uncertainty U = k u that the rule goes by; 2 where neither the limit nor the spec says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<f64>,
+    /// The largest U under which `shared_risk` accepts simply, in the characteristic's unit. Without it a quarter of what lies
+    /// between the middle of the tolerance and its limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub u_max: Option<f64>,
+}
+
+/// A quarter: the test uncertainty ratio of 4 to 1 that calibration has asked for since MIL-STD-45662A and ANSI/NCSL Z540-1.
+const SHARED_RISK_SHARE: f64 = 0.25;
+
+impl Limit {
+    /// The largest expanded uncertainty that shared risk takes: as the limit says, else a quarter of half the tolerance, or of
+    /// what lies between the nominal value and the only limit; none where neither can be told.
+    pub fn shared_risk_u(&self) -> Option<f64> {
+        let half = match (self.lower, self.upper, self.nominal) {
+            (Some(l), Some(u), _) => Some((u - l) / 2.0),
+            (Some(l), None, Some(n)) => Some(n - l),
+            (None, Some(u), Some(n)) => Some(u - n),
+            _ => None,
+        };
+        self.u_max.or(half.map(|h| SHARED_RISK_SHARE * h))
+    }
+
+    /// Whether a decision rule can be about it: not a yes or no, whose uncertainty only says that a person must look.
+    pub fn takes_rule(&self) -> bool {
+        !(self.characteristic.ends_with(".present") || self.characteristic == "hallmark.text")
+    }
 }
 
 impl Spec {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-use super::{Limit, Outline, Prong, Spec, Stone, View, SPEC_SCHEMA};
+use super::{fineness, Colour, Hallmark, Limit, Outline, Prong, Rule, Spec, Stone, View, SPEC_SCHEMA};
 use crate::hash::sha256_hex;
 use crate::piece::nearest;
 
@@ -42,9 +42,20 @@ pub const CHARACTERISTICS: &[&str] = &[
     "prong.coverage_pct",
     "ring.inner_diameter_mm",
     "ring.ovality_mm",
+    "ring.outer_diameter_mm",
+    "ring.band_width_mm",
+    "ring.size_iso",
+    "ring.size_us",
+    "ring.size_jp",
+    "ring.size_uk",
     "surface.finish",
+    "surface.patch_mm2",
+    "surface.brush_deg",
     "colour.delta_e00",
     "colour.yi_d1925",
+    "colour.lab_l",
+    "colour.lab_a",
+    "colour.lab_b",
     "hallmark.text",
     "piece.weight_g",
     "piece.fineness_ppt",
@@ -55,6 +66,9 @@ pub const FINISHES: &[&str] = &["polished", "brushed", "matte", "florentine"];
 
 /// The metals the contract names; others are allowed, unless they look like one of these mistyped.
 pub const METALS: &[&str] = &["yellow_gold", "rose_gold", "white_gold", "rhodium", "silver", "platinum"];
+
+/// Coverage factors that mean something: below 1 the guard band holds fewer than 68 % of the values, above 4 all of them.
+const COVERAGE: std::ops::RangeInclusive<f64> = 1.0..=4.0;
 
 /// Largest length in a spec in mm: beyond it somebody wrote micrometres.
 const MAX_LENGTH_MM: f64 = 1000.0;
@@ -401,7 +415,10 @@ impl<'p> Reader<'p> {
     }
 
     fn spec(&mut self, root: &Scope) -> Option<Spec> {
-        self.unknown_keys(root, &["schema", "sku", "metal", "finish", "view", "limit"]);
+        self.unknown_keys(
+            root,
+            &["schema", "sku", "metal", "finish", "fineness", "rule", "coverage", "colour", "view", "limit"],
+        );
         let schema = self.text(root, "schema");
         if let Some(s) = schema.as_deref().filter(|s| *s != SPEC_SCHEMA) {
             self.mistake(root.offset_of("schema"), "schema", format!("is `{s}`, expected `{SPEC_SCHEMA}`"));
@@ -423,6 +440,7 @@ impl<'p> Reader<'p> {
             }
             self.mistake(root.offset_of("finish"), "finish", message);
         }
+        let colour = self.colour(root);
 
         let scopes = self.tables(root, "view");
         if root.get("view").is_none() {
@@ -446,7 +464,8 @@ impl<'p> Reader<'p> {
         }
 
         let mut limits: Vec<Limit> = vec![];
-        for scope in &self.tables(root, "limit") {
+        let limit_scopes = self.tables(root, "limit");
+        for scope in &limit_scopes {
             let Some(limit) = self.limit(scope, &names) else { continue };
             let of = |l: &Limit| (l.characteristic.clone(), l.view.clone(), l.zone.clone());
             if limits.iter().any(|l| of(l) == of(&limit)) {
@@ -455,11 +474,58 @@ impl<'p> Reader<'p> {
             }
             limits.push(limit);
         }
-        Some(Spec { schema: schema?, sku: sku?, metal: metal?, finish: finish?, views, limits })
+        let (rule, coverage) = (self.rule(root), self.coverage(root));
+        self.decide(&limit_scopes, rule, coverage, &mut limits);
+        let fineness = self.fineness(root, &limit_scopes, metal.as_deref(), &mut limits);
+        Some(Spec {
+            schema: schema?,
+            sku: sku?,
+            metal: metal?,
+            finish: finish?,
+            fineness,
+            rule,
+            coverage,
+            colour,
+            views,
+            limits,
+        })
+    }
+
+    /// `colour = { lab = [L, a, b] }`.
+    fn colour(&mut self, root: &Scope) -> Option<Colour> {
+        let (at, value) = root.get("colour")?;
+        let DeValue::Table(table) = value.get_ref() else {
+            self.wrong_type(at, "colour".into(), value.get_ref(), "{ lab = [L, a, b] }");
+            return None;
+        };
+        let scope = Scope { key: "colour".into(), offset: at, table };
+        self.unknown_keys(&scope, &["lab"]);
+        let Some((at, value)) = scope.get("lab") else {
+            self.missing(&scope, "lab");
+            return None;
+        };
+        let numbers: Option<Vec<f64>> = match value.get_ref() {
+            DeValue::Array(items) => items.iter().map(|i| number_of(i.get_ref())).collect(),
+            _ => None,
+        };
+        match numbers.and_then(|n| <[f64; 3]>::try_from(n).ok()) {
+            // What no surface reflects: L* from 0 to 100, a* and b* within the gamut of surface colours.
+            Some(lab) if lab[0] > 0.0 && lab[0] <= 100.0 && lab[1].abs() <= 150.0 && lab[2].abs() <= 150.0 => {
+                Some(Colour { lab })
+            }
+            Some(lab) => {
+                self.mistake(at, "colour.lab", format!("{lab:?} is no L*a*b* of a surface"));
+                None
+            }
+            None => {
+                self.mistake(at, "colour.lab", "is no list of three numbers [L, a, b]");
+                None
+            }
+        }
     }
 
     fn view(&mut self, scope: &Scope) -> (Option<String>, Option<View>) {
-        self.unknown_keys(scope, &["name", "outline", "stone", "stones_csv", "taught"]);
+        self.unknown_keys(scope, &["name", "outline", "stone", "stones_csv", "taught", "hallmark"]);
         let name = self.text(scope, "name");
         let outline = self.outline(scope);
         let mut stones: Vec<Stone> = vec![];
@@ -483,8 +549,44 @@ impl<'p> Reader<'p> {
         let taught = self.optional_text(scope, "taught");
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let taught = taught.map(|file| folder.join(file).to_string_lossy().into_owned());
-        let view = name.clone().map(|name| View { name, outline, stones, stones_csv, taught });
+        let hallmarks = self.hallmarks(scope, outline.as_ref());
+        let view = name.clone().map(|name| View { name, outline, stones, stones_csv, taught, hallmarks });
         (name, view)
+    }
+
+    fn hallmarks(&mut self, view: &Scope, outline: Option<&Outline>) -> Vec<Hallmark> {
+        let mut out: Vec<Hallmark> = vec![];
+        for at in &self.tables(view, "hallmark") {
+            self.unknown_keys(at, &["text", "x_mm", "y_mm", "radius_mm"]);
+            let text = self.text(at, "text");
+            let strange = |c: char| !(c.is_ascii_alphanumeric() || c == ' ' || c == '.');
+            if let Some(c) = text.as_deref().and_then(|t| t.chars().find(|c| strange(*c))) {
+                let message = format!("`{c}` cannot be read: a mark is letters A to Z and digits");
+                self.mistake(at.offset_of("text"), at.key("text"), message);
+            }
+            if let Some(t) = text.as_ref().filter(|t| out.iter().any(|h| h.text == **t)) {
+                self.mistake(at.offset_of("text"), at.key("text"), format!("`{t}` is ordered twice in this view"));
+            }
+            let given = |name: &str| at.get(name).is_some();
+            let (x_mm, y_mm) = match (given("x_mm"), given("y_mm")) {
+                // One coordinate without the other is a mistake that names the missing one.
+                (false, false) => (None, None),
+                _ => (self.place(at, "x_mm"), self.place(at, "y_mm")),
+            };
+            let radius_mm = if given("radius_mm") { self.size(at, "radius_mm", false) } else { None };
+            if radius_mm.is_some() && !given("x_mm") && !given("y_mm") {
+                self.mistake(
+                    at.offset_of("radius_mm"),
+                    at.key("radius_mm"),
+                    "is about a place: give `x_mm` and `y_mm`",
+                );
+            }
+            if let (Some(x), Some(y)) = (x_mm, y_mm) {
+                self.inside(at, outline, [x, y], 0.0, "the mark");
+            }
+            out.extend(text.map(|text| Hallmark { text, x_mm, y_mm, radius_mm }));
+        }
+        out
     }
 
     fn outline(&mut self, view: &Scope) -> Option<Outline> {
@@ -643,7 +745,10 @@ impl<'p> Reader<'p> {
     }
 
     fn limit(&mut self, scope: &Scope, views: &[String]) -> Option<Limit> {
-        self.unknown_keys(scope, &["characteristic", "lower", "upper", "nominal", "view", "zone", "severity"]);
+        self.unknown_keys(
+            scope,
+            &["characteristic", "lower", "upper", "nominal", "view", "zone", "severity", "rule", "coverage", "u_max"],
+        );
         let characteristic = self.text(scope, "characteristic");
         if let Some(c) = characteristic.as_deref() {
             if let Some(message) = unknown_characteristic(c) {
@@ -666,7 +771,8 @@ impl<'p> Reader<'p> {
                 self.mistake(scope.offset_of("lower"), scope.key("lower"), message);
             }
             _ => {
-                let off = nominal.and_then(|n| match (lower, upper) {
+                let text = characteristic.as_deref() == Some("hallmark.text");
+                let off = nominal.filter(|_| !text).and_then(|n| match (lower, upper) {
                     (Some(l), _) if n < l => Some(format!("{n} is below `lower` ({l})")),
                     (_, Some(u)) if n > u => Some(format!("{n} is above `upper` ({u})")),
                     _ => None,
@@ -681,6 +787,9 @@ impl<'p> Reader<'p> {
                 self.mistake(scope.offset_of("upper"), scope.key("upper"), format!("{u}: `{c}` is never negative"));
             }
         }
+        // Of a mark `nominal` is its text, and a limit without bounds says that it must be there as ordered.
+        let mark = characteristic.as_deref() == Some("hallmark.text") && lower.is_none() && upper.is_none();
+        let lower = if mark { Some(1.0) } else { lower };
         let view = self.optional_text(scope, "view");
         if let Some(v) = view.as_deref().filter(|v| !views.iter().any(|n| n == v)) {
             let names: Vec<&str> = views.iter().map(String::as_str).collect();
@@ -692,7 +801,103 @@ impl<'p> Reader<'p> {
         }
         let zone = self.optional_text(scope, "zone");
         let severity = self.optional_text(scope, "severity");
-        Some(Limit { characteristic: characteristic?, lower, upper, nominal, view, zone, severity })
+        let (rule, coverage) = (self.rule(scope), self.coverage(scope));
+        let u_max = self.optional_number(scope, "u_max");
+        if let Some(u) = u_max.filter(|u| *u <= 0.0) {
+            let message = format!("{u} is no expanded uncertainty: it must be above 0");
+            self.mistake(scope.offset_of("u_max"), scope.key("u_max"), message);
+        }
+        let characteristic = characteristic?;
+        let limit = Limit { characteristic, lower, upper, nominal, view, zone, severity, rule, coverage, u_max };
+        let word =
+            |r: Rule| format!("`{}` is about measured values, and `{}` is none", r.as_str(), limit.characteristic);
+        if let Some(message) = rule.filter(|r| *r != Rule::GuardBand && !limit.takes_rule()).map(word) {
+            self.mistake(scope.offset_of("rule"), scope.key("rule"), message);
+        }
+        Some(limit)
+    }
+
+    /// A decision rule's word.
+    fn rule(&mut self, scope: &Scope) -> Option<Rule> {
+        let word = self.optional_text(scope, "rule")?;
+        let rule = Rule::ALL.into_iter().find(|r| r.as_str() == word);
+        if rule.is_none() {
+            let words = Rule::ALL.map(Rule::as_str);
+            let mut message = format!("`{word}` is no decision rule; expected one of {}", words.join(", "));
+            if let Some(near) = nearest(&word, &words) {
+                message.push_str(&format!("; did you mean `{near}`?"));
+            }
+            self.mistake(scope.offset_of("rule"), scope.key("rule"), message);
+        }
+        rule
+    }
+
+    /// A coverage factor k.
+    fn coverage(&mut self, scope: &Scope) -> Option<f64> {
+        let k = self.optional_number(scope, "coverage")?;
+        if !COVERAGE.contains(&k) {
+            let message = format!(
+                "{k} is no coverage factor: U = k u with k from {} to {} (2 covers 95 %)",
+                COVERAGE.start(),
+                COVERAGE.end()
+            );
+            self.mistake(scope.offset_of("coverage"), scope.key("coverage"), message);
+            return None;
+        }
+        Some(k)
+    }
+
+    /// Lays the spec's own rule and coverage on the limits that name none, and asks for what shared risk needs.
+    fn decide(&mut self, scopes: &[Scope], rule: Option<Rule>, coverage: Option<f64>, limits: &mut [Limit]) {
+        for limit in limits.iter_mut() {
+            if limit.takes_rule() {
+                limit.rule = limit.rule.or(rule);
+            }
+            limit.coverage = limit.coverage.or(coverage);
+            let shared = limit.rule == Some(Rule::SharedRisk);
+            if let (true, Some(u_max)) = (!shared, limit.u_max) {
+                let (at, key) = at_limit(scopes, limit, "u_max");
+                self.mistake(at, key, format!("{u_max} is for the rule `{}` alone", Rule::SharedRisk.as_str()));
+            }
+            if shared && limit.shared_risk_u().is_none() {
+                let (at, key) = at_limit(scopes, limit, "u_max");
+                let message = format!(
+                    "is missing: `{}` needs the largest expanded uncertainty that was agreed, or a `nominal` or second limit to \
+                     tell it from",
+                    Rule::SharedRisk.as_str()
+                );
+                self.mistake(at, key, message);
+            }
+        }
+    }
+
+    /// The ordered fineness, and the limit that follows: at least as much, with no minus tolerance (ISO 9202).
+    fn fineness(
+        &mut self,
+        root: &Scope,
+        scopes: &[Scope],
+        metal: Option<&str>,
+        limits: &mut Vec<Limit>,
+    ) -> Option<f64> {
+        let ordered = self.optional_number(root, "fineness")?;
+        if let Some(message) = fineness::mistake(ordered, metal.unwrap_or_default()) {
+            self.mistake(root.offset_of("fineness"), "fineness", message);
+            return None;
+        }
+        let Some(limit) = limits.iter_mut().find(|l| l.characteristic == fineness::FINENESS) else {
+            let (lower, nominal) = (Some(ordered), Some(ordered));
+            let characteristic = fineness::FINENESS.to_owned();
+            limits.push(Limit { characteristic, lower, nominal, ..Limit::default() });
+            return Some(ordered);
+        };
+        let lower = *limit.lower.get_or_insert(ordered);
+        if lower < ordered || limit.upper.is_some_and(|u| u < ordered) {
+            let name = if lower < ordered { "lower" } else { "upper" };
+            let (at, key) = at_limit(scopes, limit, name);
+            let message = format!("is below the ordered `fineness` ({ordered}): ISO 9202 allows no minus tolerance");
+            self.mistake(at, key, message);
+        }
+        Some(ordered)
     }
 
     /// Reads a stone list beside the spec and adds its stones.
@@ -821,8 +1026,22 @@ impl<'p> Reader<'p> {
     }
 }
 
+/// Where to point for a key of a limit that was read.
+fn at_limit(scopes: &[Scope], limit: &Limit, name: &str) -> (usize, String) {
+    let text = |s: &Scope, key: &str| match s.get(key).map(|(_, v)| v.get_ref()) {
+        Some(DeValue::String(t)) => Some(t.to_string()),
+        _ => None,
+    };
+    let of = |s: &&Scope| {
+        text(s, "characteristic").as_deref() == Some(limit.characteristic.as_str())
+            && text(s, "view") == limit.view
+            && text(s, "zone") == limit.zone
+    };
+    scopes.iter().find(of).map_or((0, name.to_owned()), |s| (s.offset_of(name), s.key(name)))
+}
+
 /// The fields of one line of CSV; a field may stand in double quotes, a quote in it is doubled.
-fn csv_fields(line: &str) -> Vec<String> {
+pub(crate) fn csv_fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     let mut chars = line.chars().peekable();
@@ -930,7 +1149,7 @@ fn size_mistake(v: f64, zero: bool) -> Option<String> {
 }
 
 /// What is wrong with a characteristic that the program has never heard of.
-fn unknown_characteristic(c: &str) -> Option<String> {
+pub(crate) fn unknown_characteristic(c: &str) -> Option<String> {
     if CHARACTERISTICS.contains(&c) {
         return None;
     }
@@ -1240,6 +1459,66 @@ upper = 17.45
     }
 
     #[test]
+    fn decision_rules() {
+        let read = |text: &str| Spec::parse(text, Path::new("spec.toml")).map_err(|e| e.to_string());
+        let spec =
+            read(&GOOD.replacen("upper = 0.05", "upper = 0.05\nrule = \"simple\"\ncoverage = 1.65", 1)).unwrap();
+        assert_eq!((spec.limits[0].rule, spec.limits[0].coverage), (Some(Rule::Simple), Some(1.65)));
+        assert_eq!((spec.limits[1].rule, spec.limits[1].coverage), (None, None));
+        // What the spec says holds for the limits that say nothing, and not for a yes or no.
+        let present = "[[limit]]\ncharacteristic = \"stone.present\"\nlower = 1\n\n[[limit]]";
+        let of_spec = GOOD
+            .replacen("sku =", "rule = \"simple\"\ncoverage = 3\nsku =", 1)
+            .replacen("[[limit]]", present, 1)
+            .replacen("upper = 0.05", "upper = 0.05\nrule = \"guard_band\"", 1);
+        let spec = read(&of_spec).unwrap();
+        let rules: Vec<_> = spec.limits.iter().map(|l| (l.rule, l.coverage)).collect();
+        let three = Some(3.0);
+        assert_eq!(rules, [(None, three), (Some(Rule::GuardBand), three), (Some(Rule::Simple), three)]);
+        let shared = |more: &str| after("upper = 0.05", &format!("upper = 0.05\nrule = \"shared_risk\"{more}"));
+        assert_eq!(shared("\nu_max = 0.01"), []);
+        assert_eq!(shared("\nnominal = 0.03"), []);
+        one(shared(""), 24, "limit[0].u_max", "needs the largest expanded uncertainty");
+        one(shared("\nu_max = 0"), 28, "limit[0].u_max", "above 0");
+        one(
+            after("upper = 0.05", "upper = 0.05\nu_max = 0.01"),
+            27,
+            "limit[0].u_max",
+            "for the rule `shared_risk` alone",
+        );
+        one(after("upper = 0.05", "upper = 0.05\nrule = \"simpel\""), 27, "limit[0].rule", "did you mean `simple`?");
+        one(after("upper = 0.05", "upper = 0.05\ncoverage = 95"), 27, "limit[0].coverage", "no coverage factor");
+        one(after("sku =", "coverage = 0\nsku ="), 2, "coverage", "no coverage factor");
+        let presence = after("[[limit]]", &present.replacen("lower = 1", "lower = 1\nrule = \"simple\"", 1));
+        one(presence, 27, "limit[0].rule", "is about measured values");
+    }
+
+    #[test]
+    fn an_ordered_fineness_is_a_limit_without_minus_tolerance() {
+        let ordered = GOOD.replacen("finish =", "fineness = 750\nfinish =", 1);
+        let spec = Spec::parse(&ordered, Path::new("spec.toml")).unwrap();
+        let limit = &spec.limits[2];
+        assert_eq!(
+            (limit.characteristic.as_str(), limit.lower, limit.upper),
+            ("piece.fineness_ppt", Some(750.0), None)
+        );
+        assert_eq!(spec.fineness, Some(750.0));
+        one(after("finish =", "fineness = 925\nfinish ="), 4, "fineness", "no fineness of gold in ISO 9202");
+        one(after("finish =", "fineness = 18\nfinish ="), 4, "fineness", "18 K is 750");
+        let with = |limit: &str| {
+            let text = format!("[[limit]]\ncharacteristic = \"piece.fineness_ppt\"\n{limit}\n\n[[limit]]");
+            let text = ordered.replacen("[[limit]]", &text, 1);
+            Spec::parse(&text, Path::new("x/spec.toml")).map_err(|e| e.mistakes().to_vec())
+        };
+        one(with("lower = 748").unwrap_err(), 27, "limit[0].lower", "no minus tolerance");
+        one(with("upper = 700").unwrap_err(), 27, "limit[0].upper", "no minus tolerance");
+        // A limit of the customer's own may ask for more, and an upper one gets the order as its lower.
+        assert_eq!(with("lower = 752").unwrap().limits[0].lower, Some(752.0));
+        let both = with("upper = 760").unwrap();
+        assert_eq!((both.limits[0].lower, both.limits[0].upper), (Some(750.0), Some(760.0)));
+    }
+
+    #[test]
     fn words_of_the_contract() {
         one(after("loupe.spec/1", "loupe.spec/2"), 1, "schema", "expected `loupe.spec/1`");
         one(after("polished", "polihsed"), 4, "finish", "did you mean `polished`?");
@@ -1269,6 +1548,34 @@ upper = 17.45
         std::fs::write(dir.path().join("gems.csv"), csv).unwrap();
         let read = Spec::read(&dir.path().join("spec.toml"));
         (dir, read)
+    }
+
+    #[test]
+    fn marks_are_read_and_their_mistakes_named() {
+        let with = |marks: &str| {
+            let text = GOOD.replacen("[[view.stone]]", &format!("hallmark = [ {marks} ]\n\n[[view.stone]]"), 1);
+            Spec::parse(&(text + "\n[[limit]]\ncharacteristic = \"hallmark.text\"\n"), Path::new("x/spec.toml"))
+        };
+        let spec = with(r#"{ text = "750" }, { text = "LB", x_mm = 1.0, y_mm = 0.5, radius_mm = 0.8 }"#).unwrap();
+        assert_eq!(spec.views[0].hallmarks[0].text, "750");
+        assert_eq!(spec.views[0].hallmarks[1].radius_mm, Some(0.8));
+        assert_eq!(spec.limit("hallmark.text", "top").unwrap().lower, Some(1.0));
+        let wrong = |marks: &str, key: &str, part: &str| {
+            one(with(marks).unwrap_err().mistakes().to_vec(), 10, &format!("view[0].hallmark[0].{key}"), part);
+        };
+        wrong("{ txt = \"750\" }", "txt", "did you mean `text`?");
+        wrong("{ text = \"7-5\" }", "text", "`-` cannot be read");
+        wrong("{ text = \"750\", x_mm = 1.0 }", "y_mm", "is missing");
+        wrong("{ text = \"750\", radius_mm = 1.0 }", "radius_mm", "give `x_mm`");
+        wrong("{ text = \"750\", x_mm = 90.0, y_mm = 0.0 }", "x_mm", "outside the view's outline");
+        // A fineness is a number of its own and no bound.
+        let text = GOOD.replacen(
+            "characteristic = \"pit.diameter_mm\"\nupper = 0.05",
+            "characteristic = \"hallmark.text\"\nnominal = 750",
+            1,
+        );
+        let spec = Spec::parse(&text, Path::new("x/spec.toml")).unwrap();
+        assert_eq!((spec.limits[0].nominal, spec.limits[0].lower), (Some(750.0), Some(1.0)));
     }
 
     #[test]

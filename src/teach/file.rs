@@ -1,7 +1,7 @@
 //! `part.loupe`: a taught part as one file.
 //!
 //! Eight bytes `LOUPETAU`, the version (u32), the length of the header (u64), the header as JSON, then numbers (little-endian):
-//! the basis (mean, one over deviation, axes, unit), the discriminator (mean, one over deviation, inner weights, bias, outer
+//! the basis (mean, one over deviation, axes), the discriminator (mean, one over deviation, inner weights, bias, outer
 //! weights, offset), what is usual about each cell (mean and deviation of the distance's log), the pictures kept (which cells count, a byte each; the codes), and the sha256 of everything before.
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::{Header, Taught, TeachError};
 
 const MAGIC: &[u8; 8] = b"LOUPETAU";
 /// The version of the file that this program reads and writes.
-pub const TAUGHT_VERSION: u32 = 1;
+pub const TAUGHT_VERSION: u32 = 2;
 
 impl Taught {
     /// The bytes of the file: the same for the same part.
@@ -45,7 +45,6 @@ impl Taught {
         floats(&mut self.basis.mean.iter().copied());
         floats(&mut self.basis.scale.iter().copied());
         floats(&mut self.basis.axes.iter().copied());
-        floats(&mut std::iter::once(self.basis.unit));
         floats(&mut self.net.mean.iter().copied());
         floats(&mut self.net.scale.iter().copied());
         floats(&mut self.net.inner.iter().copied());
@@ -139,7 +138,6 @@ fn parse(bytes: &[u8]) -> Result<Taught, String> {
         mean: Array1::from(r.floats(columns)?),
         scale: Array1::from(r.floats(columns)?),
         axes: r.matrix(columns, kept)?,
-        unit: r.floats(1)?[0],
     };
     let net = Net {
         mean: Array1::from(r.floats(inputs)?),

@@ -26,10 +26,8 @@ pub struct Basis {
     pub mean: Array1<f32>,
     /// One over its standard deviation.
     pub scale: Array1<f32>,
-    /// Columns by kept axes; the byte's unit is taken in.
+    /// Columns by kept axes, in units of a byte.
     pub axes: Array2<f32>,
-    /// One unit of a byte, in standardised descriptors.
-    pub unit: f32,
 }
 
 impl Basis {
@@ -61,7 +59,7 @@ impl Basis {
             let largest = axis.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(1.0);
             (axis[c] * largest.signum()) as f32 / unit
         });
-        Basis { mean, scale, axes, unit }
+        Basis { mean, scale, axes }
     }
 
     /// The bytes of a picture's cells, cell after cell.

@@ -124,6 +124,33 @@ pub fn gradient(p: &Plane) -> Result<(Plane, Plane)> {
     Ok((one(1, 0)?, one(0, 1)?))
 }
 
+/// A side no shorter than `n` whose Fourier transform is quick.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn dft_size(n: usize) -> Result<usize> {
+    let size = core::get_optimal_dft_size(n as i32)?;
+    usize::try_from(size).map_err(|_| VisionError(format!("no Fourier transform of {n} pixels")))
+}
+
+/// Squared size of the Fourier transform of a plane, of its columns 0 to half the width (the rest mirrors them): frequency
+/// (i, j) in cycles per pixel is (i / width, j / height), j beyond half the height counting as j - height.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn power_spectrum(p: &Plane) -> Result<Plane> {
+    let mut spectrum = Mat::default();
+    core::dft(&view(p)?, &mut spectrum, core::DFT_COMPLEX_OUTPUT, 0)?;
+    let half = p.width / 2 + 1;
+    let mut out = Plane::filled(half, p.height, 0.0);
+    for (y, line) in out.data.chunks_exact_mut(half).enumerate() {
+        for (v, c) in line.iter_mut().zip(spectrum.at_row::<core::Vec2f>(y as i32)?) {
+            *v = c[0] * c[0] + c[1] * c[1];
+        }
+    }
+    Ok(out)
+}
+
 /// Fills polygons given in pixels into a mask; parts outside are cut off. Sub-pixel corners count to 1/16 pixel.
 ///
 /// # Errors
@@ -276,6 +303,72 @@ pub fn blob_outline(labels: &[i32], width: usize, blob: &Blob) -> Result<Vec<[f6
         }
     }
     Ok(best)
+}
+
+/// A rectangle at any angle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turned {
+    /// Centre.
+    pub x: f64,
+    /// Centre.
+    pub y: f64,
+    /// Along its first axis.
+    pub width: f64,
+    /// Along its second.
+    pub height: f64,
+    /// Direction of the first axis, radians from x towards y.
+    pub angle: f64,
+}
+
+/// The smallest rectangle at any angle about points; none of no points.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn min_area_rect(points: &[[f64; 2]]) -> Result<Option<Turned>> {
+    if points.is_empty() {
+        return Ok(None);
+    }
+    let points: Vector<core::Point2f> = points.iter().map(|p| core::Point2f::new(p[0] as f32, p[1] as f32)).collect();
+    let r = imgproc::min_area_rect(&points)?;
+    Ok(Some(Turned {
+        x: f64::from(r.center.x),
+        y: f64::from(r.center.y),
+        width: f64::from(r.size.width),
+        height: f64::from(r.size.height),
+        angle: f64::from(r.angle).to_radians(),
+    }))
+}
+
+/// A strip of `width x height` pixels out of a plane whose pixel (u, v) is the plane at `to_source` of it, as [`warp_image`], but only
+/// the part that is needed is touched; beyond the plane its border is reflected.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn strip(p: &Plane, to_source: &[[f64; 3]; 2], width: usize, height: usize) -> Result<Plane> {
+    let [[a, b, tx], [c, d, ty]] = *to_source;
+    let (w, h) = (width as f64 - 1.0, height as f64 - 1.0);
+    let k = a.hypot(c).max(b.hypot(d));
+    let room = 3.0 * k + 3.0;
+    let cut = |values: [f64; 4], size: usize| -> (usize, usize) {
+        let low = values.iter().copied().fold(f64::MAX, f64::min) - room;
+        let high = values.iter().copied().fold(f64::MIN, f64::max) + room;
+        let low = low.clamp(0.0, size as f64 - 1.0) as usize;
+        (low, (high.ceil().clamp(low as f64 + 1.0, size as f64)) as usize)
+    };
+    let (x0, x1) = cut([tx, tx + a * w, tx + b * h, tx + a * w + b * h], p.width);
+    let (y0, y1) = cut([ty, ty + c * w, ty + d * h, ty + c * w + d * h], p.height);
+    let mut part = Plane::filled(x1 - x0, y1 - y0, 0.0);
+    for (y, row) in (y0..y1).zip(part.data.chunks_exact_mut(x1 - x0)) {
+        row.copy_from_slice(&p.data[y * p.width + x0..y * p.width + x1]);
+    }
+    if k > 1.25 {
+        // What lies between the new pixels is averaged in.
+        part = gaussian(&part, 0.45 * k)?;
+    }
+    let back = [[a, b, tx - x0 as f64], [c, d, ty - y0 as f64]];
+    let mut out = Plane::filled(width, height, 0.0);
+    warp(&view(&part)?, &mut view_mut(&mut out)?, [width, height], &back, None)?;
+    Ok(out)
 }
 
 /// The picture turned by `angle_deg` counter-clockwise (as seen, y down) about its centre, bilinear, border reflected,
@@ -459,6 +552,29 @@ pub fn transpose(p: &Plane) -> Result<Plane> {
     Ok(out)
 }
 
+/// A picture of the same size whose pixel (x, y) is the source at `from(x, y)`, bicubic; beyond the source its border is repeated.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn remap(image: &Image, from: impl Fn(f64, f64) -> [f64; 2]) -> Result<Image> {
+    let (w, h) = (image.width, image.height);
+    let source: Vec<core::Vec3b> =
+        image.data.chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]])).collect();
+    let map: Vec<core::Vec2f> =
+        (0..w * h).map(|i| core::Vec2f::from(from((i % w) as f64, (i / w) as f64).map(|v| v as f32))).collect();
+    let mut out = vec![core::Vec3b::default(); w * h];
+    imgproc::remap(
+        &Mat::new_rows_cols_with_data(h as i32, w as i32, &source)?,
+        &mut Mat::new_rows_cols_with_data_mut(h as i32, w as i32, &mut out)?,
+        &Mat::new_rows_cols_with_data(h as i32, w as i32, &map)?,
+        &Mat::default(),
+        imgproc::INTER_CUBIC,
+        BorderTypes::BORDER_REPLICATE as i32,
+        Scalar::all(0.0),
+    )?;
+    Ok(Image { width: w, height: h, data: out.iter().flat_map(|p| p.0).collect(), grey: image.grey })
+}
+
 /// Median of values (the lower of the two middle ones); NaN for none. Reorders the slice.
 pub fn median(values: &mut [f32]) -> f32 {
     quantile(values, 0.5)
@@ -545,6 +661,27 @@ mod tests {
         assert!((blobs[0].x - 10.0).abs() < 1e-9 && (blobs[0].y - 12.0).abs() < 1e-9);
         let o = blob_outline(&labels, 40, &blobs[0]).unwrap();
         assert!(o.iter().all(|p| ((p[0] - 10.0).hypot(p[1] - 12.0) - 5.0).abs() < 1.0), "{o:?}");
+    }
+
+    #[test]
+    fn a_strip_is_cut_along_a_turned_rectangle() {
+        let mut m = Mask::empty(80, 60);
+        let (s, c) = 30f64.to_radians().sin_cos();
+        let at = |u: f64, v: f64| [40.0 + c * u - s * v, 30.0 + s * u + c * v];
+        fill_polygons(&mut m, &[vec![at(-20.0, -5.0), at(20.0, -5.0), at(20.0, 5.0), at(-20.0, 5.0)]], 255).unwrap();
+        let (blobs, labels) = components(&m).unwrap();
+        let r = min_area_rect(&blob_outline(&labels, 80, &blobs[0]).unwrap()).unwrap().unwrap();
+        assert!((r.x - 40.0).abs() < 1.0 && (r.y - 30.0).abs() < 1.0, "{r:?}");
+        assert!((r.width.max(r.height) - 40.0).abs() < 2.0 && (r.width.min(r.height) - 10.0).abs() < 2.0, "{r:?}");
+        assert_eq!(min_area_rect(&[]).unwrap(), None);
+        // A ramp along the rectangle's axis.
+        let data = (0..80 * 60).map(|i| (f64::from(i % 80) * c + f64::from(i / 80) * s) as f32).collect();
+        let ramp = Plane { width: 80, height: 60, data };
+        let from = at(-15.0, -4.0);
+        let cut = strip(&ramp, &[[c, -s, from[0]], [s, c, from[1]]], 31, 9).unwrap();
+        for v in 0..9 {
+            assert!((cut.at(30, v) - cut.at(0, v) - 30.0).abs() < 0.2, "{} {}", cut.at(0, v), cut.at(30, v));
+        }
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Lot {
 
     /// Drops the thumbnails of pieces that are not shown at once, so that a lot of any size fits in memory.
     fn bound_thumbs(&mut self) {
-        if self.rows.len() % OPEN_PIECES != 0 {
+        if !self.rows.len().is_multiple_of(OPEN_PIECES) {
             return;
         }
         for i in self.order().into_iter().skip(OPEN_PIECES) {

@@ -1,0 +1,550 @@
+//! The fit: one distortion for all pictures, one pose of the target for each, by Levenberg and Marquardt's least squares; and the
+//! uncertainty of the scale it gives.
+
+use nalgebra::{DMatrix, DVector};
+
+use super::target::{GridPoint, LEAST_POINTS};
+use super::{
+    BudgetRow, Calibration, CalibrationError, Distortion, ImageRow, LensModel, TargetKind, TargetRow,
+    CALIBRATION_SCHEMA,
+};
+use crate::report::round_to;
+
+/// One picture of the target with the points that were found on it.
+#[derive(Debug, Clone)]
+pub struct Shot {
+    /// Its file name.
+    pub file: String,
+    /// sha256 of the file.
+    pub sha256: String,
+    /// The points.
+    pub points: Vec<GridPoint>,
+}
+
+/// Two places or a place and a way, in mm or pixels.
+type Pair = ([f64; 2], [f64; 2]);
+/// Picture by picture, where points were seen and by how much they lie off the fit, in pixels.
+pub type Seen = Vec<Vec<Pair>>;
+
+/// Distortion terms k1, k2, p1, p2.
+const SHARED: usize = 4;
+/// A picture's pose: place (2), logarithm of the scale, turn, foreshortening (2), and, in perspective, how much nearer (2).
+const POSE: usize = 8;
+/// Points farther off than this many standard deviations are dust or another edge.
+const OUTLIER: f64 = 5.0;
+
+/// A target's pose in a picture: a place of the target (mm) to the straight picture's pixels.
+fn project(pose: &[f64], x: f64, y: f64) -> [f64; 2] {
+    let [tx, ty, log_scale, turn, e1, e2, g1, g2] = *pose else { return [f64::NAN; 2] };
+    let k = log_scale.exp() / (1.0 + g1 * x + g2 * y);
+    let (a, b) = (k * ((1.0 + e1) * x + e2 * y), k * (e2 * x + (1.0 - e1) * y));
+    let (s, c) = turn.sin_cos();
+    [tx + c * a - s * b, ty + s * a + c * b]
+}
+
+struct Problem {
+    /// Per picture, places on the target in mm (about their own middle), and seen places.
+    shots: Vec<Vec<Pair>>,
+    lens: LensModel,
+    frame: Distortion,
+}
+
+#[derive(Clone)]
+struct Solution {
+    shared: [f64; SHARED],
+    poses: Vec<[f64; POSE]>,
+    /// Sum of squares.
+    cost: f64,
+    /// Covariance of all free parameters for a unit variance.
+    covariance: DMatrix<f64>,
+    free: usize,
+}
+
+impl Problem {
+    fn pose_free(&self) -> usize {
+        match self.lens {
+            LensModel::Telecentric => POSE - 2,
+            LensModel::Perspective => POSE,
+        }
+    }
+
+    fn bend(&self, s: &[f64; SHARED]) -> Distortion {
+        Distortion { k1: s[0], k2: s[1], p1: s[2], p2: s[3], ..self.frame }
+    }
+
+    fn residual(&self, shared: &[f64; SHARED], pose: &[f64; POSE], p: &Pair) -> [f64; 2] {
+        let q = self.bend(shared).distort(project(pose, p.0[0], p.0[1]));
+        [p.1[0] - q[0], p.1[1] - q[1]]
+    }
+
+    fn cost(&self, shared: &[f64; SHARED], poses: &[[f64; POSE]]) -> f64 {
+        let all = self.shots.iter().zip(poses).flat_map(|(s, pose)| s.iter().map(move |p| (pose, p)));
+        all.map(|(pose, p)| self.residual(shared, pose, p)).map(|r| r[0] * r[0] + r[1] * r[1]).sum()
+    }
+
+    /// A similarity for each picture, without distortion.
+    fn start(&self) -> Vec<[f64; POSE]> {
+        let one = |shot: &Vec<Pair>| {
+            let n = shot.len() as f64;
+            let mean = |k: usize| shot.iter().map(|p| p.1[k]).sum::<f64>() / n;
+            let (mx, my) = (mean(0), mean(1));
+            // Places on the target are about their own middle: complex least squares give scale and turn.
+            let (mut re, mut im, mut norm) = (0.0, 0.0, 0.0);
+            for (g, p) in shot {
+                let (u, v) = (p[0] - mx, p[1] - my);
+                re += g[0] * u + g[1] * v;
+                im += g[0] * v - g[1] * u;
+                norm += g[0] * g[0] + g[1] * g[1];
+            }
+            [mx, my, (re.hypot(im) / norm).ln(), im.atan2(re), 0.0, 0.0, 0.0, 0.0]
+        };
+        self.shots.iter().map(one).collect()
+    }
+
+    /// Normal equations at a solution: matrix and right-hand side.
+    #[allow(clippy::needless_range_loop)] // matrix indices read better than iterators here
+    fn normal(&self, shared: &[f64; SHARED], poses: &[[f64; POSE]]) -> (DMatrix<f64>, DVector<f64>) {
+        let per = self.pose_free();
+        let n = SHARED + per * poses.len();
+        let (mut a, mut b) = (DMatrix::zeros(n, n), DVector::zeros(n));
+        // Steps that change a pixel's place by about a thousandth of a pixel, so that differences are exact to many digits.
+        let scale_step = 1e-6;
+        for (i, (shot, pose)) in self.shots.iter().zip(poses).enumerate() {
+            let reach = shot.iter().map(|p| p.0[0].hypot(p.0[1])).fold(1e-9, f64::max);
+            let step = |k: usize| match k {
+                0 | 1 => 1e-3,
+                6 | 7 => scale_step / reach,
+                _ => scale_step,
+            };
+            for p in shot {
+                let mut rows = [[0.0; SHARED + POSE]; 2];
+                let mut put = |k: usize, plus: [f64; 2], minus: [f64; 2], h: f64| {
+                    for (c, row) in rows.iter_mut().enumerate() {
+                        row[k] = -(plus[c] - minus[c]) / (2.0 * h);
+                    }
+                };
+                for k in 0..SHARED {
+                    let moved = |by: f64| {
+                        let mut s = *shared;
+                        s[k] += by;
+                        self.residual(&s, pose, p)
+                    };
+                    put(k, moved(scale_step), moved(-scale_step), scale_step);
+                }
+                for k in 0..per {
+                    let h = step(k);
+                    let moved = |by: f64| {
+                        let mut q = *pose;
+                        q[k] += by;
+                        self.residual(shared, &q, p)
+                    };
+                    put(SHARED + k, moved(h), moved(-h), h);
+                }
+                let r = self.residual(shared, pose, p);
+                let at = |k: usize| if k < SHARED { k } else { per * i + k };
+                for (row, r) in rows.iter().zip(r) {
+                    for u in 0..SHARED + per {
+                        b[at(u)] += row[u] * r;
+                        for v in 0..SHARED + per {
+                            a[(at(u), at(v))] += row[u] * row[v];
+                        }
+                    }
+                }
+            }
+        }
+        (a, b)
+    }
+
+    fn solve(&self) -> Option<Solution> {
+        let mut shared = [0.0; SHARED];
+        let mut poses = self.start();
+        let mut cost = self.cost(&shared, &poses);
+        let mut damping = 1e-3;
+        let per = self.pose_free();
+        for _ in 0..60 {
+            let (a, b) = self.normal(&shared, &poses);
+            let mut gained = false;
+            for _ in 0..12 {
+                let mut damped = a.clone();
+                for k in 0..damped.nrows() {
+                    damped[(k, k)] *= 1.0 + damping;
+                }
+                let Some(step) = damped.cholesky().map(|c| c.solve(&b)) else {
+                    damping *= 10.0;
+                    continue;
+                };
+                let mut next = shared;
+                for (k, v) in next.iter_mut().enumerate() {
+                    *v += step[k];
+                }
+                let mut moved = poses.clone();
+                for (i, pose) in moved.iter_mut().enumerate() {
+                    for (k, v) in pose.iter_mut().take(per).enumerate() {
+                        *v += step[SHARED + per * i + k];
+                    }
+                }
+                let new = self.cost(&next, &moved);
+                if new.is_finite() && new <= cost {
+                    gained = cost - new > 1e-12 * cost.max(1e-12);
+                    (shared, poses, cost) = (next, moved, new);
+                    damping = (damping / 5.0).max(1e-12);
+                    break;
+                }
+                damping *= 5.0;
+            }
+            if !gained {
+                break;
+            }
+        }
+        let (a, _) = self.normal(&shared, &poses);
+        let free = a.nrows();
+        let covariance = a.cholesky()?.inverse();
+        Some(Solution { shared, poses, cost, covariance, free })
+    }
+}
+
+fn points(p: &Problem) -> usize {
+    p.shots.iter().map(Vec::len).sum()
+}
+
+/// Local scale of a picture in pixels per mm at a place of the straight picture, the mean of all directions.
+fn scale_at(pose: &[f64; POSE], at: [f64; 2]) -> f64 {
+    // Newton's steps back to the target's place.
+    let (mut x, mut y) = (0.0, 0.0);
+    let h = 1e-4;
+    let mut det = 0.0;
+    for _ in 0..20 {
+        let p = project(pose, x, y);
+        let (px, py) = (project(pose, x + h, y), project(pose, x, y + h));
+        let j = [[(px[0] - p[0]) / h, (py[0] - p[0]) / h], [(px[1] - p[1]) / h, (py[1] - p[1]) / h]];
+        det = j[0][0] * j[1][1] - j[0][1] * j[1][0];
+        let (u, v) = (at[0] - p[0], at[1] - p[1]);
+        x += (j[1][1] * u - j[0][1] * v) / det;
+        y += (j[0][0] * v - j[1][0] * u) / det;
+    }
+    det.abs().sqrt()
+}
+
+/// Calibrates from what was found on the pictures. `size` is that of the frames; `lens` none to let the points decide. Gives the
+/// calibration and, picture by picture, where points were seen and by how much they lie off the fit.
+///
+/// # Errors
+/// [`CalibrationError::Fit`] where the points are too few or do not determine the model.
+pub fn calibrate(
+    shots: &[Shot],
+    target: &TargetRow,
+    size: [usize; 2],
+    lens: Option<LensModel>,
+    camera_serial: Option<String>,
+) -> Result<(Calibration, Seen), CalibrationError> {
+    if target.kind == TargetKind::ScaleBar {
+        return scale_bar(shots, target, size, camera_serial);
+    }
+    let frame = Distortion::none(size[0], size[1]);
+    let mut problem = Problem { shots: vec![], lens: lens.unwrap_or(LensModel::Telecentric), frame };
+    for s in shots {
+        let n = s.points.len();
+        if n < LEAST_POINTS {
+            return Err(CalibrationError::Fit(format!(
+                "{}: only {n} points of the target were found (at least {LEAST_POINTS} are needed)",
+                s.file
+            )));
+        }
+        let mean = |c: usize| s.points.iter().map(|p| p.grid[c]).sum::<f64>() / n as f64;
+        let (mx, my) = (mean(0), mean(1));
+        let place = |p: &GridPoint| [target.square_mm * (p.grid[0] - mx), target.square_mm * (p.grid[1] - my)];
+        problem.shots.push(s.points.iter().map(|p| (place(p), p.px)).collect());
+    }
+    let solved = |p: &Problem| {
+        p.solve().ok_or_else(|| {
+            CalibrationError::Fit(
+                "the target's points do not determine scale and distortion: let it fill more of the frame".into(),
+            )
+        })
+    };
+    let mut best = solved(&problem)?;
+    let mut left_out = vec![0; shots.len()];
+    for _ in 0..3 {
+        // What lies far off is no point of the target; the scatter is told from the others.
+        let lengths = |p: &Problem, s: &Solution| -> Vec<Vec<f64>> {
+            let one = |(shot, pose): (&Vec<Pair>, &[f64; POSE])| {
+                shot.iter().map(|q| p.residual(&s.shared, pose, q)).map(|r| r[0].hypot(r[1])).collect()
+            };
+            p.shots.iter().zip(&s.poses).map(one).collect()
+        };
+        let all = lengths(&problem, &best);
+        let mut flat: Vec<f32> = all.iter().flatten().map(|v| *v as f32).collect();
+        // The median of a length in two dimensions is 1.18 standard deviations of one.
+        let sigma = f64::from(crate::vision::ops::median(&mut flat)) / 1.177;
+        let limit = OUTLIER * sigma.max(0.01);
+        let mut dropped = 0;
+        for ((shot, lengths), out) in problem.shots.iter_mut().zip(&all).zip(&mut left_out) {
+            let before = shot.len();
+            let mut k = 0;
+            shot.retain(|_| {
+                k += 1;
+                lengths[k - 1] <= limit
+            });
+            *out += before - shot.len();
+            dropped += before - shot.len();
+        }
+        if dropped > 0 {
+            best = solved(&problem)?;
+        }
+        if lens.is_none() && problem.lens == LensModel::Telecentric {
+            // Perspective where it explains more than its parameters would of noise (Schwarz 1978).
+            let other = Problem { shots: problem.shots.clone(), lens: LensModel::Perspective, frame };
+            if let Some(s) = other.solve() {
+                let n = 2.0 * points(&problem) as f64;
+                let gain = n * (best.cost / s.cost.max(1e-12)).ln();
+                if gain > 10.0 + (s.free - best.free) as f64 * n.ln() {
+                    (problem, best) = (other, s);
+                    continue;
+                }
+            }
+        }
+        if dropped == 0 {
+            break;
+        }
+    }
+    let n = points(&problem);
+    let freedom = 2 * n as i64 - best.free as i64;
+    if freedom < 10 {
+        return Err(CalibrationError::Fit(format!("{n} points are too few for {} parameters", best.free)));
+    }
+    let variance = best.cost / freedom as f64;
+    let bend = problem.bend(&best.shared);
+    let per = problem.pose_free();
+    let scales: Vec<f64> = best.poses.iter().map(|p| 1000.0 / scale_at(p, frame.centre_px)).collect();
+    let m = scales.len() as f64;
+    let mean = scales.iter().sum::<f64>() / m;
+    // The scale is the mean over the pictures: its variance the mean of all their covariances (logarithms of the scale).
+    let index = |i: usize| SHARED + per * i + 2;
+    let fit_variance: f64 = (0..scales.len())
+        .flat_map(|i| (0..scales.len()).map(move |j| (i, j)))
+        .map(|(i, j)| best.covariance[(index(i), index(j))])
+        .sum::<f64>()
+        * variance
+        / (m * m);
+    // How far the scale varies over the frame where the target is not parallel to the sensor.
+    let corners = [
+        [0.0, 0.0],
+        [size[0] as f64 - 1.0, 0.0],
+        [0.0, size[1] as f64 - 1.0],
+        [size[0] as f64 - 1.0, size[1] as f64 - 1.0],
+    ];
+    let tilt = best
+        .poses
+        .iter()
+        .map(|p| {
+            let s: Vec<f64> = corners.iter().map(|c| scale_at(p, *c)).collect();
+            let (lo, hi) = s.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+            let foreshortened = p[4].hypot(p[5]);
+            (hi - lo) / (hi + lo) + foreshortened
+        })
+        .sum::<f64>()
+        / m;
+    let budget = budget(target, mean, fit_variance.max(0.0).sqrt() * mean, freedom as f64, &scales, tilt);
+    let seen: Seen = problem
+        .shots
+        .iter()
+        .zip(&best.poses)
+        .map(|(s, pose)| s.iter().map(|p| (p.1, problem.residual(&best.shared, pose, p))).collect())
+        .collect();
+    let round = |v: f64| round_to(v, 8);
+    let distortion =
+        Distortion { k1: round(bend.k1), k2: round(bend.k2), p1: round(bend.p1), p2: round(bend.p2), ..bend };
+    Ok((
+        whole(
+            shots,
+            target,
+            size,
+            camera_serial,
+            &scales,
+            budget,
+            problem.lens,
+            Some(distortion),
+            tilt,
+            &left_out,
+            &seen,
+        ),
+        seen,
+    ))
+}
+
+/// Root mean square and largest of the residuals' lengths.
+fn rms<'a>(all: impl Iterator<Item = &'a Pair>) -> (f64, f64) {
+    let (mut sum, mut n, mut max) = (0.0f64, 0.0f64, 0.0f64);
+    for (_, r) in all {
+        let square = r[0] * r[0] + r[1] * r[1];
+        (sum, n, max) = (sum + square, n + 1.0, max.max(square));
+    }
+    ((sum / n.max(1.0)).sqrt(), max.sqrt())
+}
+
+/// The parts of the standard uncertainty, in um per pixel.
+fn budget(target: &TargetRow, mean: f64, fit: f64, freedom: f64, scales: &[f64], tilt: f64) -> Vec<BudgetRow> {
+    let row = |name: &str, evaluation: &str, u: f64, degrees: Option<f64>| BudgetRow {
+        name: name.into(),
+        evaluation: evaluation.into(),
+        um_per_px_u: round_to(u, 7),
+        degrees,
+    };
+    let mut out = vec![
+        row("target", "B", target.square_u_mm.map_or(0.0, |u| mean * u / target.square_mm), None),
+        row("fit", "A", fit, Some(freedom)),
+    ];
+    let m = scales.len() as f64;
+    if scales.len() > 1 {
+        let variance = scales.iter().map(|s| (s - mean) * (s - mean)).sum::<f64>() / (m - 1.0);
+        // What the fit explains of the scatter is in its own row; what is left is put up anew, focused anew, warmer.
+        let left = (variance / m - fit * fit).max(0.0).sqrt();
+        out.push(row("repeatability", "A", left, Some(m - 1.0)));
+    }
+    // The piece lies anywhere in the frame: an even distribution over half the range.
+    out.push(row("tilt", "B", mean * tilt / 3f64.sqrt(), None));
+    out
+}
+
+#[allow(clippy::too_many_arguments)]
+fn whole(
+    shots: &[Shot],
+    target: &TargetRow,
+    size: [usize; 2],
+    camera_serial: Option<String>,
+    scales: &[f64],
+    budget: Vec<BudgetRow>,
+    lens: LensModel,
+    distortion: Option<Distortion>,
+    tilt: f64,
+    left_out: &[usize],
+    seen: &[Vec<Pair>],
+) -> Calibration {
+    let mean = scales.iter().sum::<f64>() / scales.len() as f64;
+    let (residual_rms, residual_max) = rms(seen.iter().flatten());
+    let images = shots
+        .iter()
+        .zip(scales)
+        .zip(seen.iter().zip(left_out))
+        .map(|((s, scale), (seen, out))| ImageRow {
+            file: s.file.clone(),
+            sha256: s.sha256.clone(),
+            points: seen.len(),
+            left_out: *out,
+            um_per_px: round_to(*scale, 6),
+            residual_rms_px: round_to(rms(seen.iter()).0, 4),
+        })
+        .collect();
+    let u = budget.iter().map(|b| b.um_per_px_u * b.um_per_px_u).sum::<f64>().sqrt();
+    Calibration {
+        schema: CALIBRATION_SCHEMA.into(),
+        program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
+        camera_serial,
+        width_px: size[0],
+        height_px: size[1],
+        target: target.clone(),
+        um_per_px: round_to(mean, 6),
+        um_per_px_u: round_to(u, 6),
+        budget,
+        lens,
+        distortion,
+        tilt_pct: round_to(100.0 * tilt, 4),
+        residual_rms_px: round_to(residual_rms, 4),
+        residual_max_px: round_to(residual_max, 4),
+        images,
+    }
+}
+
+/// A scale bar shows the scale across its lines and no distortion: straight lines through the places by number.
+fn scale_bar(
+    shots: &[Shot],
+    target: &TargetRow,
+    size: [usize; 2],
+    camera_serial: Option<String>,
+) -> Result<(Calibration, Seen), CalibrationError> {
+    let (mut scales, mut seen, mut fits, mut left_out, mut freedom) = (vec![], vec![], vec![], vec![], 0.0);
+    for s in shots {
+        let mut points = s.points.clone();
+        let mut fitted = None;
+        // What lies far off the lines is dirt on them, or a longer line's number.
+        for _ in 0..4 {
+            let Some((pitch, residuals)) = ruling(&points) else {
+                return Err(CalibrationError::Fit(format!(
+                    "{}: no ruling of parallel lines at equal distances was found",
+                    s.file
+                )));
+            };
+            let length = |r: &Pair| r.1[0].hypot(r.1[1]);
+            let mut all: Vec<f32> = residuals.iter().map(|r| length(r) as f32).collect();
+            // The median of a length in one dimension is 0.674 standard deviations.
+            let limit = OUTLIER * (f64::from(crate::vision::ops::median(&mut all)) / 0.674).max(0.01);
+            let before = points.len();
+            let mut keep = residuals.iter().map(|r| length(r) <= limit);
+            points.retain(|_| keep.next().unwrap_or(true));
+            let done = points.len() == before;
+            fitted = Some((pitch, residuals));
+            if done {
+                break;
+            }
+        }
+        let Some((pitch, residuals)) = fitted else { continue };
+        let n = residuals.len();
+        left_out.push(s.points.len() - n);
+        let dof = n as f64 - 3.0;
+        let variance = residuals.iter().map(|r| r.1[0] * r.1[0] + r.1[1] * r.1[1]).sum::<f64>() / dof;
+        let scale = 1000.0 * target.square_mm / pitch;
+        let mean = points.iter().map(|p| p.grid[0]).sum::<f64>() / points.len() as f64;
+        let spread: f64 = points.iter().map(|p| (p.grid[0] - mean).powi(2)).sum();
+        fits.push((variance / spread).sqrt() / pitch * scale);
+        freedom += dof;
+        scales.push(scale);
+        seen.push(residuals);
+    }
+    let m = scales.len() as f64;
+    let mean = scales.iter().sum::<f64>() / m;
+    let fit = fits.iter().map(|u| u * u).sum::<f64>().sqrt() / m;
+    let budget = budget(target, mean, fit, freedom, &scales, 0.0);
+    let made = whole(
+        shots,
+        target,
+        size,
+        camera_serial,
+        &scales,
+        budget,
+        LensModel::Telecentric,
+        None,
+        0.0,
+        &left_out,
+        &seen,
+    );
+    Ok((made, seen))
+}
+
+/// Distance of neighbouring lines in pixels, and where points were seen and by how much they lie off; none where they show no ruling.
+fn ruling(points: &[GridPoint]) -> Option<(f64, Vec<Pair>)> {
+    if points.len() < LEAST_POINTS {
+        return None;
+    }
+    // x and y by number and by place along the lines: x = a + b k + c s.
+    let mut a = nalgebra::Matrix3::<f64>::zeros();
+    let mut b = nalgebra::Matrix3x2::<f64>::zeros();
+    let along: f64 = points.iter().map(|p| p.grid[1].abs()).fold(1.0, f64::max);
+    for p in points {
+        let row = nalgebra::Vector3::new(1.0, p.grid[0], p.grid[1] / along);
+        a += row * row.transpose();
+        b += row * nalgebra::RowVector2::new(p.px[0], p.px[1]);
+    }
+    let x = a.cholesky()?.solve(&b);
+    let (step, line) = ([x[(1, 0)], x[(1, 1)]], [x[(2, 0)], x[(2, 1)]]);
+    let length = line[0].hypot(line[1]);
+    // Distance of neighbouring lines: the step's part across them.
+    let normal = [-line[1] / length, line[0] / length];
+    let pitch = (step[0] * normal[0] + step[1] * normal[1]).abs();
+    // Only what lies across a line is seen of it.
+    let off = |p: &GridPoint| {
+        let q = [0, 1].map(|c| x[(0, c)] + x[(1, c)] * p.grid[0] + x[(2, c)] * p.grid[1] / along);
+        let d = (p.px[0] - q[0]) * normal[0] + (p.px[1] - q[1]) * normal[1];
+        (p.px, normal.map(|v| d * v))
+    };
+    Some((pitch, points.iter().map(off).collect()))
+}

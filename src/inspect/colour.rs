@@ -1,0 +1,216 @@
+//! The colour of the bare metal, on a frame whose camera was calibrated on a chart: how far it is from the ordered one, and
+//! how yellow.
+//!
+//! Metal mirrors, so how bright it is says more of the light than of the metal. Its hue and chroma do not: every mirrored
+//! light is tinted by the metal alike. The difference is therefore taken at the ordered lightness, and the yellowness is a
+//! ratio. What mirrors nothing (shadows, below [`DARK`] of the median light) and what is at its end with the pixels about it
+//! is left out; of the rest light is summed, so that noise of dark pixels is no colour.
+
+use super::{Answer, Feature, Inspect, Scene, Value};
+use crate::colour::{delta_e00, lab, xyz, yellowness_d1925, Calibration};
+use crate::locate::outline;
+use crate::vision::VisionError;
+
+/// The inspector of the metal's colour.
+#[derive(Debug)]
+pub struct Colour;
+
+const DELTA: &str = "colour.delta_e00";
+const YELLOWNESS: &str = "colour.yi_d1925";
+const LAB: [&str; 3] = ["colour.lab_l", "colour.lab_a", "colour.lab_b"];
+const CHARACTERISTICS: &[&str] = &[DELTA, YELLOWNESS, LAB[0], LAB[1], LAB[2]];
+
+/// Darker than this share of the metal's median light is shadow, or the mirror image of something dark.
+const DARK: f64 = 0.4;
+/// A channel at its end.
+const END: u8 = 252;
+/// The least share of the bare metal that must show its colour, as for worn plating; the least light of its median, as a
+/// share of white: below, offsets of the camera are colours.
+const LEAST_SHARE: f64 = 0.25;
+const LEAST_LIGHT: f64 = 0.01;
+/// Blocks that the colour is compared between, along a side.
+const BLOCKS: usize = 6;
+
+/// A camera's calibration with what names it.
+#[derive(Debug, Clone)]
+pub struct Calibrated {
+    /// The calibration.
+    pub calibration: Calibration,
+    /// Name of its file.
+    pub file: String,
+    /// sha256 of its file.
+    pub sha256: String,
+}
+
+impl Inspect for Colour {
+    fn name(&self) -> &'static str {
+        "colour"
+    }
+
+    fn characteristics(&self) -> &'static [&'static str] {
+        CHARACTERISTICS
+    }
+
+    fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
+        let mut answer = Answer::default();
+        match seen(scene) {
+            Ok(seen) => {
+                let reference = scene.spec.colour.as_ref().map(|c| c.lab);
+                answer.assessed = CHARACTERISTICS.to_vec();
+                let mut values = seen.values(reference);
+                if reference.is_none() {
+                    answer.assessed.retain(|c| *c != DELTA);
+                    let why = "the spec names no colour (colour = { lab = [L, a, b] })";
+                    answer.not_assessed.push((DELTA, why.into()));
+                }
+                // What is limited first: it names the feature in a reason.
+                values.sort_by_key(|v| scene.spec.limit(v.characteristic, &scene.view.name).is_none());
+                let centre = scene.located.pose.to_px(0.0, 0.0);
+                let reach = scene.view.outline.as_ref().map_or(0.0, outline::reach);
+                answer.features.push(Feature {
+                    kind: None,
+                    name: format!("{}-colour", scene.view.name),
+                    x_px: centre[0],
+                    y_px: centre[1],
+                    radius_px: scene.located.pose.px(reach),
+                    outline_px: vec![],
+                    confidence: 1.0,
+                    found_by: vec![self.name().into()],
+                    values,
+                    opinion: None,
+                    doubt: None,
+                    nominal: true,
+                });
+            }
+            Err(why) => answer.not_assessed = CHARACTERISTICS.iter().map(|c| (*c, why.clone())).collect(),
+        }
+        Ok(answer)
+    }
+}
+
+/// What the metal shows.
+struct Seen {
+    /// XYZ under D50.
+    xyz: [f64; 3],
+    /// Of the blocks.
+    blocks: Vec<[f64; 3]>,
+    /// Of a colour by the calibration, CIEDE2000 and yellowness.
+    u: [f64; 2],
+}
+
+impl Seen {
+    fn values(&self, reference: Option<[f64; 3]>) -> Vec<Value> {
+        let mut out = Vec::new();
+        // The standard uncertainty of a mean over blocks that share neither light nor mirror image, and half of what the
+        // blocks scatter by: that much the light tints by itself.
+        let scatter = |of: &dyn Fn([f64; 3]) -> f64| {
+            let n = self.blocks.len() as f64;
+            let v: Vec<f64> = self.blocks.iter().map(|b| of(*b)).collect();
+            let mean = v.iter().sum::<f64>() / n;
+            let s = (v.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
+            0.5 * s + s / n.sqrt()
+        };
+        let light = |p: [f64; 3], y: f64| p.map(|v| v * y / p[1].max(1e-9));
+        let here = lab(self.xyz);
+        if let Some(reference) = reference {
+            let y = xyz(reference)[1];
+            let delta = |p: [f64; 3]| delta_e00(lab(light(p, y)), reference);
+            // Blocks differ from the mean in any direction: what they differ by, not how much farther they are off.
+            let own = lab(light(self.xyz, y));
+            let n = self.blocks.len() as f64;
+            let apart = self.blocks.iter().map(|b| delta_e00(lab(light(*b, y)), own).powi(2)).sum::<f64>() / n;
+            let u = self.u[0].hypot(0.5 * apart.sqrt() + (apart / n).sqrt());
+            out.push(Value { characteristic: DELTA, value: delta(self.xyz), uncertainty: u });
+        }
+        let u = self.u[1].hypot(scatter(&yellowness_d1925));
+        out.push(Value { characteristic: YELLOWNESS, value: yellowness_d1925(self.xyz), uncertainty: u });
+        for (k, characteristic) in LAB.iter().enumerate() {
+            let u = self.u[0].hypot(scatter(&|p| lab(light(p, if k == 0 { p[1] } else { self.xyz[1] }))[k]));
+            out.push(Value { characteristic, value: here[k], uncertainty: u });
+        }
+        out
+    }
+}
+
+fn seen(scene: &Scene) -> Result<Seen, String> {
+    let c = match &scene.colour {
+        Some(Ok(c)) => &c.calibration,
+        Some(Err(why)) => return Err(why.clone()),
+        None => return Err("the frame names no colour_calibration (loupe colour makes one)".into()),
+    };
+    if scene.image.grey {
+        return Err("the frame is grey and shows no colour".into());
+    }
+    for (what, of_chart, of_frame) in [
+        ("light", c.light.as_ref(), Some(&scene.frame.light)),
+        ("camera", c.camera_serial.as_ref(), scene.frame.camera_serial.as_ref()),
+    ] {
+        if let (Some(a), Some(b)) = (of_chart, of_frame) {
+            if a != b {
+                return Err(format!("the colour calibration is for the {what} {a} and the frame's is {b}"));
+            }
+        }
+    }
+    let Some(bounds) = scene.bare_metal.bounds() else {
+        return Err("no bare metal is visible in the view".into());
+    };
+    let (image, tone) = (scene.image, c.tone());
+    let at = |x: usize, y: usize| {
+        let i = 3 * (y * image.width + x);
+        [image.data[i], image.data[i + 1], image.data[i + 2]]
+    };
+    let light = |p: [u8; 3]| p.map(|v| tone[usize::from(v)]);
+    let mean = |p: [u8; 3]| light(p).iter().sum::<f64>() / 3.0;
+    let ended = |x: usize, y: usize| at(x, y).iter().any(|v| *v >= END);
+    let (mut usable, mut bare) = (Vec::new(), 0u64);
+    for y in bounds.y..bounds.y + bounds.height {
+        for x in bounds.x..bounds.x + bounds.width {
+            if !scene.bare_metal.at(x, y) {
+                continue;
+            }
+            bare += 1;
+            // Beside what is at its end lies its bloom.
+            let near = [(0, 0), (2, 0), (-2, 0), (0, 2), (0, -2)];
+            let off = near.iter().any(|(dx, dy)| {
+                let (x, y) = (x as i64 + dx, y as i64 + dy);
+                x >= 0 && y >= 0 && x < image.width as i64 && y < image.height as i64 && ended(x as usize, y as usize)
+            });
+            if !off {
+                usable.push((x, y));
+            }
+        }
+    }
+    let mut levels: Vec<f32> = usable.iter().step_by(3).map(|(x, y)| mean(at(*x, *y)) as f32).collect();
+    let median = f64::from(crate::vision::ops::median(&mut levels));
+    let dark = if median.is_finite() { DARK * median } else { 0.0 };
+    usable.retain(|(x, y)| mean(at(*x, *y)) >= dark);
+    let share = usable.len() as f64 / bare.max(1) as f64;
+    if share < LEAST_SHARE || usable.len() < BLOCKS * BLOCKS {
+        return Err(format!(
+            "{:.0} % of the bare metal is overexposed or in shadow and shows no colour",
+            100.0 * (1.0 - share)
+        ));
+    }
+    if median < LEAST_LIGHT {
+        return Err(format!("the metal is too dark to tell its colour: {:.1} % of white", 100.0 * median));
+    }
+    let mut sum = [0f64; 3];
+    let mut blocks = vec![([0f64; 3], 0u64); BLOCKS * BLOCKS];
+    for (x, y) in &usable {
+        let l = light(at(*x, *y));
+        let (i, j) = ((x - bounds.x) * BLOCKS / bounds.width, (y - bounds.y) * BLOCKS / bounds.height);
+        let block = &mut blocks[j * BLOCKS + i];
+        for k in 0..3 {
+            sum[k] += l[k];
+            block.0[k] += l[k];
+        }
+        block.1 += 1;
+    }
+    let n = usable.len() as f64;
+    let least = (n / (4.0 * (BLOCKS * BLOCKS) as f64)) as u64;
+    Ok(Seen {
+        xyz: c.xyz(sum.map(|s| s / n)),
+        blocks: blocks.iter().filter(|b| b.1 > least).map(|b| c.xyz(b.0.map(|s| s / b.1 as f64))).collect(),
+        u: [c.u_de00, c.u_yi],
+    })
+}

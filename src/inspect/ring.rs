@@ -1,0 +1,146 @@
+//! How large is the ring: inner and outer diameter, ovality and thickness from its silhouette against a backlight, and the sizes
+//! that follow from the inner diameter.
+
+use super::{ring_size, Answer, Feature, Inspect, Scene, Value};
+use crate::locate::silhouette::{self, Boundary, SilhouetteError};
+use crate::vision::VisionError;
+
+/// The inspector of rings.
+#[derive(Debug)]
+pub struct Ring;
+
+const INNER: &str = "ring.inner_diameter_mm";
+const OVALITY: &str = "ring.ovality_mm";
+const OUTER: &str = "ring.outer_diameter_mm";
+const WIDTH: &str = "ring.band_width_mm";
+const ISO: &str = "ring.size_iso";
+const US: &str = "ring.size_us";
+const JP: &str = "ring.size_jp";
+const UK: &str = "ring.size_uk";
+
+/// Fibres and dust on the backlight up to twice this width are looked through: a textile fibre is 10 to 40 um wide, lint of
+/// polishing wheels up to 0.15 mm; the thinnest shank is several times that.
+const HAIR_MM: f64 = 0.08;
+/// The same in pixels where the frame has no scale.
+const HAIR_PX: f64 = 4.0;
+/// How far from level a ring lies on the plate, in degrees, one standard deviation: a burr or a speck of 0.17 mm under one side of
+/// a ring of 20 mm.
+const TILT_U_DEG: f64 = 0.5;
+
+impl Inspect for Ring {
+    fn name(&self) -> &'static str {
+        "ring"
+    }
+
+    fn characteristics(&self) -> &'static [&'static str] {
+        &[INNER, OVALITY, OUTER, WIDTH, ISO, US, JP, UK]
+    }
+
+    fn wants_silhouettes(&self) -> bool {
+        true
+    }
+
+    fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
+        let mut answer = Answer::default();
+        let all = |why: &str| self.characteristics().iter().map(|c| (*c, why.to_owned())).collect();
+        if scene.frame.light != "backlight" {
+            answer.not_assessed = all("no backlit frame shows the ring");
+            return Ok(answer);
+        }
+        let scale = scene.mm_per_px();
+        let hair = scale.map_or(HAIR_PX, |s| (HAIR_MM / s).max(1.0));
+        let seen = match silhouette::measure(scene.image, hair, scene.frame.gamma) {
+            Ok(seen) => seen,
+            Err(SilhouetteError::Vision(e)) => return Err(e),
+            Err(why) => {
+                answer.not_assessed = all(&why.to_string());
+                return Ok(answer);
+            }
+        };
+        let loops = std::iter::once(&seen.inner).chain(seen.outer.as_ref().ok());
+        answer.loops_px = loops.map(|b| b.polygon(360)).collect();
+        let Some(mm) = scale else {
+            answer.not_assessed = all("the frame has no um_per_px");
+            return Ok(answer);
+        };
+        let mut values = Vec::new();
+        let mut put = |characteristic, (value, uncertainty)| {
+            values.push(Value { characteristic, value, uncertainty });
+        };
+        let inner = &seen.inner;
+        let (d, d_u) = diameter(inner, mm, scene.scale_u());
+        put(INNER, (d, d_u));
+        put(OVALITY, ovality(inner, mm, scene.scale_u()));
+        let of_d = [
+            (ISO, ring_size::iso(d, d_u), "41 to 76"),
+            (US, ring_size::us(d, d_u), "0 and up"),
+            (JP, ring_size::jp(d, d_u), "1 and up"),
+            (UK, ring_size::uk(d, d_u), "A to Z"),
+        ];
+        for (c, size, range) in of_d {
+            match size {
+                Some(size) => put(c, size),
+                None => answer.not_assessed.push((c, format!("{d:.2} mm lies outside the sizes {range}"))),
+            }
+        }
+        match &seen.outer {
+            Ok(outer) => {
+                let (o, o_u) = diameter(outer, mm, scene.scale_u());
+                put(OUTER, (o, o_u));
+                let width = (o - d) / 2.0;
+                // What the response does to one edge it does to the other, the opposite way: it adds up.
+                let shared = mm * (inner.edge_u + outer.edge_u);
+                let own = mm * inner.radius_u.hypot(outer.radius_u);
+                put(WIDTH, (width, shared.hypot(own).hypot(scene.scale_u() * width)));
+            }
+            Err(why) => answer.not_assessed.extend([OUTER, WIDTH].map(|c| (c, why.to_string()))),
+        }
+        answer.assessed = values.iter().map(|v| v.characteristic).collect();
+        let doubt = inner.tilt.map(|t| {
+            format!("the ring seems to lie tilted: its two rims are seen {:.3} mm apart; lay it flat", mm * t)
+        });
+        answer.features.push(Feature {
+            kind: None,
+            name: scene.view.name.clone(),
+            x_px: inner.centre[0],
+            y_px: inner.centre[1],
+            radius_px: inner.radius,
+            outline_px: inner.polygon(90),
+            confidence: inner.seen,
+            found_by: vec![self.name().into()],
+            values,
+            opinion: None,
+            doubt,
+            nominal: true,
+        });
+        Ok(answer)
+    }
+}
+
+/// Diameter of the least-squares circle in mm with its standard uncertainty: scale, edge noise, what all edges share, and the pose.
+fn diameter(b: &Boundary, mm: f64, scale_u: f64) -> (f64, f64) {
+    let d = 2.0 * b.radius * mm;
+    // A tilt shortens one diameter by its cosine, the mean of all by half of that.
+    let pose = shortened(d) / 2.0;
+    // Two rims d apart take 2 d / pi off the mean diameter.
+    let rims = b.tilt.map_or(0.0, |t| 2.0 * t * mm / std::f64::consts::PI);
+    let edge = 2.0 * mm * b.radius_u.hypot(b.edge_u);
+    (d, (scale_u * d).hypot(edge).hypot(pose).hypot(rims))
+}
+
+/// Largest less smallest inner diameter in mm with its standard uncertainty: edge noise, pose, scale. What all edges share moves
+/// both alike.
+fn ovality(b: &Boundary, mm: f64, scale_u: f64) -> (f64, f64) {
+    let [most, least] = b.diameters();
+    let value = mm * (most - least);
+    let pose = shortened(2.0 * b.radius * mm);
+    let rims = b.tilt.map_or(0.0, |t| t * mm);
+    // The amplitude of the two-fold wave counts four times.
+    (value, (4.0 * mm * b.wave_u).hypot(pose).hypot(rims).hypot(scale_u * value))
+}
+
+/// By how much a tilt shortens a diameter, one standard deviation about nothing: the square of a normal tilt has sqrt 3 times its
+/// variance as root mean square.
+fn shortened(d: f64) -> f64 {
+    d * TILT_U_DEG.to_radians().powi(2) / 2.0 * 3f64.sqrt()
+}

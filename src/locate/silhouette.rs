@@ -1,0 +1,774 @@
+//! The opening and the outside of a ring against a backlight, to a fraction of a pixel: a coarse search for the opening, edges
+//! along the normals of an ellipse, and a robust fit of it. Knows pixels only; millimetres and sizes are the inspector's.
+
+use super::edges::robust_fit;
+use crate::vision::{ops, Image, Mask, Plane, VisionError};
+
+/// Exponent that a camera's or a file's gamma is taken to have: that of the display standards (IEC 61966-2-1, sRGB, is within 0.1
+/// of it over the levels of an edge).
+pub const GAMMA: f64 = 2.2;
+/// What an edge's place may be off by a response that is not quite the assumed one, in blurs, one standard deviation: an exponent
+/// off by 0.1 moves the half level by 0.03 blurs, and so does a departure from the straight line by 1 %; taken as half widths of
+/// even distributions.
+const RESPONSE_U: f64 = 0.017;
+/// The same of an overexposed backlight: the true level may be up to twice full scale, which moves the half level by 0.67 blurs.
+const SATURATED_U: f64 = 0.39;
+/// What interpolation and the pixels' own shape add, in pixels, one standard deviation.
+const PIXEL_U: f64 = 0.01;
+/// By how much good optics may skew an edge, in blurs: below, a skew tells nothing of the camera's response.
+const SKEW_FLOOR: f64 = 0.002;
+/// Least share of a boundary's directions that must show it.
+const LEAST_SEEN: f64 = 0.6;
+/// Longest side of the picture that the opening is searched on, in pixels.
+const COARSE_SIDE: usize = 700;
+/// The step of the profiles across an edge, in pixels.
+const STEP: f64 = 0.5;
+/// Rounds of taking profiles and fitting the ellipse: each brings it a tenth nearer or better.
+const ROUNDS: usize = 5;
+
+/// Why no ring can be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum SilhouetteError {
+    /// Nothing dark against something bright.
+    #[error("no silhouette is seen against the backlight")]
+    Nothing,
+    /// A silhouette without an opening that touches the frame's border.
+    #[error("the ring is not whole in the frame: no closed opening is seen")]
+    CutOff,
+    /// A silhouette without an opening.
+    #[error("the silhouette has no opening")]
+    NoOpening,
+    /// Too little of the boundary shows an edge that fits an ellipse.
+    #[error(
+        "only {seen_pct:.0} % of the {which} boundary shows an edge that fits an ellipse (at least 60 % are needed)"
+    )]
+    Ragged {
+        /// inner or outer.
+        which: &'static str,
+        /// Share of directions.
+        seen_pct: f64,
+    },
+    /// The outside leaves the frame.
+    #[error("the ring's outside leaves the frame")]
+    OutsideCut,
+    /// OpenCV refused an operation.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+}
+
+/// One closed boundary of a silhouette: an ellipse, the further even waves that stand out, and how well they are known. Lengths
+/// are pixels.
+#[derive(Debug, Clone)]
+pub struct Boundary {
+    /// Centre.
+    pub centre: [f64; 2],
+    /// The ellipse: centre + map (cos t, sin t).
+    map: [[f64; 2]; 2],
+    /// Waves four and six of the radius that stand out of the noise: cosine and sine.
+    waves: [[f64; 2]; 2],
+    /// Radius of the least-squares circle.
+    pub radius: f64,
+    /// Its standard uncertainty by the edge's noise alone.
+    pub radius_u: f64,
+    /// Standard uncertainty of the amplitude of one wave of the radius, by the edge's noise.
+    pub wave_u: f64,
+    /// Standard uncertainty of the edge's place that all directions share: the camera's response, exposure, pixels.
+    pub edge_u: f64,
+    /// Standard deviation of the blur.
+    pub blur: f64,
+    /// Share of the directions that show the edge where the fit has it.
+    pub seen: f64,
+    /// How far the two rims of a tube that lies tilted are seen apart; none where nothing speaks for it.
+    pub tilt: Option<f64>,
+    skew: f64,
+    skew_u: f64,
+    noise: [f64; 2],
+    levels: [f64; 2],
+}
+
+/// A ring's silhouette.
+#[derive(Debug)]
+pub struct Silhouette {
+    /// The opening.
+    pub inner: Boundary,
+    /// The outside, or why it was not measured.
+    pub outer: Result<Boundary, SilhouetteError>,
+    /// The exponent that the picture's levels were raised to; none where the picture does not tell, and the middle was taken.
+    pub gamma: Option<f64>,
+    /// Whether the backlight is overexposed.
+    pub saturated: bool,
+}
+
+impl Boundary {
+    /// Half axes, the larger first.
+    fn axes(&self) -> [f64; 2] {
+        let [[a, b], [c, d]] = self.map;
+        let (p, q) = ((a + d).hypot(c - b) / 2.0, (a - d).hypot(b + c) / 2.0);
+        [p + q, (p - q).abs()]
+    }
+
+    /// Largest and smallest diameter. The noise's share of the two-fold wave is taken off: an amplitude is never negative, so noise
+    /// alone would make every circle oval (the square of the amplitude exceeds the true one by twice the variance on average).
+    pub fn diameters(&self) -> [f64; 2] {
+        let [major, minor] = self.axes();
+        let seen = (major - minor) / 2.0;
+        let wave = (seen * seen - 2.0 * self.wave_u * self.wave_u).max(0.0).sqrt();
+        let turn = self.turn();
+        let mut out = [f64::MIN, f64::MAX];
+        for k in 0..360 {
+            let t = std::f64::consts::PI * f64::from(k) / 360.0;
+            let mut r = self.radius + wave * (2.0 * (t - turn)).cos();
+            for (w, m) in self.waves.iter().zip([4.0, 6.0]) {
+                r += w[0] * (m * t).cos() + w[1] * (m * t).sin();
+            }
+            out = [out[0].max(2.0 * r), out[1].min(2.0 * r)];
+        }
+        out
+    }
+
+    /// Direction of the larger half axis in radians (y down).
+    fn turn(&self) -> f64 {
+        let [[a, b], [c, d]] = self.map;
+        // map * map^T has the axes as eigenvectors.
+        let (xx, xy, yy) = (a * a + b * b, a * c + b * d, c * c + d * d);
+        0.5 * (2.0 * xy).atan2(xx - yy)
+    }
+
+    fn at(&self, t: f64) -> [f64; 2] {
+        let (s, c) = t.sin_cos();
+        [
+            self.centre[0] + self.map[0][0] * c + self.map[0][1] * s,
+            self.centre[1] + self.map[1][0] * c + self.map[1][1] * s,
+        ]
+    }
+
+    /// Outward unit normal at a parameter.
+    fn normal(&self, t: f64) -> [f64; 2] {
+        let (s, c) = t.sin_cos();
+        let tangent = [-self.map[0][0] * s + self.map[0][1] * c, -self.map[1][0] * s + self.map[1][1] * c];
+        let length = tangent[0].hypot(tangent[1]).max(1e-12);
+        let n = [tangent[1] / length, -tangent[0] / length];
+        let p = self.at(t);
+        let out = (p[0] - self.centre[0]) * n[0] + (p[1] - self.centre[1]) * n[1];
+        if out < 0.0 {
+            [-n[0], -n[1]]
+        } else {
+            n
+        }
+    }
+
+    /// The ellipse as a closed polygon.
+    pub fn polygon(&self, corners: usize) -> Vec<[f64; 2]> {
+        (0..corners).map(|k| self.at(std::f64::consts::TAU * k as f64 / corners as f64)).collect()
+    }
+
+    fn circle(centre: [f64; 2], radius: f64) -> Self {
+        Boundary {
+            centre,
+            map: [[radius, 0.0], [0.0, radius]],
+            waves: [[0.0; 2]; 2],
+            radius,
+            radius_u: 0.0,
+            wave_u: 0.0,
+            edge_u: 0.0,
+            blur: 2.0,
+            seen: 0.0,
+            tilt: None,
+            skew: 0.0,
+            skew_u: f64::INFINITY,
+            noise: [0.0; 2],
+            levels: [1.0, 0.0],
+        }
+    }
+
+    /// Moves and deforms the ellipse by what a fit of [`row`] gave.
+    fn update(&mut self, [dx, dy, e, s, q]: [f64; 5]) {
+        self.centre[0] += dx;
+        self.centre[1] += dy;
+        let k = 1.0 / self.radius;
+        let by = [[1.0 + k * (e + s), k * q], [k * q, 1.0 + k * (e - s)]];
+        let m = self.map;
+        for (i, row) in self.map.iter_mut().enumerate() {
+            for (j, v) in row.iter_mut().enumerate() {
+                *v = by[i][0] * m[0][j] + by[i][1] * m[1][j];
+            }
+        }
+        let [a, b] = self.axes();
+        self.radius = (a + b) / 2.0;
+    }
+
+    /// How a point of the boundary moves along its normal with each parameter: shift in x and y, growth, and the two ways to
+    /// stretch. Linear maps turn ellipses into ellipses, so no direction of the axes is needed, which a circle does not have.
+    fn row(&self, t: f64, n: [f64; 2]) -> [f64; 5] {
+        let p = self.at(t);
+        let (x, y) = ((p[0] - self.centre[0]) / self.radius, (p[1] - self.centre[1]) / self.radius);
+        [n[0], n[1], x * n[0] + y * n[1], x * n[0] - y * n[1], y * n[0] + x * n[1]]
+    }
+}
+
+/// Finds and measures a ring's silhouette. `hair` is the half width in pixels of fibres to be looked through; `gamma` the exponent
+/// of the picture's encoding where it is known (1 for a linear camera).
+///
+/// Where the half level of a blurred edge lies depends on the camera's response, by half a blur between a linear one and a gamma
+/// of 2.2. Where it is not given it is told from the frame: noise that is stronger in the dark than in the light is a gamma's
+/// doing (EMVA 1288: a linear sensor's noise never falls with the light), and the edge of a symmetric blur is symmetric under the
+/// right response only. Where neither tells, the middle is taken, with half of what lies between as half width.
+///
+/// # Errors
+/// [`SilhouetteError`]: the reason a person reads in the report.
+pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouette, SilhouetteError> {
+    let found = coarse(image, hair)?;
+    if let Some(g) = gamma {
+        return fit(image, &found, g, Some(g));
+    }
+    let straight = fit(image, &found, 1.0, Some(1.0))?;
+    let curved = fit(image, &found, GAMMA, Some(GAMMA))?;
+    let (a, b) = (&straight.inner, &curved.inner);
+    let z = |x: &Boundary| x.skew.abs() / x.skew_u.hypot(SKEW_FLOOR * x.blur);
+    let (za, zb) = (z(a), z(b));
+    let by_skew = match (za.max(zb) > 3.0, za < 0.5 * zb, zb < 0.5 * za) {
+        (true, true, _) => Some(false),
+        (true, _, true) => Some(true),
+        _ => None,
+    };
+    let [bright, dark] = a.levels.map(|v| 255.0 * v);
+    let [noise_bright, noise_dark] = a.noise.map(|v| 255.0 * v);
+    // Noise below the rounding to whole levels, or cut at either end, tells nothing.
+    let told = noise_bright.max(noise_dark) > 0.5 && bright + 2.0 * noise_bright < 255.0 && dark > 2.0 * noise_dark;
+    let by_noise = match told {
+        true if noise_dark > 1.5 * noise_bright => Some(true),
+        true if noise_bright > 1.2 * noise_dark => Some(false),
+        _ => None,
+    };
+    let answer = match (by_noise, by_skew) {
+        (Some(n), Some(s)) if n != s => None,
+        (n, s) => n.or(s),
+    };
+    tracing::debug!(za, zb, noise_bright, noise_dark, ?by_noise, ?by_skew, "response");
+    Ok(match answer {
+        Some(true) => curved,
+        Some(false) => straight,
+        None => middle(straight, curved),
+    })
+}
+
+/// Between the two responses, with the half width of an even distribution as uncertainty.
+fn middle(straight: Silhouette, curved: Silhouette) -> Silhouette {
+    let between = |a: Boundary, b: &Boundary| {
+        let half = (a.radius - b.radius) / 2.0;
+        let radius = a.radius - half;
+        let k = radius / a.radius;
+        let edge_u = a.edge_u.hypot(half.abs() / 3f64.sqrt());
+        Boundary { radius, edge_u, map: a.map.map(|r| r.map(|v| k * v)), ..a }
+    };
+    Silhouette {
+        inner: between(straight.inner, &curved.inner),
+        outer: match (straight.outer, &curved.outer) {
+            (Ok(a), Ok(b)) => Ok(between(a, b)),
+            (Err(e), _) => Err(e),
+            (Ok(a), Err(_)) => Err(SilhouetteError::Ragged { which: "outer", seen_pct: 100.0 * a.seen }),
+        },
+        gamma: None,
+        saturated: straight.saturated,
+    }
+}
+
+/// What the coarse search gives: the opening, and levels to tell dark from bright.
+struct Coarse {
+    centre: [f64; 2],
+    radius: f64,
+    dark: f64,
+    hair: f64,
+}
+
+/// The largest opening of the silhouette. The backlight's fall-off is taken out by a surface of second order.
+fn coarse(image: &Image, hair: f64) -> Result<Coarse, SilhouetteError> {
+    let f = image.width.max(image.height).div_ceil(COARSE_SIDE).max(1);
+    let small = ops::shrink(&image.mean(), f);
+    let (w, h) = (small.width, small.height);
+    let (split, dark, bright) = two_levels(&small);
+    // A silhouette blocks the light: glare on its walls leaves it well below half.
+    if !(dark < 0.6 * bright && bright - dark > 20.0) {
+        return Err(SilhouetteError::Nothing);
+    }
+    let at = |i: usize| {
+        let (x, y) = ((i % w) as f64 / w as f64 - 0.5, (i / w) as f64 / h as f64 - 0.5);
+        [1.0, x, y, x * x, x * y, y * y]
+    };
+    let light: Vec<usize> = (0..w * h).filter(|i| f64::from(small.data[*i]) > split).collect();
+    let step = (light.len() / 4000).max(1);
+    let rows: Vec<([f64; 6], f64)> =
+        light.iter().step_by(step).map(|i| (at(*i), f64::from(small.data[*i]))).collect();
+    let (surface, ..) = robust_fit(&rows, &[0.0, 1e-6, 1e-6, 1e-6, 1e-6, 1e-6]);
+    let mut metal = Mask::empty(w, h);
+    for (i, (v, p)) in metal.data.iter_mut().zip(&small.data).enumerate() {
+        let level: f64 = at(i).iter().zip(&surface).map(|(a, b)| a * b).sum();
+        // The surface is a guess where little light is seen.
+        let level = level.clamp(0.5 * bright, 1.5 * bright);
+        if f64::from(*p) < 0.5 * (level + dark) {
+            *v = 255;
+        }
+    }
+    let touches = |b: &ops::Blob| {
+        let r = b.bounds;
+        r.x == 0 || r.y == 0 || r.x + r.width == w || r.y + r.height == h
+    };
+    let solid = ops::erode(&metal, (hair / f as f64).max(0.5))?;
+    let open = Mask { width: w, height: h, data: solid.data.iter().map(|v| 255 - v).collect() };
+    let (holes, _) = ops::components(&open)?;
+    let least = std::f64::consts::PI * (w.min(h) as f64 / 40.0).powi(2).max(36.0);
+    let best = holes.iter().filter(|b| !touches(b) && b.area as f64 >= least).max_by_key(|b| b.area);
+    let Some(best) = best else {
+        let (parts, _) = ops::components(&solid)?;
+        let largest = parts.iter().max_by_key(|b| b.area);
+        return Err(match largest {
+            None => SilhouetteError::Nothing,
+            Some(b) if touches(b) => SilhouetteError::CutOff,
+            Some(_) => SilhouetteError::NoOpening,
+        });
+    };
+    let full = |v: f64| (v + 0.5) * f as f64 - 0.5;
+    Ok(Coarse {
+        centre: [full(best.x), full(best.y)],
+        radius: (best.area as f64 / std::f64::consts::PI).sqrt() * f as f64,
+        dark: dark / 255.0,
+        hair,
+    })
+}
+
+/// The grey level that parts a picture's pixels best in two (Otsu 1979), and the means of the two.
+fn two_levels(p: &Plane) -> (f64, f64, f64) {
+    let mut histogram = [0.0f64; 256];
+    for v in &p.data {
+        histogram[v.clamp(0.0, 255.0) as usize] += 1.0;
+    }
+    let (n, sum) = histogram.iter().enumerate().fold((0.0, 0.0), |(n, s), (k, h)| (n + h, s + k as f64 * h));
+    let (mut below, mut below_sum) = (0.0, 0.0);
+    let mut best = (-1.0, 0.0, 0.0, 0.0);
+    for (k, h) in histogram.iter().enumerate() {
+        below += h;
+        below_sum += k as f64 * h;
+        if below == 0.0 || below == n {
+            continue;
+        }
+        let (lo, hi) = (below_sum / below, (sum - below_sum) / (n - below));
+        let between = below * (n - below) * (hi - lo) * (hi - lo);
+        if between > best.0 {
+            best = (between, k as f64 + 1.0, lo, hi);
+        }
+    }
+    (best.1, best.2, best.3)
+}
+
+/// Light per pixel, 0 to 1: the mean of the channels, each raised to the exponent.
+fn light(image: &Image, gamma: f64) -> Plane {
+    let table: Vec<f32> = (0..256).map(|v| (f64::from(v) / 255.0).powf(gamma) as f32).collect();
+    let data = image.data.chunks_exact(3).map(|p| p.iter().map(|v| table[usize::from(*v)]).sum::<f32>() / 3.0);
+    Plane { width: image.width, height: image.height, data: data.collect() }
+}
+
+fn fit(image: &Image, found: &Coarse, gamma: f64, named: Option<f64>) -> Result<Silhouette, SilhouetteError> {
+    let plane = light(image, gamma);
+    let dark = found.dark.powf(gamma);
+    // A direction a degree is enough to begin with.
+    let n = 360;
+    let rays: Vec<Ray> =
+        (0..n).map(|k| Ray::cast(&plane, found, std::f64::consts::TAU * k as f64 / n as f64, dark)).collect();
+    let start = |of: &dyn Fn(&Ray) -> Option<f64>| -> Option<Boundary> {
+        let seen: Vec<([f64; 2], f64)> = rays
+            .iter()
+            .filter_map(|r| {
+                let d = of(r)?;
+                Some(([found.centre[0] + d * r.cos, found.centre[1] + d * r.sin], d))
+            })
+            .collect();
+        if seen.len() * 2 < rays.len() {
+            return None;
+        }
+        let mut all: Vec<f32> = seen.iter().map(|s| s.1 as f32).collect();
+        let mut b = Boundary::circle(found.centre, f64::from(ops::median(&mut all)));
+        // The radius about the centre, which an ellipse's first two waves follow closely enough to begin with.
+        for _ in 0..3 {
+            let rows: Vec<([f64; 5], f64)> = seen
+                .iter()
+                .map(|(p, _)| {
+                    let (x, y) = (p[0] - b.centre[0], p[1] - b.centre[1]);
+                    let (d, t) = (x.hypot(y), y.atan2(x));
+                    ([t.cos(), t.sin(), 1.0, (2.0 * t).cos(), (2.0 * t).sin()], d)
+                })
+                .collect();
+            let (x, ..) = robust_fit(&rows, &[0.0; 5]);
+            let centre = [b.centre[0] + x[0], b.centre[1] + x[1]];
+            b = Boundary::circle(centre, x[2]);
+            b.update([0.0, 0.0, 0.0, x[3], x[4]]);
+        }
+        Some(b)
+    };
+    let Some(inner) = start(&|r: &Ray| r.inner) else {
+        let seen = rays.iter().filter(|r| r.inner.is_some()).count() as f64 / n as f64;
+        return Err(SilhouetteError::Ragged { which: "inner", seen_pct: 100.0 * seen });
+    };
+    let mut widths: Vec<f32> =
+        rays.iter().filter_map(|r| Some((r.outer.unwrap_or(r.end) - r.inner?) as f32)).collect();
+    let width = f64::from(ops::median(&mut widths));
+    let inner = refine(&plane, inner, Side::Inner, width)?;
+    // A shank that the border cuts shows no outside there.
+    let cut = rays.iter().filter(|r| r.inner.is_some() && r.outer.is_none()).count();
+    let outer = match start(&|r: &Ray| r.outer) {
+        _ if cut * 50 > n => Err(SilhouetteError::OutsideCut),
+        None => Err(SilhouetteError::OutsideCut),
+        Some(b) => refine(&plane, b, Side::Outer, width),
+    };
+    let saturated = inner.levels[0] > (253.5f64 / 255.0).powf(gamma);
+    let mut out = Silhouette { inner, outer, gamma: named, saturated };
+    for b in std::iter::once(&mut out.inner).chain(out.outer.as_mut().ok()) {
+        b.edge_u = (RESPONSE_U * b.blur).hypot(PIXEL_U).hypot(if saturated { SATURATED_U * b.blur } else { 0.0 });
+    }
+    Ok(out)
+}
+
+/// What a look outward from the opening's centre meets.
+struct Ray {
+    cos: f64,
+    sin: f64,
+    inner: Option<f64>,
+    outer: Option<f64>,
+    end: f64,
+}
+
+impl Ray {
+    fn cast(plane: &Plane, found: &Coarse, t: f64, dark: f64) -> Self {
+        let (sin, cos) = t.sin_cos();
+        // To the frame's border.
+        let reach = |at: f64, d: f64, size: usize| {
+            if d > 1e-9 {
+                (size as f64 - 1.0 - at) / d
+            } else if d < -1e-9 {
+                -at / d
+            } else {
+                f64::INFINITY
+            }
+        };
+        let end = reach(found.centre[0], cos, plane.width).min(reach(found.centre[1], sin, plane.height));
+        let at = |d: f64| f64::from(plane.sample(found.centre[0] + d * cos, found.centre[1] + d * sin));
+        let mut near: Vec<f32> = (0..24).map(|k| at(found.radius * (0.3 + 0.02 * f64::from(k))) as f32).collect();
+        let half = 0.5 * (f64::from(ops::median(&mut near)) + dark);
+        // What is dark over less than a fibre's width is a fibre or dust; a speck within the metal is looked through as well.
+        let lasting = (2.0 * found.hair + 3.0).ceil() as usize;
+        let first = (0.3 * found.radius) as usize;
+        let values: Vec<bool> = (first..=end.max(0.0) as usize).map(|d| at(d as f64) < half).collect();
+        let run = |from: usize, what: bool| {
+            let mut k = from;
+            while k < values.len() {
+                if values[k] == what {
+                    let length = values[k..].iter().take(lasting).take_while(|v| **v == what).count();
+                    if length == lasting {
+                        return Some(k);
+                    }
+                    k += length;
+                } else {
+                    k += 1;
+                }
+            }
+            None
+        };
+        let inner = run(0, true);
+        let outer = inner.and_then(|k| run(k, false));
+        let place = |k: usize| (first + k) as f64 - 0.5;
+        Ray { cos, sin, inner: inner.map(place), outer: outer.map(place), end }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Inner,
+    Outer,
+}
+
+/// Profiles across the boundary, always from bright to dark, and where each has its edge.
+struct Profiles {
+    /// Per direction, `per` samples.
+    data: Vec<f32>,
+    per: usize,
+    /// Edge from the boundary along the profile, in pixels.
+    edges: Vec<Option<f64>>,
+    bright: Vec<f64>,
+    dark: Vec<f64>,
+    /// How the light changes along the profile, per sample: it falls off over the frame, and its level is read beside the edge.
+    slope: Vec<f64>,
+    /// 1 where profiles run outward, -1 where inward.
+    outward: f64,
+}
+
+/// Samples at either end of a profile that its levels are read from.
+const END: usize = 6;
+
+impl Profiles {
+    fn take(plane: &Plane, b: &Boundary, side: Side, reach: f64, most: usize) -> Self {
+        let n = ((std::f64::consts::TAU * b.radius) as usize).clamp(256, most);
+        let per = 2 * (reach / STEP) as usize + 1;
+        let middle = (per / 2) as f64;
+        let outward = if side == Side::Inner { 1.0 } else { -1.0 };
+        let way = outward * STEP;
+        let mut data = vec![0f32; n * per];
+        let mut whole = vec![true; n];
+        let (right, low) = ((plane.width - 1) as f64, (plane.height - 1) as f64);
+        for (k, row) in data.chunks_exact_mut(per).enumerate() {
+            let t = std::f64::consts::TAU * k as f64 / n as f64;
+            let (p, m) = (b.at(t), b.normal(t));
+            for (j, v) in row.iter_mut().enumerate() {
+                let d = way * (j as f64 - middle);
+                let (x, y) = (p[0] + d * m[0], p[1] + d * m[1]);
+                whole[k] &= x >= 0.0 && y >= 0.0 && x <= right && y <= low;
+                *v = plane.sample(x, y);
+            }
+        }
+        // A level is the median of its neighbourhood's, so that a speck beside the edge does not move it.
+        let level = |from: usize| -> Vec<f64> {
+            let own: Vec<f32> =
+                data.chunks_exact(per).map(|r| r[from..from + END].iter().sum::<f32>() / END as f32).collect();
+            let near = |k: usize| {
+                let mut near: [f32; 17] = std::array::from_fn(|j| own[(k + n + j - 8) % n]);
+                f64::from(ops::median(&mut near))
+            };
+            (0..n).map(near).collect()
+        };
+        let (bright, dark) = (level(0), level(per - END));
+        let slope = light_slope(plane, b, way, n, middle - (END as f64 - 1.0) / 2.0, &data, per);
+        let mut contrast: Vec<f32> = bright.iter().zip(&dark).map(|(a, b)| (a - b) as f32).collect();
+        let usual = f64::from(ops::median(&mut contrast));
+        let half_window = ((3.0 * b.blur + 1.0) / STEP).ceil() as i64;
+        let edges = (0..n)
+            .map(|k| {
+                let (hi, lo) = (bright[k], dark[k]);
+                if !whole[k] || hi - lo < 0.5 * usual || usual <= 0.0 {
+                    return None;
+                }
+                let share = |j: usize| (f64::from(data[k * per + j]) - lo) / (light_at(hi, slope[k], j as f64) - lo);
+                // The crossing of half nearest to the boundary.
+                let crossing = (1..per)
+                    .filter(|j| share(j - 1) >= 0.5 && share(*j) < 0.5)
+                    .min_by_key(|j| (*j as i64 - middle as i64).abs())? as i64;
+                let (from, to) = (crossing - half_window, crossing + half_window);
+                if from < 0 || to >= per as i64 {
+                    return None;
+                }
+                // The area under the profile: what a symmetric blur and the pixels' noise move least.
+                let area: f64 = (from..=to).map(|j| share(j as usize)).sum();
+                Some(STEP * (from as f64 - middle - 0.5 + area))
+            })
+            .collect();
+        Profiles { data, per, edges, bright, dark, slope, outward }
+    }
+}
+
+/// The light's level at a sample: read about the middle of the first ones, and followed from there.
+fn light_at(level: f64, slope: f64, sample: f64) -> f64 {
+    level + slope * (sample - (END as f64 - 1.0) / 2.0)
+}
+
+/// How the light changes along each profile, per sample: between its bright end, `away` samples from the boundary, and three times
+/// as far. It falls off smoothly over the frame, so a mean and one wave around the boundary hold it, and dust does not.
+fn light_slope(plane: &Plane, b: &Boundary, way: f64, n: usize, away: f64, data: &[f32], per: usize) -> Vec<f64> {
+    let (right, low) = ((plane.width - 1) as f64, (plane.height - 1) as f64);
+    let rows: Vec<([f64; 3], f64)> = (0..n)
+        .filter_map(|k| {
+            let t = std::f64::consts::TAU * k as f64 / n as f64;
+            let (p, m) = (b.at(t), b.normal(t));
+            let mut far = 0.0;
+            for j in 0..END {
+                let d = -way * (3.0 * away + j as f64 - (END as f64 - 1.0) / 2.0);
+                let (x, y) = (p[0] + d * m[0], p[1] + d * m[1]);
+                if !(x >= 0.0 && y >= 0.0 && x <= right && y <= low) {
+                    return None;
+                }
+                far += f64::from(plane.sample(x, y)) / END as f64;
+            }
+            let near = f64::from(data[k * per..k * per + END].iter().sum::<f32>()) / END as f64;
+            Some(([1.0, t.cos(), t.sin()], (near - far) / (2.0 * away)))
+        })
+        .collect();
+    // Outside, the frame may end before.
+    if rows.len() * 2 < n {
+        return vec![0.0; n];
+    }
+    let (x, ..) = robust_fit(&rows, &[0.0; 3]);
+    (0..n)
+        .map(|k| {
+            let (s, c) = (std::f64::consts::TAU * k as f64 / n as f64).sin_cos();
+            x[0] + x[1] * c + x[2] * s
+        })
+        .collect()
+}
+
+fn refine(plane: &Plane, mut b: Boundary, side: Side, width: f64) -> Result<Boundary, SilhouetteError> {
+    let which = if side == Side::Inner { "inner" } else { "outer" };
+    let mut last = None;
+    for round in 0..ROUNDS {
+        // Levels are read beyond the blur, and within the metal.
+        let reach = (4.0 * b.blur + 0.5 * END as f64 + 3.0).min(0.45 * width).max(6.0);
+        // The first rounds only find the ellipse; in the last ones a profile a pixel or two leaves little to gain.
+        let most = if round + 2 < ROUNDS { 360 } else { 2048 };
+        let profiles = Profiles::take(plane, &b, side, reach, most);
+        let n = profiles.edges.len();
+        let angle = |k: usize| std::f64::consts::TAU * k as f64 / n as f64;
+        let rows: Vec<([f64; 5], f64)> = profiles
+            .edges
+            .iter()
+            .enumerate()
+            .filter_map(|(k, e)| {
+                let t = angle(k);
+                Some((b.row(t, b.normal(t)), profiles.outward * (*e)?))
+            })
+            .collect();
+        if rows.len() * 2 < n {
+            return Err(SilhouetteError::Ragged { which, seen_pct: 100.0 * rows.len() as f64 / n as f64 });
+        }
+        let (x, sigma, covariance) = robust_fit(&rows, &[0.0; 5]);
+        let residuals: Vec<Option<f64>> = profiles
+            .edges
+            .iter()
+            .enumerate()
+            .map(|(k, e)| {
+                let t = angle(k);
+                let row = b.row(t, b.normal(t));
+                let r = profiles.outward * (*e)? - row.iter().zip(&x).map(|(a, b)| a * b).sum::<f64>();
+                (r.abs() < 4.685 * sigma.max(1e-6)).then_some(r)
+            })
+            .collect();
+        b.update(x);
+        if round > 0 {
+            b.blur = blur_of(&profiles, &residuals).unwrap_or(b.blur);
+        }
+        last = Some((profiles, residuals, sigma, covariance));
+    }
+    let Some((profiles, residuals, sigma, covariance)) = last else {
+        return Err(SilhouetteError::Ragged { which, seen_pct: 0.0 });
+    };
+    let n = residuals.len();
+    let used = residuals.iter().flatten().count();
+    b.seen = used as f64 / n as f64;
+    if b.seen < LEAST_SEEN {
+        return Err(SilhouetteError::Ragged { which, seen_pct: 100.0 * b.seen });
+    }
+    // Waves of what the ellipse leaves. The high ones hold nothing but noise and the pixels' pattern, correlated as they are along
+    // the edge: they tell how well a low one is known.
+    let wave = |m: usize| -> [f64; 2] {
+        let mut sums = [0.0; 2];
+        for (k, r) in residuals.iter().enumerate() {
+            if let Some(r) = r {
+                let (s, c) = (std::f64::consts::TAU * (m * k % n) as f64 / n as f64).sin_cos();
+                sums[0] += r * c;
+                sums[1] += r * s;
+            }
+        }
+        sums.map(|v| 2.0 * v / used as f64)
+    };
+    let mut powers: Vec<f32> = (7..=30).map(wave).map(|w| (w[0] * w[0] + w[1] * w[1]) as f32).collect();
+    // Squares of normal amplitudes are exponential: their median is 2 ln 2 variances.
+    let variance = f64::from(ops::median(&mut powers)) / (2.0 * std::f64::consts::LN_2);
+    let white = variance * n as f64 / 2.0;
+    let unit = |i: usize| covariance[i][i] / (sigma * sigma).max(1e-18) * white;
+    b.radius_u = unit(2).sqrt();
+    b.wave_u = unit(3).max(unit(4)).sqrt();
+    for (w, m) in b.waves.iter_mut().zip([4, 6]) {
+        let seen = wave(m);
+        // One in a thousand by chance.
+        if seen[0] * seen[0] + seen[1] * seen[1] > 13.8 * variance {
+            *w = seen;
+        }
+    }
+    if side == Side::Inner {
+        b.tilt = tilt_of(&b, variance.sqrt());
+    }
+    (b.skew, b.skew_u) = skew_of(&profiles, &residuals);
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
+    b.levels = [mean(&profiles.bright), mean(&profiles.dark)];
+    b.noise = [noise_at(&profiles, 0), noise_at(&profiles, profiles.per - END)];
+    Ok(b)
+}
+
+/// Along the axis of a tube that lies tilted, two circles are seen, shifted against each other by d: the opening is what they share,
+/// of radius R - d/2 |cos|. The waves of |cos| have fixed shares, so the fourth tells d where it has the second's phase.
+fn tilt_of(b: &Boundary, u: f64) -> Option<f64> {
+    use std::f64::consts::PI;
+    let [major, minor] = b.axes();
+    let second = (major - minor) / 2.0;
+    // The direction of the smallest diameter.
+    let across = b.turn() + PI / 2.0;
+    let along = |w: [f64; 2], m: f64| w[0] * (m * across).cos() + w[1] * (m * across).sin();
+    let fourth = along(b.waves[0], 4.0);
+    let share = fourth / second.max(1e-9);
+    let same_phase = fourth > 0.9 * b.waves[0][0].hypot(b.waves[0][1]);
+    // Of a tube alone the share is 1/5; of one that is oval besides it is less.
+    (fourth > 5.0 * u && same_phase && share > 0.05 && share < 0.4).then(|| fourth * 15.0 * PI / 2.0)
+}
+
+/// Mean profile over some directions, shifted by what the fit left, as shares of the step from dark to bright.
+fn mean_profile(p: &Profiles, residuals: &[Option<f64>], part: std::ops::Range<usize>) -> Option<Vec<f64>> {
+    let mut sum = vec![0.0; p.per];
+    let mut n = 0.0;
+    for k in part {
+        // A direction off the fit shows something else than the edge.
+        let (Some(r), Some(e)) = (residuals[k], p.edges[k]) else { continue };
+        let (hi, lo) = (p.bright[k], p.dark[k]);
+        // Where the fit has the edge: single edges carry the noise that they would be averaged over.
+        let at = (e - p.outward * r) / STEP;
+        let row = &p.data[k * p.per..(k + 1) * p.per];
+        for (j, s) in sum.iter_mut().enumerate() {
+            let x = (j as f64 + at).clamp(0.0, (p.per - 1) as f64);
+            let (i, f) = (x as usize, x.fract());
+            let v = f64::from(row[i]) * (1.0 - f) + f64::from(row[(i + 1).min(p.per - 1)]) * f;
+            *s += (v - lo) / (light_at(hi, p.slope[k], x) - lo);
+        }
+        n += 1.0;
+    }
+    (n > 0.0).then(|| sum.into_iter().map(|v| v / n).collect())
+}
+
+/// Where a falling profile passes a level, in pixels from its first sample.
+fn passes(profile: &[f64], level: f64) -> Option<f64> {
+    let j = (1..profile.len()).find(|j| profile[j - 1] >= level && profile[*j] < level)?;
+    Some(STEP * (j as f64 - 1.0 + (profile[j - 1] - level) / (profile[j - 1] - profile[j])))
+}
+
+fn blur_of(p: &Profiles, residuals: &[Option<f64>]) -> Option<f64> {
+    let mean = mean_profile(p, residuals, 0..residuals.len())?;
+    // 10 to 90 % of a normal blur are 2.563 standard deviations.
+    Some(((passes(&mean, 0.1)? - passes(&mean, 0.9)?) / 2.563).clamp(0.3, 20.0))
+}
+
+/// By how much the middle between the low and the high levels lies off the half level, in pixels, and its standard uncertainty from
+/// what eight sectors say.
+fn skew_of(p: &Profiles, residuals: &[Option<f64>]) -> (f64, f64) {
+    let n = residuals.len();
+    let one = |part: std::ops::Range<usize>| -> Option<f64> {
+        let mean = mean_profile(p, residuals, part)?;
+        let half = passes(&mean, 0.5)?;
+        let off = |l: f64| Some((passes(&mean, l)? + passes(&mean, 1.0 - l)?) / 2.0 - half);
+        Some((off(0.05)? + off(0.1)? + off(0.2)?) / 3.0)
+    };
+    let parts: Vec<f64> = (0..8).filter_map(|s| one(s * n / 8..(s + 1) * n / 8)).collect();
+    if parts.len() < 4 {
+        return (0.0, f64::INFINITY);
+    }
+    let m = parts.len() as f64;
+    let mean = parts.iter().sum::<f64>() / m;
+    let variance = parts.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (m - 1.0);
+    (mean, (variance / m).sqrt())
+}
+
+/// Noise of the samples at one end of the profiles: root mean square of their second differences, the largest twentieth left out.
+fn noise_at(p: &Profiles, from: usize) -> f64 {
+    let mut squares: Vec<f32> = p
+        .data
+        .chunks_exact(p.per)
+        .flat_map(|r| r[from..from + END].windows(5).map(|w| (w[0] - 2.0 * w[2] + w[4]).powi(2) / 6.0))
+        .collect();
+    let keep = squares.len() * 19 / 20;
+    if keep == 0 {
+        return 0.0;
+    }
+    squares.select_nth_unstable_by(keep, f32::total_cmp);
+    (f64::from(squares[..keep].iter().sum::<f32>()) / keep as f64).sqrt()
+}
