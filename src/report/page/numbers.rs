@@ -58,8 +58,8 @@ pub struct Bar {
     pub upper: Option<f64>,
     /// How the value stands to the limits.
     pub status: Status,
-    /// Whether the decision keeps a guard band of the expanded uncertainty about the limits.
-    pub guarded: bool,
+    /// Half the width of the band about a limit in which a person decides; 0 where the value alone does.
+    pub guard: f64,
 }
 
 /// Size of a bar in its own units.
@@ -118,9 +118,9 @@ impl Bar {
             svg.bar viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) width=(WIDTH) height=(HEIGHT) aria-hidden="true" focusable="false" {
                 rect.track x="0" y="7" width=(WIDTH) height="6" {}
                 rect.ok x=(r1(inside_from)) y="7" width=(r1((inside_to - inside_from).max(0.0))) height="6" {}
-                @if self.guarded && u > 0.0 {
+                @if self.guard > 0.0 {
                     @for bound in [self.lower, self.upper].into_iter().flatten() {
-                        @let (a, b) = (at(bound - u), at(bound + u));
+                        @let (a, b) = (at(bound - self.guard), at(bound + self.guard));
                         rect.guard x=(r1(a)) y="5" width=(r1(b - a)) height="10" fill="url(#hatch)" {}
                     }
                 }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn bar(value: f64, uncertainty: f64, lower: Option<f64>, upper: Option<f64>, status: Status) -> Bar {
-        Bar { value, uncertainty, lower, upper, status, guarded: true }
+        Bar { value, uncertainty, lower, upper, status, guard: 2.0 * uncertainty }
     }
 
     #[test]

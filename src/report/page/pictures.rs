@@ -4,7 +4,7 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
-use image::{ImageBuffer, ImageEncoder, Rgb};
+use image::{ImageBuffer, ImageEncoder, Rgb, RgbImage};
 
 use crate::report::Finding;
 use crate::vision::Image;
@@ -96,8 +96,12 @@ pub fn close_up(image: &Image, finding: &Finding) -> Option<Embedded> {
         (from as u32, (side as u32).max(1))
     };
     let ((x0, w), (y0, h)) = (cut(x, image.width), cut(y, image.height));
-    let picture = borrowed(image)?;
-    let part = imageops::crop_imm(&picture, x0, y0, w, h).to_image();
+    let line = |y: u32| {
+        let from = 3 * (y as usize * image.width + x0 as usize);
+        image.data.get(from..from + 3 * w as usize)
+    };
+    let lines: Vec<&[u8]> = (y0..y0 + h).map(line).collect::<Option<_>>()?;
+    let part = RgbImage::from_raw(w, h, lines.concat())?;
     let scale = f64::from(CLOSE_UP) / f64::from(w.max(h));
     let side = |s: u32| ((f64::from(s) * scale).round() as u32).max(1);
     // Enlarged pixels stay pixels: a smooth picture would show more than the camera saw.

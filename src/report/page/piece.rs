@@ -121,9 +121,9 @@ fn rank(status: Status) -> u8 {
 }
 
 /// A value with its unit as a reader gets it.
-fn value_text(m: &Measurement, text: Option<&str>) -> String {
-    if let Some(text) = text {
-        return format!("“{text}”");
+fn value_text(m: &Measurement) -> String {
+    if m.text.is_some() {
+        return read_text(m);
     }
     let unit = words::unit(&m.characteristic);
     let (value, u) = with_uncertainty(m.value, m.uncertainty);
@@ -142,6 +142,23 @@ fn join_unit(value: String, unit: &str) -> String {
     }
 }
 
+/// What a mark reads.
+fn read_text(m: &Measurement) -> String {
+    match m.text.as_deref() {
+        None | Some("") => "nothing read".into(),
+        Some(text) => format!("“{text}”"),
+    }
+}
+
+/// What stands in the column of values.
+fn value_cell(m: &Measurement, value: String) -> String {
+    if m.text.is_some() {
+        read_text(m)
+    } else {
+        value
+    }
+}
+
 fn limit_text(m: &Measurement) -> String {
     let text = limits(m.lower, m.upper);
     if text.is_empty() {
@@ -154,7 +171,7 @@ fn limit_text(m: &Measurement) -> String {
 /// What the bar of a row shows; none where a bar says nothing: of texts, and of what is there or not.
 fn bar_of(doc: &Doc, i: usize) -> Option<Bar> {
     let m = &doc.report.measurements[i];
-    if words::is_presence(&m.characteristic) || doc.text(i).is_some() {
+    if doc::is_yes_no(m) {
         return None;
     }
     Some(Bar {
@@ -163,7 +180,7 @@ fn bar_of(doc: &Doc, i: usize) -> Option<Bar> {
         lower: m.lower,
         upper: m.upper,
         status: m.status,
-        guarded: doc.is_guarded(i),
+        guard: doc::guard(m),
     })
 }
 
@@ -251,7 +268,7 @@ fn issue_item(doc: &Doc, issue: &Issue) -> Markup {
     let w = words::of(&issue.characteristic);
     let first = &r.measurements[issue.rows[0]];
     let failed = issue.status == Status::Fail;
-    let presence = words::is_presence(&issue.characteristic);
+    let presence = doc::is_yes_no(first);
     let head = match (failed, presence) {
         (true, true) => format!("{}: no", w.title),
         (true, false) => format!("{}: outside the limit ({})", w.title, limit_text(first)),
@@ -266,10 +283,10 @@ fn issue_item(doc: &Doc, issue: &Issue) -> Markup {
         } else {
             m.feature.clone()
         };
-        if presence {
+        if presence && m.text.is_none() {
             name
         } else {
-            format!("{name} {}", value_text(m, doc.text(*i).as_deref()))
+            format!("{name} {}", value_text(m))
         }
     };
     let named: Vec<String> = issue.rows.iter().take(NAMED).map(one).collect();
@@ -389,7 +406,7 @@ fn finding_row(doc: &Doc, extras: &Extras, i: usize) -> Markup {
             th scope="row" { (words::finding(f.kind.as_str())) br; span.note { (f.feature) ", view " (f.view) } }
             td {
                 @for m in own {
-                    (words::of(&m.characteristic).title) ": " (value_text(m, None))
+                    (words::of(&m.characteristic).title) ": " (value_text(m))
                     @if is_limited(m) { span.note { " (" (limit_text(m)) ")" } }
                     br;
                 }
@@ -445,7 +462,7 @@ fn summary(doc: &Doc) -> Markup {
                         th scope="row" { (words::of(&m.characteristic).title) }
                         td.n { (if none { 0 } else { g.len() }) }
                         td { (if none { "none seen" } else { m.feature.as_str() }) }
-                        td.n { (doc.text(worst).unwrap_or(value)) }
+                        td.n { (value_cell(m, value)) }
                         td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                         td.t { (limit_text(m)) }
                         td.c { (bar(doc, worst)) }
@@ -537,8 +554,8 @@ fn value_table(doc: &Doc, rows: &[usize]) -> Markup {
                 tr {
                     th scope="row" { (if is_none_seen(m) { "none seen" } else { m.feature.as_str() }) }
                     td { (m.view) }
-                    td { (words::of(&m.characteristic).title) @if let Some(rule) = doc.rule(*i) { span.note { " (" (rule.replace('_', " ")) ")" } } }
-                    td.n { (doc.text(*i).unwrap_or(value)) }
+                    td { (words::of(&m.characteristic).title) @if let Some(rule) = doc::rule(m) { span.note { " (" (rule) ")" } } }
+                    td.n { (value_cell(m, value)) }
                     td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                     @if limited {
                         td.t { (limit_text(m)) }
@@ -667,7 +684,7 @@ fn readings(doc: &Doc) -> Markup {
                     tr {
                         th scope="row" { (words::of(&m.characteristic).title) }
                         td { (m.feature) }
-                        td.n { (doc.text(*i).unwrap_or(value)) }
+                        td.n { (value_cell(m, value)) }
                         td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                         td.t { (limit_text(m)) }
                         td.c { (bar(doc, *i)) }

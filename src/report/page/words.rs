@@ -207,6 +207,51 @@ pub fn of(characteristic: &str) -> Words {
             "Measure the largest and the smallest inner diameter with a caliper.",
             "Measure the largest and the smallest inner diameter with a caliper.",
         ),
+        "ring.outer_diameter_mm" => (
+            "Ring, outer diameter",
+            "Measure with a caliper and compare with the drawing.",
+            "Measure with a caliper.",
+            "Measure with a caliper and write the value beside this row.",
+        ),
+        "ring.band_width_mm" => (
+            "Ring, width of the band",
+            "Measure with a caliper and compare with the drawing.",
+            "Measure with a caliper.",
+            "Measure with a caliper and write the value beside this row.",
+        ),
+        "ring.size_iso" | "ring.size_us" | "ring.size_jp" | "ring.size_uk" => (
+            match characteristic {
+                "ring.size_us" => "Ring size (US)",
+                "ring.size_jp" => "Ring size (JP)",
+                "ring.size_uk" => "Ring size (UK)",
+                _ => "Ring size (ISO 8653)",
+            },
+            "Check on a ring stick; size the ring.",
+            "Check on a ring stick.",
+            "Check on a ring stick and write the size beside this row.",
+        ),
+        "surface.patch_mm2" => (
+            "Finish, largest patch of another",
+            "Finish the patch as ordered and inspect again.",
+            "Compare the patch with the master.",
+            "Compare the finish with the master.",
+        ),
+        "surface.brush_deg" => (
+            "Finish, direction of the brushing",
+            "Brush the metal in the direction ordered and inspect again.",
+            "Compare the direction with the drawing.",
+            "Compare the direction with the drawing.",
+        ),
+        "colour.lab_l" | "colour.lab_a" | "colour.lab_b" => (
+            match characteristic {
+                "colour.lab_l" => "Colour, L*",
+                "colour.lab_a" => "Colour, a*",
+                _ => "Colour, b*",
+            },
+            "Compare with the master under daylight (D65); replate or reject.",
+            "Compare with the master under daylight (D65).",
+            "Compare with the master under daylight (D65).",
+        ),
         "piece.weight_g" => (
             "Weight",
             "Weigh again on a calibrated scale, then compare with the order.",
@@ -279,7 +324,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_called_by_its_name() {
-        assert_eq!(of("ring.size_us").title, "Ring, size us");
+        assert_eq!(of("ring.size_fr").title, "Ring, size fr");
         assert_eq!(of("piece.pull_n").title, "Pull n");
     }
 }
