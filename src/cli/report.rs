@@ -460,7 +460,7 @@ fn add_pictures(
                 .collect();
             extras.close_ups.insert(*i, close);
         }
-        if let Some((large, small)) = shown.as_ref().or(bare.as_ref()).and_then(pictures::drawn) {
+        if let Some((large, small)) = shown.as_ref().or(bare.as_ref()).and_then(pictures::large_and_small) {
             thumb.get_or_insert(small);
             extras.pictures.push((frame.file.clone(), large));
         }

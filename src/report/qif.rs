@@ -259,7 +259,7 @@ fn definitions(doc: &Doc) -> Vec<Definition> {
     let mut out: Vec<Definition> = Vec::new();
     // By characteristic and limits, in the order in which they come first.
     let mut at: BTreeMap<(&str, String, String), usize> = BTreeMap::new();
-    for (i, m) in r.measurements.iter().enumerate() {
+    for m in &r.measurements {
         let key = (m.characteristic.as_str(), decimal_of(m.lower), decimal_of(m.upper));
         let k = *at.entry(key).or_insert_with(|| {
             out.push(Definition {
@@ -271,13 +271,18 @@ fn definitions(doc: &Doc) -> Vec<Definition> {
             });
             out.len() - 1
         });
-        let place =
-            if is_reading(m) { format!("by {}", m.feature) } else { format!("{} in view {}", m.feature, m.view) };
+        let place = if is_reading(m) {
+            format!("by {}", m.feature)
+        } else if m.view.is_empty() {
+            m.feature.clone()
+        } else {
+            format!("{} in view {}", m.feature, m.view)
+        };
         out[k].rows.push(Row {
             place,
             instrument: is_reading(m).then(|| m.feature.clone()),
             value: Some((m.value, m.uncertainty)),
-            text: doc.text(i),
+            text: m.text.clone(),
             status: status(m),
             note: None,
         });

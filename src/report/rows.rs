@@ -1,12 +1,12 @@
 //! Measurements as rows of a table (RFC 4180), one for each value with its limits and uncertainty: what a quality system, a spreadsheet or
 //! an AS9102 form takes. The values themselves are recorded, never a word in their place.
 
-use crate::judge::K;
-use crate::report::page::doc::Doc;
+use crate::report::page::doc::{self, Doc};
 use crate::report::page::{status_word, words};
+use crate::spec::Rule;
 
 /// The columns.
-pub const COLUMNS: [&str; 18] = [
+pub const COLUMNS: [&str; 19] = [
     "piece_id",
     "sku",
     "verdict",
@@ -21,6 +21,7 @@ pub const COLUMNS: [&str; 18] = [
     "upper",
     "status",
     "rule",
+    "k",
     "text",
     "note",
     "error",
@@ -58,18 +59,18 @@ pub fn head() -> Result<Vec<u8>, csv::Error> {
 /// The writer's.
 pub fn of(doc: &Doc) -> Result<Vec<u8>, csv::Error> {
     let r = &doc.report;
-    let line = |cells: [String; 14]| {
-        let mut row: [String; 18] = Default::default();
+    let line = |cells: [String; 15]| {
+        let mut row: [String; 19] = Default::default();
         row[0] = harmless(&r.piece_id);
         row[1] = harmless(&r.sku);
         row[2] = r.verdict.as_str().into();
-        row[17].clone_from(&doc.sha256);
-        for (to, cell) in row[3..17].iter_mut().zip(cells) {
+        row[18].clone_from(&doc.sha256);
+        for (to, cell) in row[3..18].iter_mut().zip(cells) {
             *to = cell;
         }
         row
     };
-    let measured = r.measurements.iter().enumerate().map(|(i, m)| {
+    let measured = r.measurements.iter().map(|m| {
         line([
             harmless(&m.view),
             harmless(&m.feature),
@@ -77,30 +78,31 @@ pub fn of(doc: &Doc) -> Result<Vec<u8>, csv::Error> {
             words::unit(&m.characteristic).into(),
             number(Some(m.value)),
             number(Some(m.uncertainty)),
-            number(Some(crate::report::round_to(K * m.uncertainty, 9))),
+            number(Some(crate::report::round_to(doc::coverage(m) * m.uncertainty, 9))),
             number(m.lower),
             number(m.upper),
             status_word(m.status).into(),
-            harmless(&doc.rule(i).unwrap_or_default()),
-            harmless(&doc.text(i).unwrap_or_default()),
+            m.decision.map_or(Rule::GuardBand, |d| d.rule).as_str().into(),
+            number(Some(doc::coverage(m))),
+            harmless(m.text.as_deref().unwrap_or_default()),
             String::new(),
             String::new(),
         ])
     });
     let unseen = r.not_assessed.iter().map(|n| {
-        let mut cells: [String; 14] = Default::default();
+        let mut cells: [String; 15] = Default::default();
         cells[0] = harmless(n.view.as_deref().unwrap_or(""));
         cells[2] = harmless(&n.characteristic);
         cells[3] = words::unit(&n.characteristic).into();
         cells[9] = "not_assessed".into();
-        cells[12] = harmless(&n.reason);
+        cells[13] = harmless(&n.reason);
         line(cells)
     });
     let frames = r.frames.iter().filter_map(|f| f.error.as_ref().map(|e| (f, e))).map(|(f, e)| {
-        let mut cells: [String; 14] = Default::default();
+        let mut cells: [String; 15] = Default::default();
         cells[1] = harmless(&f.file);
         cells[9] = "not_assessed".into();
-        cells[13] = harmless(e);
+        cells[14] = harmless(e);
         line(cells)
     });
     write(measured.chain(unseen).chain(frames))
@@ -111,14 +113,14 @@ pub fn of(doc: &Doc) -> Result<Vec<u8>, csv::Error> {
 /// # Errors
 /// The writer's.
 pub fn of_error(piece_id: &str, errors: &[String]) -> Result<Vec<u8>, csv::Error> {
-    let mut row: [String; 18] = Default::default();
+    let mut row: [String; 19] = Default::default();
     row[0] = harmless(piece_id);
     row[2] = "error".into();
-    row[16] = harmless(&errors.join("; "));
+    row[17] = harmless(&errors.join("; "));
     write([row])
 }
 
-fn write(rows: impl IntoIterator<Item = [String; 18]>) -> Result<Vec<u8>, csv::Error> {
+fn write(rows: impl IntoIterator<Item = [String; 19]>) -> Result<Vec<u8>, csv::Error> {
     let mut out = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     for row in rows {
         out.write_record(&row)?;
@@ -152,12 +154,14 @@ mod tests {
         let h = &doc.sha256;
         let expected = [
             COLUMNS.join(","),
-            format!("\"a,\"\"b\"\"\",'=s,fail,\"top\nx\",'-S1,stone.tilt_deg,°,-1.5,0.25,0.5,,5,fail,,,,,{h}"),
-            format!("\"a,\"\"b\"\"\",'=s,fail,,,ring.ovality_mm,mm,,,,,,not_assessed,,,no frame,,{h}"),
-            format!("\"a,\"\"b\"\"\",'=s,fail,,f.png,,,,,,,,not_assessed,,,,cannot read,{h}"),
+            format!(
+                "\"a,\"\"b\"\"\",'=s,fail,\"top\nx\",'-S1,stone.tilt_deg,°,-1.5,0.25,0.5,,5,fail,guard_band,2,,,,{h}"
+            ),
+            format!("\"a,\"\"b\"\"\",'=s,fail,,,ring.ovality_mm,mm,,,,,,not_assessed,,,,no frame,,{h}"),
+            format!("\"a,\"\"b\"\"\",'=s,fail,,f.png,,,,,,,,not_assessed,,,,,cannot read,{h}"),
         ];
         assert_eq!(out, expected.join("\r\n") + "\r\n");
         let error = String::from_utf8(of_error("x", &["one".into(), "two".into()]).unwrap()).unwrap();
-        assert_eq!(error, "x,,error,,,,,,,,,,,,,,one; two,\r\n");
+        assert_eq!(error, "x,,error,,,,,,,,,,,,,,,one; two,\r\n");
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
+use super::numbers::plain;
 use super::words;
 use crate::hash::sha256_hex;
+use crate::judge::K;
 use crate::report::{Measurement, Report, Status, Verdict, REPORT_SCHEMA};
+use crate::spec::Rule;
 
 /// Why a report could not be read. Every message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -46,32 +47,6 @@ pub struct Doc {
     pub report: Report,
     /// sha256 of the file.
     pub sha256: String,
-    /// Of every measurement, in their order.
-    extras: Vec<Extra>,
-}
-
-/// What a measurement may say beside its numbers, read by name so that reports with and without it can be shown.
-#[derive(Debug, Clone, Default, Deserialize)]
-struct Extra {
-    #[serde(default)]
-    rule: serde_json::Value,
-    #[serde(default)]
-    text: serde_json::Value,
-}
-
-#[derive(Deserialize)]
-struct Extras {
-    #[serde(default)]
-    measurements: Vec<Extra>,
-}
-
-/// A text, or the JSON of what is none; none of null.
-fn text_of(value: &serde_json::Value) -> Option<String> {
-    match value {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(s) => Some(s.clone()),
-        other => Some(other.to_string()),
-    }
 }
 
 impl Doc {
@@ -97,24 +72,44 @@ impl Doc {
         if report.schema != REPORT_SCHEMA {
             return Err(DocError::Schema { path: path.to_owned(), found: report.schema });
         }
-        let extras: Extras = serde_json::from_slice(bytes).map_err(|e| parse(".".into(), e.to_string()))?;
-        Ok(Doc { report, sha256: sha256_hex(bytes), extras: extras.measurements })
+        Ok(Doc { report, sha256: sha256_hex(bytes) })
     }
+}
 
-    /// The decision rule of a measurement, where the report says one.
-    pub fn rule(&self, measurement: usize) -> Option<String> {
-        self.extras.get(measurement).and_then(|e| text_of(&e.rule))
-    }
+/// The decision rule of a row in words, where it is not the guard band with k = 2.
+pub fn rule(m: &Measurement) -> Option<String> {
+    m.decision.map(|d| match (d.rule, d.u_max) {
+        (Rule::GuardBand, _) => format!("guard band, k = {}", plain(d.k)),
+        (Rule::Simple, _) => "simple acceptance".into(),
+        (Rule::SharedRisk, Some(most)) => format!("shared risk, U at most {}", plain(most)),
+        (Rule::SharedRisk, None) => "shared risk".into(),
+    })
+}
 
-    /// What was read as text, where the report says it.
-    pub fn text(&self, measurement: usize) -> Option<String> {
-        self.extras.get(measurement).and_then(|e| text_of(&e.text))
-    }
+/// Coverage factor of a row's decision.
+pub fn coverage(m: &Measurement) -> f64 {
+    m.decision.map_or(K, |d| d.k)
+}
 
-    /// Whether a measurement was decided with a guard band: what the program does unless the report says another rule.
-    pub fn is_guarded(&self, measurement: usize) -> bool {
-        self.rule(measurement).is_none_or(|r| r.contains("guard"))
+/// Half the width of the band about a limit in which a row's rule leaves it to a person; 0 where the value alone decides.
+pub fn guard(m: &Measurement) -> f64 {
+    let u = coverage(m) * m.uncertainty;
+    match m.decision.map(|d| (d.rule, d.u_max)) {
+        None | Some((Rule::GuardBand, _)) => u,
+        Some((Rule::Simple, _)) => 0.0,
+        Some((Rule::SharedRisk, most)) => {
+            if most.is_some_and(|most| u <= most) {
+                0.0
+            } else {
+                u
+            }
+        }
     }
+}
+
+/// Whether a row says yes or no: something is there or not, or a text reads as ordered or not.
+pub fn is_yes_no(m: &Measurement) -> bool {
+    words::is_presence(&m.characteristic) || m.text.is_some()
 }
 
 /// Whether a row was limited.
@@ -127,9 +122,10 @@ pub fn is_none_seen(m: &Measurement) -> bool {
     m.value == 0.0 && m.uncertainty == 0.0 && m.feature == m.view && !m.view.is_empty()
 }
 
-/// Whether a row is a reading of another instrument: it belongs to no view, and its feature is the instrument.
+/// Whether a row is a reading of another instrument: it belongs to no view, and its feature is the instrument. (Stones' totals over all
+/// views belong to none either.)
 pub fn is_reading(m: &Measurement) -> bool {
-    m.view.is_empty()
+    m.view.is_empty() && !m.characteristic.starts_with("stone.")
 }
 
 /// Rows of one characteristic that are out of their limit, or too close to it, for the same reason.
@@ -163,13 +159,22 @@ pub fn why(report: &Report) -> Why {
         if m.status < Status::Review {
             continue;
         }
-        let subject = if is_reading(m) {
-            format!("{}: {} ", m.feature, m.characteristic)
+        let (c, feature, view) = (&m.characteristic, &m.feature, &m.view);
+        let subjects = if is_reading(m) {
+            vec![format!("{feature}: {c} ")]
+        } else if m.text.is_some() {
+            // What a mark reads stands in place of its value.
+            vec![format!("{feature} in view {view}: ")]
         } else {
-            format!("{} in view {}: {} ", m.feature, m.view, m.characteristic)
+            vec![format!("{feature} in view {view}: {c} "), format!("view {view}: {c} "), format!("{c} ")]
         };
         // One reason a feature: its worst characteristic. The others of it come behind.
-        let place = report.reasons.iter().position(|r| r.starts_with(&subject) || r.contains(&format!(" {subject}")));
+        let about = |r: &String| {
+            subjects.iter().any(|s| r.starts_with(s.as_str()))
+                // The type of a finding stands before its feature.
+                || r.split_once(' ').is_some_and(|(_, rest)| rest.starts_with(subjects[0].as_str()))
+        };
+        let place = report.reasons.iter().position(about);
         if let Some(k) = place {
             taken[k] = true;
         }
@@ -224,7 +229,13 @@ pub fn headline(report: &Report) -> String {
     let why = why(report);
     if let Some(issue) = why.issues.first() {
         let title = words::of(&issue.characteristic).title;
-        let what = if issue.status == Status::Fail { "outside the limit" } else { "too close to the limit to tell" };
+        let yes_no = is_yes_no(&report.measurements[issue.rows[0]]);
+        let what = match (issue.status == Status::Fail, yes_no) {
+            (true, true) => "no",
+            (true, false) => "outside the limit",
+            (false, true) => "not sure",
+            (false, false) => "too close to the limit to tell",
+        };
         let features: Vec<&str> =
             issue.rows.iter().take(3).map(|i| report.measurements[*i].feature.as_str()).collect();
         let more = issue.rows.len().saturating_sub(3);
@@ -295,14 +306,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_beside_the_numbers_is_kept() {
-        let extras = |text: &str| serde_json::from_str::<Extras>(text).unwrap().measurements;
-        let e = extras(r#"{"measurements":[{"rule":"simple","text":"750"},{},{"text":{"read":"18K"}}]}"#);
-        assert_eq!(text_of(&e[0].rule).as_deref(), Some("simple"));
-        assert_eq!(text_of(&e[0].text).as_deref(), Some("750"));
-        assert_eq!(text_of(&e[1].rule), None);
-        assert_eq!(text_of(&e[2].text).as_deref(), Some(r#"{"read":"18K"}"#));
-        let doc = report("[]", "[]");
-        assert!(doc.is_guarded(0) && doc.rule(7).is_none());
+    fn a_row_is_decided_by_its_own_rule() {
+        let decided = |decision: &str| {
+            let text =
+                row("stone.tilt_deg", "S1", "top", "pass").replace('}', &format!(r#","decision":{decision}}}"#));
+            report(&format!("[{text}]"), "[]").report.measurements[0].clone()
+        };
+        let plain =
+            report(&format!("[{}]", row("stone.tilt_deg", "S1", "top", "pass")), "[]").report.measurements[0].clone();
+        assert_eq!((rule(&plain), guard(&plain), coverage(&plain)), (None, 0.2, 2.0));
+        let wide = decided(r#"{"rule":"guard_band","k":3}"#);
+        assert_eq!(rule(&wide).as_deref(), Some("guard band, k = 3"));
+        assert!((guard(&wide) - 0.3).abs() < 1e-12);
+        let simple = decided(r#"{"rule":"simple","k":2}"#);
+        assert_eq!((rule(&simple).as_deref(), guard(&simple)), (Some("simple acceptance"), 0.0));
+        assert_eq!(guard(&decided(r#"{"rule":"shared_risk","k":2,"u_max":0.25}"#)), 0.0);
+        assert_eq!(guard(&decided(r#"{"rule":"shared_risk","k":2,"u_max":0.15}"#)), 0.2);
+    }
+
+    #[test]
+    fn marks_and_totals_find_their_reasons() {
+        let mark = row("hallmark.text", "mark-1", "inside", "fail").replace('}', r#","text":"585"}"#);
+        let rows =
+            [mark, row("stone.carat_total", "top", "top", "review"), row("stone.carat_total", "all", "", "review")];
+        let doc = report(
+            &format!("[{}]", rows.join(",")),
+            r#"["hallmark_mismatch mark-1 in view inside: it reads `585`", "view top: stone.carat_total 1 +- 0.2 (at most 1)",
+                "stone.carat_total 1 +- 0.2 (at most 1)"]"#,
+        );
+        let why = why(&doc.report);
+        assert_eq!(why.others, Vec::<String>::new());
+        assert_eq!(why.issues.len(), 2);
+        assert_eq!(headline(&doc.report), "Hallmark as ordered: no (mark-1)");
     }
 }

@@ -243,14 +243,14 @@ impl Lot {
         // Stable: equal ones stay in the order of their names.
         kinds.sort_by_key(|k| std::cmp::Reverse((k.1, k.2)));
         let most = kinds.iter().map(|k| k.1 + k.2).max().unwrap_or(1).max(1) as f64;
-        let total: usize = kinds.iter().map(|k| k.1 + k.2).sum();
+        let total: usize = kinds.iter().map(|k| k.1).sum();
         let mut sum = 0usize;
         html! {
             section aria-labelledby="pareto" {
                 h2 #pareto { "What for " small { "pieces by what is wrong or in doubt; a piece counts once in each line" } }
                 div.wrap { table {
                     thead { tr {
-                        th scope="col" { "Reason" } th.n scope="col" { "Fail" } th.n scope="col" { "Review" } th scope="col" style="width:40%" { "Pieces" } th.n scope="col" { "Cumulative" }
+                        th scope="col" { "Reason" } th.n scope="col" { "Fail" } th.n scope="col" { "Review" } th scope="col" style="width:40%" { "Pieces" } th.n scope="col" { "Fails, cumulative" }
                     } }
                     tbody { @for (kind, fails, reviews) in &kinds {
                         tr {
@@ -264,7 +264,7 @@ impl Lot {
                                     rect.review x=(w(*fails)) y="1" width=(w(*reviews)) height="12" {}
                                 }
                             }
-                            td.n { ({ sum += fails + reviews; format!("{:.0} %", 100.0 * sum as f64 / total as f64) }) }
+                            td.n { @if *fails > 0 { ({ sum += fails; format!("{:.0} %", 100.0 * sum as f64 / total as f64) }) } }
                         }
                     } }
                 } }
@@ -327,14 +327,15 @@ impl Lot {
             self.values.iter().map(|((title, _), (c, v))| (title.as_str(), c.as_str(), v)).collect();
         // What is limited first; then by name.
         groups.sort_by_key(|g| g.2.lower.is_none() && g.2.upper.is_none());
+        let capable = groups.iter().any(|g| g.2.lower.is_some() && g.2.upper.is_some());
         let quantiles = groups.iter().any(|g| statistics(g.2).pp.is_some());
         html! {
             section aria-labelledby="stats" {
                 h2 #stats { "Spread of each characteristic " small { "all pieces with the same limits" } }
-                div.wrap { table {
+                div.wrap { table.stats {
                     thead { tr {
-                        th scope="col" { "Characteristic" } th.n scope="col" { "Values" } th.n scope="col" { "Mean" } th.n scope="col" { "sd" } th.n scope="col" { "Least" } th.n scope="col" { "Most" }
-                        th scope="col" { "Limit" } th scope="col" { "Distribution" } th.n scope="col" { "Cp" } th.n scope="col" { "Cpk" }
+                        th scope="col" { "Characteristic" } th.n scope="col" { "Values" } th.n scope="col" { "None seen" } th.n scope="col" { "Mean" } th.n scope="col" { "sd" } th.n scope="col" { "Least" } th.n scope="col" { "Most" }
+                        th scope="col" { "Limit" } th scope="col" { "Distribution" } @if capable { th.n scope="col" { "Cp" } th.n scope="col" { "Cpk" } }
                         @if quantiles { th.n scope="col" { "Pp (quantiles)" } }
                         th.n scope="col" { "Fail" } th.n scope="col" { "Review" }
                     } }
@@ -343,7 +344,7 @@ impl Lot {
                         @let present = words::is_presence(c);
                         tr {
                             th scope="row" { (title) @let unit = words::unit(c); @if !unit.is_empty() { span.note { " " (unit) } } }
-                            td.n { (v.values.len()) @if v.none_seen > 0 { br; span.note { (v.none_seen) " pieces with none" } } }
+                            td.n { (v.values.len()) } td.n { (v.none_seen) }
                             @if present {
                                 td.n { (s.mean.map_or(String::new(), |m| format!("{:.1} %", 100.0 * m))) }
                                 td.n { "" } td.n { "" } td.n { "" }
@@ -355,8 +356,7 @@ impl Lot {
                             }
                             td.t { (limits(v.lower, v.upper)) }
                             td { @if !present { (histogram(v)) } }
-                            td.n { (index(s.cp, v.values.len())) }
-                            td.n { (index(s.cpk, v.values.len())) }
+                            @if capable { td.n { (index(s.cp, v.values.len())) } td.n { (index(s.cpk, v.values.len())) } }
                             @if quantiles { td.n { (s.pp.map_or_else(String::new, |p| format!("{p:.2}"))) } }
                             td.n { @if v.fails > 0 { b { (v.fails) } } @else { "0" } }
                             td.n { (v.reviews) }

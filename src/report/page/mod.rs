@@ -84,7 +84,8 @@ fn css_text(text: &str) -> String {
         if c.is_ascii_alphanumeric() || c == ' ' {
             out.push(c);
         } else {
-            let _ = write!(out, "\\{:06x}", u32::from(c));
+            // The blank ends the number, so that none of the text is taken for a part of it.
+            let _ = write!(out, "\\{:06x} ", u32::from(c));
         }
     }
     out
@@ -185,6 +186,6 @@ mod tests {
         assert!(page.contains("<title>a\u{fffd}b&lt;&quot;</title>"), "{page}");
         assert!(page.contains("é\u{fffd}\u{fffd} &lt;script&gt;"));
         assert_eq!(page.matches("</style>").count(), 1);
-        assert!(page.contains(r"x\000022\00003c\00002fstyle\00003e\000000"));
+        assert!(page.contains(r"x\000022 \00003c \00002f style\00003e \000000 "));
     }
 }

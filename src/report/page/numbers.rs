@@ -58,8 +58,8 @@ pub struct Bar {
     pub upper: Option<f64>,
     /// How the value stands to the limits.
     pub status: Status,
-    /// Whether the decision keeps a guard band of the expanded uncertainty about the limits.
-    pub guarded: bool,
+    /// Half the width of the band about a limit in which a person decides; 0 where the value alone does.
+    pub guard: f64,
 }
 
 /// Size of a bar in its own units.
@@ -69,7 +69,7 @@ const HEIGHT: f64 = 20.0;
 impl Bar {
     /// The range of values that the bar spans: both limits, the value and its whiskers, and no more than three widths beyond a limit
     /// (a value farther out stands at the end, as an arrow). None without a limit.
-    fn range(&self) -> Option<(f64, f64)> {
+    pub fn range(&self) -> Option<(f64, f64)> {
         let u = K * self.uncertainty;
         let (v, reach) = (self.value, (self.value - self.lower.or(self.upper)?).abs());
         let (lo, hi, span) = match (self.lower, self.upper) {
@@ -90,8 +90,9 @@ impl Bar {
 
     /// The bar as an inline SVG: the part inside the limits light, the guard bands hatched, the limits as lines, the value with its
     /// whiskers (k = 2). Its mark tells the status without colour: a dot passes, an open diamond is for a person, a cross fails.
-    pub fn svg(&self) -> Markup {
-        let Some((left, right)) = self.range() else { return html! {} };
+    /// `range` in place of its own lets bars be compared.
+    pub fn svg(&self, range: Option<(f64, f64)>) -> Markup {
+        let Some((left, right)) = self.range().map(|own| range.unwrap_or(own)) else { return html! {} };
         let pad = 7.0;
         let at = |v: f64| pad + (WIDTH - 2.0 * pad) * ((v - left) / (right - left)).clamp(0.0, 1.0);
         let r1 = |v: f64| round_to(v, 1);
@@ -117,9 +118,9 @@ impl Bar {
             svg.bar viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) width=(WIDTH) height=(HEIGHT) aria-hidden="true" focusable="false" {
                 rect.track x="0" y="7" width=(WIDTH) height="6" {}
                 rect.ok x=(r1(inside_from)) y="7" width=(r1((inside_to - inside_from).max(0.0))) height="6" {}
-                @if self.guarded && u > 0.0 {
+                @if self.guard > 0.0 {
                     @for bound in [self.lower, self.upper].into_iter().flatten() {
-                        @let (a, b) = (at(bound - u), at(bound + u));
+                        @let (a, b) = (at(bound - self.guard), at(bound + self.guard));
                         rect.guard x=(r1(a)) y="5" width=(r1(b - a)) height="10" fill="url(#hatch)" {}
                     }
                 }
@@ -183,7 +184,7 @@ mod tests {
     }
 
     fn bar(value: f64, uncertainty: f64, lower: Option<f64>, upper: Option<f64>, status: Status) -> Bar {
-        Bar { value, uncertainty, lower, upper, status, guarded: true }
+        Bar { value, uncertainty, lower, upper, status, guard: 2.0 * uncertainty }
     }
 
     #[test]
@@ -198,7 +199,7 @@ mod tests {
         let (lo, hi) = bar(748.0, 1.0, Some(750.0), None, Status::Review).range().unwrap();
         assert!(lo <= 746.0 && hi > 750.0 && hi - lo < 20.0, "{lo} {hi}");
         assert_eq!(bar(1.0, 0.0, None, None, Status::Pass).range(), None);
-        assert_eq!(bar(1.0, 0.0, None, None, Status::Pass).svg().0, "");
+        assert_eq!(bar(1.0, 0.0, None, None, Status::Pass).svg(None).0, "");
     }
 
     #[test]
@@ -210,7 +211,7 @@ mod tests {
             (-1e300, 0.0, Some(-1e300), Some(1e300)),
             (0.0, 0.0, Some(0.0), None),
         ] {
-            let svg = bar(v, u, lo, up, Status::Fail).svg().0;
+            let svg = bar(v, u, lo, up, Status::Fail).svg(None).0;
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
     }

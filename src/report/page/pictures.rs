@@ -4,7 +4,7 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
-use image::{ImageEncoder, RgbImage};
+use image::{ImageBuffer, ImageEncoder, Rgb, RgbImage};
 
 use crate::report::Finding;
 use crate::vision::Image;
@@ -30,38 +30,39 @@ pub struct Embedded {
     pub height: u32,
 }
 
-/// The picture as the `image` crate has it; none where its sides and its bytes do not agree.
-fn rgb(image: &Image) -> Option<RgbImage> {
-    RgbImage::from_raw(image.width as u32, image.height as u32, image.data.clone())
+/// A picture's pixels where they are, as the `image` crate has it.
+type Borrowed<'a> = ImageBuffer<Rgb<u8>, &'a [u8]>;
+
+/// None where there is no pixel, or where the sides and the bytes do not agree.
+fn borrowed(image: &Image) -> Option<Borrowed<'_>> {
+    let (width, height) = (image.width as u32, image.height as u32);
+    Borrowed::from_raw(width, height, &image.data).filter(|_| width > 0 && height > 0)
 }
 
-fn encoded(picture: &RgbImage, quality: u8) -> Option<Embedded> {
+fn encoded(pixels: &[u8], width: u32, height: u32, quality: u8) -> Option<Embedded> {
     let mut out = Vec::new();
-    let (width, height) = picture.dimensions();
     JpegEncoder::new_with_quality(&mut out, quality)
-        .write_image(picture.as_raw(), width, height, image::ExtendedColorType::Rgb8)
+        .write_image(pixels, width, height, image::ExtendedColorType::Rgb8)
         .ok()?;
     Some(Embedded { uri: format!("data:image/jpeg;base64,{}", STANDARD.encode(out)), width, height })
 }
 
-/// `picture` no larger than `most`, sides in proportion.
-fn fitted(picture: &RgbImage, most: (u32, u32)) -> Option<RgbImage> {
+/// `picture` no larger than `most`, sides in proportion, as a JPEG.
+fn fitted(picture: &Borrowed, most: (u32, u32), quality: u8) -> Option<Embedded> {
     let (w, h) = picture.dimensions();
     let scale = (f64::from(most.0) / f64::from(w)).min(f64::from(most.1) / f64::from(h));
-    (scale < 1.0).then(|| {
-        let side = |s: u32| ((f64::from(s) * scale).round() as u32).max(1);
-        imageops::thumbnail(picture, side(w), side(h))
-    })
+    if scale >= 1.0 {
+        return encoded(picture.as_raw(), w, h, quality);
+    }
+    let side = |s: u32| ((f64::from(s) * scale).round() as u32).max(1);
+    let small = imageops::thumbnail(picture, side(w), side(h));
+    encoded(small.as_raw(), small.width(), small.height(), quality)
 }
 
-/// A drawn picture of a frame in a page: without the strip of words below it, at most [`WIDEST`] pixels wide, and its thumbnail.
-/// None where it is no picture.
-pub fn drawn(image: &Image) -> Option<(Embedded, Embedded)> {
-    let picture = rgb(&without_strip(image))?;
-    let large = fitted(&picture, (WIDEST, 4 * WIDEST));
-    let large = large.as_ref().unwrap_or(&picture);
-    let thumb = fitted(large, THUMB);
-    Some((encoded(large, QUALITY)?, encoded(thumb.as_ref().unwrap_or(large), THUMB_QUALITY)?))
+/// A picture of a frame in a page, at most [`WIDEST`] pixels wide, and its thumbnail. None where it is no picture.
+pub fn large_and_small(image: &Image) -> Option<(Embedded, Embedded)> {
+    let picture = borrowed(image)?;
+    Some((fitted(&picture, (WIDEST, 4 * WIDEST), QUALITY)?, fitted(&picture, THUMB, THUMB_QUALITY)?))
 }
 
 /// The drawn picture without the strip of words that `overlay::draw` puts below the frame (the page says them better): from the first
@@ -95,13 +96,18 @@ pub fn close_up(image: &Image, finding: &Finding) -> Option<Embedded> {
         (from as u32, (side as u32).max(1))
     };
     let ((x0, w), (y0, h)) = (cut(x, image.width), cut(y, image.height));
-    let picture = rgb(image)?;
-    let part = imageops::crop_imm(&picture, x0, y0, w, h).to_image();
+    let line = |y: u32| {
+        let from = 3 * (y as usize * image.width + x0 as usize);
+        image.data.get(from..from + 3 * w as usize)
+    };
+    let lines: Vec<&[u8]> = (y0..y0 + h).map(line).collect::<Option<_>>()?;
+    let part = RgbImage::from_raw(w, h, lines.concat())?;
     let scale = f64::from(CLOSE_UP) / f64::from(w.max(h));
     let side = |s: u32| ((f64::from(s) * scale).round() as u32).max(1);
     // Enlarged pixels stay pixels: a smooth picture would show more than the camera saw.
     let filter = if scale > 2.0 { FilterType::Nearest } else { FilterType::Triangle };
-    encoded(&imageops::resize(&part, side(w), side(h), filter), QUALITY)
+    let close = imageops::resize(&part, side(w), side(h), filter);
+    encoded(close.as_raw(), close.width(), close.height(), QUALITY)
 }
 
 #[cfg(test)]
@@ -115,11 +121,11 @@ mod tests {
 
     #[test]
     fn large_pictures_are_made_small_and_small_ones_left() {
-        let (large, thumb) = drawn(&picture(3200, 400)).unwrap();
+        let (large, thumb) = large_and_small(&picture(3200, 400)).unwrap();
         assert_eq!((large.width, large.height), (1600, 200));
         assert_eq!((thumb.width, thumb.height), (132, 17));
         assert!(large.uri.starts_with("data:image/jpeg;base64,/9j/"));
-        let (small, _) = drawn(&picture(300, 200)).unwrap();
+        let (small, _) = large_and_small(&picture(300, 200)).unwrap();
         assert_eq!((small.width, small.height), (300, 200));
     }
 
@@ -134,7 +140,7 @@ mod tests {
         assert_eq!(without_strip(&picture(40, 30)), picture(40, 30));
         let empty = Image { width: 0, height: 0, data: vec![], grey: false };
         assert_eq!(without_strip(&empty), empty);
-        assert!(drawn(&empty).is_none());
+        assert!(large_and_small(&empty).is_none());
     }
 
     #[test]

@@ -101,7 +101,11 @@ impl Rows {
     fn of(r: &Report) -> Self {
         let all = || (0..r.measurements.len()).filter(|i| !is_reading(&r.measurements[*i]));
         let mut limited: Vec<usize> = all().filter(|i| is_limited(&r.measurements[*i])).collect();
-        limited.sort_by_key(|i| std::cmp::Reverse(rank(r.measurements[*i].status)));
+        // Stable: what is alike stays in the report's order.
+        limited.sort_by(|a, b| {
+            let (a, b) = (&r.measurements[*a], &r.measurements[*b]);
+            rank(b.status).cmp(&rank(a.status)).then(beyond(b).total_cmp(&beyond(a)))
+        });
         Rows { limited, free: all().filter(|i| !is_limited(&r.measurements[*i])).collect() }
     }
 }
@@ -117,9 +121,9 @@ fn rank(status: Status) -> u8 {
 }
 
 /// A value with its unit as a reader gets it.
-fn value_text(m: &Measurement, text: Option<&str>) -> String {
-    if let Some(text) = text {
-        return format!("“{text}”");
+fn value_text(m: &Measurement) -> String {
+    if m.text.is_some() {
+        return read_text(m);
     }
     let unit = words::unit(&m.characteristic);
     let (value, u) = with_uncertainty(m.value, m.uncertainty);
@@ -138,6 +142,23 @@ fn join_unit(value: String, unit: &str) -> String {
     }
 }
 
+/// What a mark reads.
+fn read_text(m: &Measurement) -> String {
+    match m.text.as_deref() {
+        None | Some("") => "nothing read".into(),
+        Some(text) => format!("“{text}”"),
+    }
+}
+
+/// What stands in the column of values.
+fn value_cell(m: &Measurement, value: String) -> String {
+    if m.text.is_some() {
+        read_text(m)
+    } else {
+        value
+    }
+}
+
 fn limit_text(m: &Measurement) -> String {
     let text = limits(m.lower, m.upper);
     if text.is_empty() {
@@ -147,20 +168,40 @@ fn limit_text(m: &Measurement) -> String {
     }
 }
 
-fn bar(doc: &Doc, i: usize) -> Markup {
+/// What the bar of a row shows; none where a bar says nothing: of texts, and of what is there or not.
+fn bar_of(doc: &Doc, i: usize) -> Option<Bar> {
     let m = &doc.report.measurements[i];
-    if words::is_presence(&m.characteristic) || doc.text(i).is_some() {
-        return html! {};
+    if doc::is_yes_no(m) {
+        return None;
     }
-    Bar {
+    Some(Bar {
         value: m.value,
         uncertainty: m.uncertainty,
         lower: m.lower,
         upper: m.upper,
         status: m.status,
-        guarded: doc.is_guarded(i),
+        guard: doc::guard(m),
+    })
+}
+
+fn bar(doc: &Doc, i: usize) -> Markup {
+    bar_of(doc, i).map_or_else(|| html! {}, |b| b.svg(None))
+}
+
+/// One range for the bars of a characteristic under the same limits, so that they can be compared down a table.
+fn ranges(doc: &Doc, rows: &[usize]) -> BTreeMap<(String, String), (f64, f64)> {
+    let mut out: BTreeMap<(String, String), (f64, f64)> = BTreeMap::new();
+    for i in rows {
+        if let Some((lo, hi)) = bar_of(doc, *i).and_then(|b| b.range()) {
+            let range = out.entry(bar_key(&doc.report.measurements[*i])).or_insert((lo, hi));
+            *range = (range.0.min(lo), range.1.max(hi));
+        }
     }
-    .svg()
+    out
+}
+
+fn bar_key(m: &Measurement) -> (String, String) {
+    (m.characteristic.clone(), limits(m.lower, m.upper))
 }
 
 fn reasons(doc: &Doc) -> Markup {
@@ -227,7 +268,7 @@ fn issue_item(doc: &Doc, issue: &Issue) -> Markup {
     let w = words::of(&issue.characteristic);
     let first = &r.measurements[issue.rows[0]];
     let failed = issue.status == Status::Fail;
-    let presence = words::is_presence(&issue.characteristic);
+    let presence = doc::is_yes_no(first);
     let head = match (failed, presence) {
         (true, true) => format!("{}: no", w.title),
         (true, false) => format!("{}: outside the limit ({})", w.title, limit_text(first)),
@@ -242,10 +283,10 @@ fn issue_item(doc: &Doc, issue: &Issue) -> Markup {
         } else {
             m.feature.clone()
         };
-        if presence {
+        if presence && m.text.is_none() {
             name
         } else {
-            format!("{name} {}", value_text(m, doc.text(*i).as_deref()))
+            format!("{name} {}", value_text(m))
         }
     };
     let named: Vec<String> = issue.rows.iter().take(NAMED).map(one).collect();
@@ -365,7 +406,7 @@ fn finding_row(doc: &Doc, extras: &Extras, i: usize) -> Markup {
             th scope="row" { (words::finding(f.kind.as_str())) br; span.note { (f.feature) ", view " (f.view) } }
             td {
                 @for m in own {
-                    (words::of(&m.characteristic).title) ": " (value_text(m, None))
+                    (words::of(&m.characteristic).title) ": " (value_text(m))
                     @if is_limited(m) { span.note { " (" (limit_text(m)) ")" } }
                     br;
                 }
@@ -408,7 +449,7 @@ fn summary(doc: &Doc) -> Markup {
             h2 #bychar { "By characteristic " small { "the value nearest to its limit, or farthest beyond it" } }
             div.wrap { table {
                 thead { tr {
-                    th scope="col" { "Characteristic" } th.n scope="col" { "Values" } th scope="col" { "Worst at" } th.n scope="col" { "Value" } th scope="col" { "± U" }
+                    th scope="col" { "Characteristic" } th.n scope="col" { "Values" } th scope="col" { "Worst at" } th.n scope="col" { "Value" } th scope="col" { "± U" } th scope="col" { "Unit" }
                     th scope="col" { "Limit" } th scope="col" { "Against the limit" } th.n scope="col" { "Fail" } th.n scope="col" { "Review" } th.n scope="col" { "Pass" }
                 } }
                 tbody { @for g in &groups {
@@ -421,8 +462,8 @@ fn summary(doc: &Doc) -> Markup {
                         th scope="row" { (words::of(&m.characteristic).title) }
                         td.n { (if none { 0 } else { g.len() }) }
                         td { (if none { "none seen" } else { m.feature.as_str() }) }
-                        td.n { (doc.text(worst).unwrap_or(value)) }
-                        td.u { @if let Some(u) = u { "± " (u) " " } (words::unit(&m.characteristic)) }
+                        td.n { (value_cell(m, value)) }
+                        td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                         td.t { (limit_text(m)) }
                         td.c { (bar(doc, worst)) }
                         @if is_limited(m) {
@@ -439,24 +480,28 @@ fn summary(doc: &Doc) -> Markup {
     }
 }
 
-/// The row that stands worst: the highest status, then the least margin in uncertainties and limits.
+/// How far a value stands beyond its nearest limit, in standard uncertainties; less than nothing inside.
+fn beyond(m: &Measurement) -> f64 {
+    let over = m.upper.map(|b| m.value - b).into_iter().chain(m.lower.map(|b| b - m.value));
+    let over = over.fold(f64::NEG_INFINITY, f64::max);
+    // Without an uncertainty the sign alone counts: far beyond or far inside.
+    if m.uncertainty > 0.0 {
+        over / m.uncertainty
+    } else {
+        over.signum() * f64::MAX
+    }
+}
+
+/// The row that stands worst: the highest status, then the farthest beyond its limit, or the largest where nothing limits it.
 fn worst_of(r: &Report, rows: &[usize]) -> usize {
-    let margin = |m: &Measurement| {
-        let over = m
-            .upper
-            .map_or(f64::NEG_INFINITY, |b| m.value - b)
-            .max(m.lower.map_or(f64::NEG_INFINITY, |b| b - m.value));
-        over + K * m.uncertainty
+    let key = |i: usize| {
+        let m = &r.measurements[i];
+        (rank(m.status), if is_limited(m) { beyond(m) } else { m.value })
     };
     let mut worst = rows[0];
     for i in rows {
-        let (a, b) = (&r.measurements[*i], &r.measurements[worst]);
-        let order = rank(a.status).cmp(&rank(b.status)).then(if is_limited(a) {
-            margin(a).total_cmp(&margin(b))
-        } else {
-            a.value.total_cmp(&b.value)
-        });
-        if order.is_gt() {
+        let (a, b) = (key(*i), key(worst));
+        if a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).is_gt() {
             worst = *i;
         }
     }
@@ -486,6 +531,9 @@ fn measurements(doc: &Doc, rows: &Rows) -> Markup {
             @if !rows.free.is_empty() {
                 details { summary { (count(rows.free.len(), "value", "values")) " without a limit" } (value_table(doc, &rows.free)) }
             }
+            @if !rest.is_empty() || !good.is_empty() || !rows.free.is_empty() {
+                p.note { "Folded rows are printed where they are opened first." }
+            }
         }
     }
 }
@@ -493,10 +541,11 @@ fn measurements(doc: &Doc, rows: &Rows) -> Markup {
 fn value_table(doc: &Doc, rows: &[usize]) -> Markup {
     let r = &doc.report;
     let limited = rows.iter().any(|i| is_limited(&r.measurements[*i]));
+    let ranges = ranges(doc, rows);
     html! {
         div.wrap { table {
             thead { tr {
-                th scope="col" { "Feature" } th scope="col" { "View" } th scope="col" { "Characteristic" } th.n scope="col" { "Value" } th scope="col" { "± U" }
+                th scope="col" { "Feature" } th scope="col" { "View" } th scope="col" { "Characteristic" } th.n scope="col" { "Value" } th scope="col" { "± U" } th scope="col" { "Unit" }
                 @if limited { th scope="col" { "Limit" } th scope="col" { "Against the limit" } th scope="col" { "Status" } }
             } }
             tbody { @for i in rows {
@@ -505,12 +554,12 @@ fn value_table(doc: &Doc, rows: &[usize]) -> Markup {
                 tr {
                     th scope="row" { (if is_none_seen(m) { "none seen" } else { m.feature.as_str() }) }
                     td { (m.view) }
-                    td { (words::of(&m.characteristic).title) @if let Some(rule) = doc.rule(*i) { span.note { " (" (rule.replace('_', " ")) ")" } } }
-                    td.n { (doc.text(*i).unwrap_or(value)) }
-                    td.u { @if let Some(u) = u { "± " (u) " " } (words::unit(&m.characteristic)) }
+                    td { (words::of(&m.characteristic).title) @if let Some(rule) = doc::rule(m) { span.note { " (" (rule) ")" } } }
+                    td.n { (value_cell(m, value)) }
+                    td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                     @if limited {
                         td.t { (limit_text(m)) }
-                        td.c { (bar(doc, *i)) }
+                        td.c { @if let Some(b) = bar_of(doc, *i) { (b.svg(ranges.get(&bar_key(m)).copied())) } }
                         td.t { (status_badge(m.status, is_limited(m))) }
                     }
                 }
@@ -626,7 +675,7 @@ fn readings(doc: &Doc) -> Markup {
             h2 #readings { "Readings of other instruments" }
             div.wrap { table {
                 thead { tr {
-                    th scope="col" { "Characteristic" } th scope="col" { "Instrument" } th.n scope="col" { "Value" } th scope="col" { "± U" }
+                    th scope="col" { "Characteristic" } th scope="col" { "Instrument" } th.n scope="col" { "Value" } th scope="col" { "± U" } th scope="col" { "Unit" }
                     th scope="col" { "Limit" } th scope="col" { "Against the limit" } th scope="col" { "Status" }
                 } }
                 tbody { @for i in &rows {
@@ -635,8 +684,8 @@ fn readings(doc: &Doc) -> Markup {
                     tr {
                         th scope="row" { (words::of(&m.characteristic).title) }
                         td { (m.feature) }
-                        td.n { (doc.text(*i).unwrap_or(value)) }
-                        td.u { @if let Some(u) = u { "± " (u) " " } (words::unit(&m.characteristic)) }
+                        td.n { (value_cell(m, value)) }
+                        td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                         td.t { (limit_text(m)) }
                         td.c { (bar(doc, *i)) }
                         td.t { (status_badge(m.status, is_limited(m))) }

@@ -209,69 +209,48 @@ pub fn of(characteristic: &str) -> Words {
         ),
         "ring.outer_diameter_mm" => (
             "Ring, outer diameter",
-            "Measure again with a caliper; rework or reject.",
+            "Measure with a caliper and compare with the drawing.",
             "Measure with a caliper.",
             "Measure with a caliper and write the value beside this row.",
         ),
         "ring.band_width_mm" => (
-            "Ring, thickness seen against the light",
-            "Measure again with a caliper; rework or reject.",
+            "Ring, width of the band",
+            "Measure with a caliper and compare with the drawing.",
             "Measure with a caliper.",
             "Measure with a caliper and write the value beside this row.",
         ),
-        "ring.size_iso" => (
-            "Ring size, ISO",
+        "ring.size_iso" | "ring.size_us" | "ring.size_jp" | "ring.size_uk" => (
+            match characteristic {
+                "ring.size_us" => "Ring size (US)",
+                "ring.size_jp" => "Ring size (JP)",
+                "ring.size_uk" => "Ring size (UK)",
+                _ => "Ring size (ISO 8653)",
+            },
             "Check on a ring stick; size the ring.",
             "Check on a ring stick.",
-            "Measure on a ring stick and write the size beside this row.",
-        ),
-        "ring.size_us" => (
-            "Ring size, US",
-            "Check on a ring stick; size the ring.",
-            "Check on a ring stick.",
-            "Measure on a ring stick and write the size beside this row.",
-        ),
-        "ring.size_jp" => (
-            "Ring size, Japan",
-            "Check on a ring stick; size the ring.",
-            "Check on a ring stick.",
-            "Measure on a ring stick and write the size beside this row.",
-        ),
-        "ring.size_uk" => (
-            "Ring size, UK",
-            "Check on a ring stick; size the ring.",
-            "Check on a ring stick.",
-            "Measure on a ring stick and write the size beside this row.",
+            "Check on a ring stick and write the size beside this row.",
         ),
         "surface.patch_mm2" => (
-            "Patch of another finish",
-            "Finish the place again.",
-            "Look at the place under soft light.",
-            "Look at the whole surface under soft light.",
+            "Finish, largest patch of another",
+            "Finish the patch as ordered and inspect again.",
+            "Compare the patch with the master.",
+            "Compare the finish with the master.",
         ),
         "surface.brush_deg" => (
-            "Direction of the brushing",
-            "Brush again along the ordered direction.",
-            "Compare the direction with the order under side light.",
-            "Compare the direction with the order under side light.",
+            "Finish, direction of the brushing",
+            "Brush the metal in the direction ordered and inspect again.",
+            "Compare the direction with the drawing.",
+            "Compare the direction with the drawing.",
         ),
-        "colour.lab_l" => (
-            "Colour, L*",
-            "Compare with the master piece under daylight (D65).",
-            "Compare with the master piece under daylight (D65).",
-            "Compare with the master piece under daylight (D65).",
-        ),
-        "colour.lab_a" => (
-            "Colour, a*",
-            "Compare with the master piece under daylight (D65).",
-            "Compare with the master piece under daylight (D65).",
-            "Compare with the master piece under daylight (D65).",
-        ),
-        "colour.lab_b" => (
-            "Colour, b*",
-            "Compare with the master piece under daylight (D65).",
-            "Compare with the master piece under daylight (D65).",
-            "Compare with the master piece under daylight (D65).",
+        "colour.lab_l" | "colour.lab_a" | "colour.lab_b" => (
+            match characteristic {
+                "colour.lab_l" => "Colour, L*",
+                "colour.lab_a" => "Colour, a*",
+                _ => "Colour, b*",
+            },
+            "Compare with the master under daylight (D65); replate or reject.",
+            "Compare with the master under daylight (D65).",
+            "Compare with the master under daylight (D65).",
         ),
         "piece.weight_g" => (
             "Weight",
@@ -290,7 +269,7 @@ pub fn of(characteristic: &str) -> Words {
     Words { title: title.into(), outside, doubt, unseen }
 }
 
-/// Words for a characteristic that the table does not have: `ring.size_ch` is "Ring, size ch".
+/// Words for a characteristic that the table does not have: `ring.size_us` is "Ring, size us".
 fn unknown(characteristic: &str) -> Words {
     let (family, name) = characteristic.split_once('.').unwrap_or(("", characteristic));
     let name = name.replace('_', " ");
@@ -345,7 +324,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_called_by_its_name() {
-        assert_eq!(of("ring.size_ch").title, "Ring, size ch");
+        assert_eq!(of("ring.size_fr").title, "Ring, size fr");
         assert_eq!(of("piece.pull_n").title, "Pull n");
     }
 }
