@@ -13,6 +13,7 @@ pub mod draft;
 pub mod eval;
 mod hash;
 pub mod inspect;
+pub mod json;
 pub mod judge;
 pub mod locate;
 pub mod model;

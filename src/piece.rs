@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::json;
+
 /// The `schema` value of a piece manifest.
 pub const PIECE_SCHEMA: &str = "loupe.piece/1";
 
@@ -194,13 +196,11 @@ impl Piece {
     /// [`PieceError::Parse`] for JSON that is not a piece, [`PieceError::Value`] for a value that makes no
     /// sense (a scale that is not positive, an id that is no file name, two frames of one file).
     pub fn parse(text: &str, path: &Path) -> Result<Self, PieceError> {
-        let mut de = serde_json::Deserializer::from_str(text);
-        let piece: Piece = serde_path_to_error::deserialize(&mut de).map_err(|e| PieceError::Parse {
+        let piece: Piece = json::value(text.as_bytes()).map_err(|m| PieceError::Parse {
             path: path.to_owned(),
-            key: e.path().to_string(),
-            message: e.inner().to_string(),
+            key: m.key,
+            message: m.message,
         })?;
-        de.end().map_err(|e| PieceError::Parse { path: path.to_owned(), key: ".".into(), message: e.to_string() })?;
         piece.check().map_err(|(key, message)| PieceError::Value { path: path.to_owned(), key, message })?;
         Ok(piece)
     }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::calibrate::{self, Calibration};
-use crate::colour;
 use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
 use crate::inspect::sight::{self, PartModels};
 use crate::inspect::{self, Answer, Feature, Scene, Value};
+use crate::json::{self, JsonError};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
 use crate::model::{ClassMap, MarkReader, ModelError, Precision, SurfaceModel};
@@ -208,11 +208,12 @@ impl Inspector {
         let mut pictures = Vec::new();
         let mut frame_errors = Vec::new();
         let mut troubles = Vec::new();
+        let stations = Stations::of(job);
         for view in &job.spec.views {
             let mut looks = Vec::new();
             let mut lost = Vec::new();
             for (index, frame) in job.piece.frames.iter().enumerate().filter(|f| f.1.view == view.name) {
-                match self.look(job, view, index, frame) {
+                match self.look(job, &stations, view, index, frame) {
                     Ok((look, picture, row)) => {
                         frames.push((index, row));
                         pictures.push(picture);
@@ -226,13 +227,7 @@ impl Inspector {
                         let error = format!("{}: {}", frame.file, without_folder(&error, &job.base));
                         frames.push((
                             index,
-                            FrameRow {
-                                file: frame.file.clone(),
-                                sha256: None,
-                                pose: None,
-                                error: Some(error),
-                                calibration: None,
-                            },
+                            FrameRow { file: frame.file.clone(), error: Some(error), ..FrameRow::default() },
                         ));
                     }
                 }
@@ -261,16 +256,8 @@ impl Inspector {
                     format!("{}: key `frames[{index}].view`: the spec has no view `{}`", frame.file, frame.view);
                 frame_errors.push(format!("{}: {error}", job.origin.display()));
                 troubles.push(error.clone());
-                frames.push((
-                    index,
-                    FrameRow {
-                        file: frame.file.clone(),
-                        sha256: None,
-                        pose: None,
-                        error: Some(error),
-                        calibration: None,
-                    },
-                ));
+                frames
+                    .push((index, FrameRow { file: frame.file.clone(), error: Some(error), ..FrameRow::default() }));
             }
         }
         frames.sort_by_key(|f| f.0);
@@ -292,13 +279,9 @@ impl Inspector {
                 models.push(ModelRow { name, sha256: l.taught.sha256.clone() });
             }
         }
-        let mut calibrations: Vec<&String> =
-            job.piece.frames.iter().filter_map(|f| f.colour_calibration.as_ref()).collect();
-        calibrations.sort();
-        calibrations.dedup();
         // One that cannot be read says so where it is used.
-        for c in calibrations.iter().filter_map(|c| coloured(&job.base, c).ok()) {
-            models.push(ModelRow { name: c.file, sha256: c.sha256 });
+        for c in stations.colours.values().flatten() {
+            models.push(ModelRow { name: c.file.clone(), sha256: c.sha256.clone() });
         }
         let report = Report {
             schema: REPORT_SCHEMA.into(),
@@ -325,6 +308,7 @@ impl Inspector {
     fn look(
         &self,
         job: &Job,
+        stations: &Stations,
         view: &View,
         index: usize,
         frame: &Frame,
@@ -341,7 +325,7 @@ impl Inspector {
                 ));
             }
         }
-        let (image, frame, calibration) = calibrated(job, index, frame, image)?;
+        let (image, frame, calibration) = stations.straighten(job, index, frame, image)?;
         let frame = &frame;
         let mut picture = FrameView {
             frame: index,
@@ -356,11 +340,10 @@ impl Inspector {
             marks_px: vec![],
             um_per_px: frame.um_per_px,
         };
-        let mut row =
-            FrameRow { file: frame.file.clone(), sha256: Some(sha256), pose: None, error: None, calibration };
+        let mut row = FrameRow { file: frame.file.clone(), sha256: Some(sha256), calibration, ..FrameRow::default() };
         let mut look =
             Look { frame: frame.clone(), answer: Answer::default(), pose: None, trouble: None, note: None };
-        match self.see(job, view, frame, &mut picture) {
+        match self.see(job, stations, view, frame, &mut picture) {
             Ok((answer, located, note)) => {
                 look.note = note.map(|n| format!("{}: {n}", frame.file));
                 let p = located.pose;
@@ -382,6 +365,7 @@ impl Inspector {
     fn see(
         &self,
         job: &Job,
+        stations: &Stations,
         view: &View,
         frame: &Frame,
         picture: &mut FrameView,
@@ -434,7 +418,7 @@ impl Inspector {
             sights: sights.as_ref(),
             anomaly: None,
             marks: None,
-            colour: frame.colour_calibration.as_ref().map(|name| coloured(&job.base, name)),
+            colour: frame.colour_calibration.as_ref().and_then(|name| stations.colours.get(name)),
         };
         let wanted = inspect::hallmark::ordered(&job.spec, view);
         if !wanted.is_empty() && !silhouette {
@@ -558,14 +542,70 @@ impl Inspector {
     }
 }
 
-/// A frame's colour calibration.
-fn coloured(base: &Path, name: &str) -> Result<inspect::colour::Calibrated, String> {
-    let path = base.join(name);
-    let (calibration, sha256) =
-        // The report is the same wherever the folders lie.
-        colour::Calibration::read(&path).map_err(|e| file_only(&e.to_string(), &path))?;
-    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(inspect::colour::Calibrated { calibration, file, sha256 })
+/// A calibration with its file's sha256, or why there is none.
+type Read = Result<(Calibration, String), JsonError>;
+
+/// The calibrations that a piece's frames name, each read once.
+struct Stations {
+    /// Scale and lens, by their names.
+    scales: BTreeMap<String, (PathBuf, Read)>,
+    /// Colours.
+    colours: BTreeMap<String, Result<inspect::colour::Calibrated, String>>,
+}
+
+impl Stations {
+    fn of(job: &Job) -> Self {
+        let (mut scales, mut colours) = (BTreeMap::new(), BTreeMap::new());
+        for frame in &job.piece.frames {
+            if let Some(name) = &frame.calibration {
+                if let Some(path) = calibrate::file_of(&job.base, name).filter(|_| !scales.contains_key(name)) {
+                    let read = json::read(&path);
+                    scales.insert(name.clone(), (path, read));
+                }
+            }
+            if let Some(name) = &frame.colour_calibration {
+                colours.entry(name.clone()).or_insert_with(|| {
+                    let path = job.base.join(name);
+                    let (calibration, sha256) =
+                        // The report is the same wherever the folders lie.
+                        json::read(&path).map_err(|e| file_only(&e.to_string(), &path))?;
+                    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    Ok(inspect::colour::Calibrated { calibration, file, sha256 })
+                });
+            }
+        }
+        Stations { scales, colours }
+    }
+
+    /// A frame as its calibration has it: laid straight, with its scale. As it is where it names no calibration file.
+    fn straighten(
+        &self,
+        job: &Job,
+        index: usize,
+        frame: &Frame,
+        image: Image,
+    ) -> Result<(Image, Frame, Option<CalibrationRow>), String> {
+        let mut frame = frame.clone();
+        let named = frame.calibration.as_ref().and_then(|name| Some((name, self.scales.get(name)?)));
+        let Some((name, (path, read))) = named else {
+            return Ok((image, frame, None));
+        };
+        let refused =
+            |e: &dyn std::fmt::Display| format!("{}: key `frames[{index}].calibration`: {e}", job.origin.display());
+        let (c, sha256) = read.as_ref().map_err(|e| refused(e))?;
+        c.fits(path, &frame, &image).map_err(|e| refused(&e))?;
+        let straight = c.straightened(&image).map_err(|e| refused(&e))?;
+        let row = CalibrationRow {
+            file: name.clone(),
+            sha256: sha256.clone(),
+            um_per_px: c.um_per_px,
+            um_per_px_u: c.um_per_px_u,
+            straightened: straight.is_some(),
+        };
+        frame.um_per_px = Some(c.um_per_px);
+        frame.um_per_px_u = Some(c.um_per_px_u);
+        Ok((straight.unwrap_or(image), frame, Some(row)))
+    }
 }
 
 /// What a view's largest burst shows of its stones' play, with the frame it is told on; none without a burst.
@@ -591,34 +631,6 @@ fn play(
 
 /// Why a person must look at a piece whose parts are nowhere.
 const ASTRAY: &str = "most prongs are not where the spec has them: the piece may lie another way than it was placed";
-/// A frame as its calibration has it: laid straight, with its scale. As it is where it names no calibration file.
-fn calibrated(
-    job: &Job,
-    index: usize,
-    frame: &Frame,
-    image: Image,
-) -> Result<(Image, Frame, Option<CalibrationRow>), String> {
-    let mut frame = frame.clone();
-    let Some(path) = frame.calibration.as_ref().and_then(|name| calibrate::file_of(&job.base, name)) else {
-        return Ok((image, frame, None));
-    };
-    let refused =
-        |e: calibrate::CalibrationError| format!("{}: key `frames[{index}].calibration`: {e}", job.origin.display());
-    let (c, sha256) = Calibration::read(&path).map_err(refused)?;
-    c.check(&path, &frame, &image).map_err(refused)?;
-    let straight = c.straightened(&image).map_err(|e| refused(e.into()))?;
-    frame.um_per_px = Some(c.um_per_px);
-    frame.um_per_px_u = Some(c.um_per_px_u);
-    let row = CalibrationRow {
-        file: frame.calibration.clone().unwrap_or_default(),
-        sha256,
-        um_per_px: c.um_per_px,
-        um_per_px_u: c.um_per_px_u,
-        straightened: straight.is_some(),
-    };
-    Ok((straight.unwrap_or(image), frame, Some(row)))
-}
-
 /// Why a person must look at a piece that only the model's map could place.
 const FAINT: &str = "the piece's edge does not show against the ground: it was placed by the surface model";
 

@@ -132,7 +132,7 @@ fn calibrated(bench: &Bench, shots: &[Shot], more: &[&str]) -> Calibration {
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
     println!("{}", ran.stdout);
     assert!(image::open(bench.path("station.cal.residuals.png")).is_ok());
-    Calibration::read(&bench.path("station.cal.json")).unwrap().0
+    loupe::json::read(&bench.path("station.cal.json")).unwrap().0
 }
 
 fn check(c: &Calibration, um_per_px: f64) {

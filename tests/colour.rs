@@ -76,7 +76,7 @@ fn a_chart_calibrates_and_metal_is_measured() {
         chart(&bench.path(name), turn);
         let ran = bench.loupe(&["colour", name, "--out", "station.colour.json"]);
         assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
-        let (c, _) = Calibration::read(&bench.path("station.colour.json")).unwrap();
+        let (c, _): (Calibration, String) = loupe::json::read(&bench.path("station.colour.json")).unwrap();
         assert_eq!(c.patches, 24, "{name}");
         assert!(c.residual_mean_de00 < 0.6 && c.u_de00 < 1.2, "{name}: {} {}", c.residual_mean_de00, c.u_de00);
     }

@@ -162,25 +162,14 @@ impl Sim {
 }
 
 fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
-    let view = View {
-        name: "backlit".into(),
-        outline: None,
-        stones: vec![],
-        stones_csv: None,
-        taught: None,
-        hallmarks: vec![],
-    };
+    let view = View { name: "backlit".into(), ..View::default() };
     let spec = Spec {
         schema: SPEC_SCHEMA.into(),
         sku: "ring".into(),
         metal: "silver".into(),
         finish: "polished".into(),
-        fineness: None,
-        rule: None,
-        coverage: None,
-        colour: None,
         views: vec![view.clone()],
-        limits: vec![],
+        ..Spec::default()
     };
     let frame = Frame::bare("backlit.png", "backlit", "backlight", um_per_px, u);
     let located = locate::locate(image, &view, um_per_px).unwrap();

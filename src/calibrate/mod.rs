@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::hash::sha256_hex;
+use crate::json::{mistake, JsonError, Marked, Mistake};
 use crate::piece::Frame;
 use crate::vision::{ops, Image, VisionError};
 
@@ -199,24 +199,9 @@ impl Distortion {
 /// Why a calibration cannot be made or used. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrationError {
-    /// The file could not be read.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The text is no calibration.
-    #[error("{}: key `{key}`: {message}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// What is wrong.
-        message: String,
-    },
+    /// The file cannot be read, or is no calibration.
+    #[error(transparent)]
+    Json(#[from] JsonError),
     /// The frame is not one that the calibration holds for.
     #[error("{}: {message}", path.display())]
     Other {
@@ -238,39 +223,31 @@ const LEAST_SHIFT_PX: f64 = 0.02;
 /// By how much a manifest's own scale may differ from the calibration's, relatively, where uncertainties do not explain it.
 const SCALE_SLACK: f64 = 0.005;
 
-impl Calibration {
-    /// Reads and checks a calibration, and gives its sha256.
-    ///
-    /// # Errors
-    /// [`CalibrationError`] that names file and key.
-    pub fn read(path: &Path) -> Result<(Self, String), CalibrationError> {
-        let bytes = std::fs::read(path).map_err(|source| CalibrationError::Read { path: path.to_owned(), source })?;
-        let bad = |key: &str, message: String| CalibrationError::Parse {
-            path: path.to_owned(),
-            key: key.to_owned(),
-            message,
-        };
-        let mut de = serde_json::Deserializer::from_slice(&bytes);
-        let c: Calibration = serde_path_to_error::deserialize(&mut de)
-            .map_err(|e| bad(&e.path().to_string(), e.inner().to_string()))?;
-        if c.schema != CALIBRATION_SCHEMA {
-            return Err(bad("schema", format!("is `{}`, expected `{CALIBRATION_SCHEMA}`", c.schema)));
-        }
-        if !(c.um_per_px.is_finite() && c.um_per_px > 0.0) {
-            return Err(bad("um_per_px", format!("{} is no scale: it must be above 0", c.um_per_px)));
-        }
-        if !(c.um_per_px_u >= 0.0 && c.um_per_px_u < c.um_per_px) {
-            return Err(bad("um_per_px_u", format!("{} is no uncertainty of the scale", c.um_per_px_u)));
-        }
-        if let Some(d) = &c.distortion {
-            // Beyond a quarter of the frame the model is no lens but a mistake, and could not be turned round.
-            if !(d.norm_px > 0.0 && d.largest() < 0.25 * d.norm_px) {
-                return Err(bad("distortion", "is larger than any lens's".into()));
-            }
-        }
-        Ok((c, sha256_hex(&bytes)))
+impl Marked for Calibration {
+    const SCHEMA: &'static str = CALIBRATION_SCHEMA;
+
+    fn schema(&self) -> &str {
+        &self.schema
     }
 
+    fn check(&self) -> Result<(), Mistake> {
+        if !(self.um_per_px.is_finite() && self.um_per_px > 0.0) {
+            return Err(mistake("um_per_px", format!("{} is no scale: it must be above 0", self.um_per_px)));
+        }
+        if !(self.um_per_px_u >= 0.0 && self.um_per_px_u < self.um_per_px) {
+            return Err(mistake("um_per_px_u", format!("{} is no uncertainty of the scale", self.um_per_px_u)));
+        }
+        if let Some(d) = &self.distortion {
+            // Beyond a quarter of the frame the model is no lens but a mistake, and could not be turned round.
+            if !(d.norm_px > 0.0 && d.largest() < 0.25 * d.norm_px) {
+                return Err(mistake("distortion", "is larger than any lens's"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Calibration {
     /// The file's text.
     ///
     /// # Errors
@@ -283,7 +260,7 @@ impl Calibration {
     ///
     /// # Errors
     /// [`CalibrationError::Other`] with what does not fit.
-    pub fn check(&self, path: &Path, frame: &Frame, image: &Image) -> Result<(), CalibrationError> {
+    pub fn fits(&self, path: &Path, frame: &Frame, image: &Image) -> Result<(), CalibrationError> {
         let other = |message: String| CalibrationError::Other { path: path.to_owned(), message };
         if (image.width, image.height) != (self.width_px, self.height_px) {
             return Err(other(format!(

@@ -392,17 +392,10 @@ pub fn draw_piece(
             sku: "signet-drawn".into(),
             metal: "yellow_gold".into(),
             finish: "matte".into(),
-            fineness: None,
-            rule: None,
-            coverage: None,
-            colour: None,
             views: vec![View {
                 name: "top".into(),
                 outline: Some(Outline::Ellipse { rx_mm: rx * um_per_px / 1e3, ry_mm: ry * um_per_px / 1e3 }),
-                stones: vec![],
-                stones_csv: None,
-                taught: None,
-                hallmarks: vec![],
+                ..View::default()
             }],
             limits: vec![
                 limit("pit.diameter_mm", 0.05),
@@ -410,6 +403,7 @@ pub fn draw_piece(
                 limit("scratch.length_mm", 0.3),
                 limit("outline.deviation_mm", 0.1),
             ],
+            ..Spec::default()
         },
         spec_sha256: String::new(),
     })

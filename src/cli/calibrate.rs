@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{EXIT_ERROR, EXIT_OK};
 use crate::calibrate::{self, target, LensModel, Shot, TargetKind, TargetRow};
 use crate::hash::sha256_hex;
-use crate::report::{overlay, write_whole};
+use crate::report::overlay;
 use crate::vision::{self, Image};
 
 /// Arguments of `loupe calibrate`.
@@ -81,11 +81,11 @@ fn make(args: &Args) -> Result<bool, String> {
     let (made, seen) = calibrate::calibrate(&shots, &target, size, args.lens, args.camera_serial.clone())
         .map_err(|e| e.to_string())?;
     let text = made.text().map_err(|e| format!("{}: {e}", args.out.display()))?;
-    write_whole(&args.out, text.as_bytes()).map_err(|e| format!("{}: cannot write: {e}", args.out.display()))?;
+    super::write(&args.out, text.as_bytes())?;
     let picture = picture_path(&args.out);
     if let Some(image) = calibrate::residuals(&ground, &made, &seen) {
         let png = overlay::encode_png(&image).map_err(|e| format!("{}: {e}", picture.display()))?;
-        write_whole(&picture, &png).map_err(|e| format!("{}: cannot write: {e}", picture.display()))?;
+        super::write(&picture, &png)?;
     }
     println!(
         "{}: {} um/px +- {} (k = 1), residual rms {} px, largest {} px, {} picture(s)",

@@ -6,7 +6,6 @@ use super::{EXIT_ERROR, EXIT_OK};
 use crate::colour::chart::{self, About};
 use crate::colour::white_gold_grade;
 use crate::pipeline::{Inspector, Settings};
-use crate::report::write_whole;
 use crate::source;
 use crate::vision;
 
@@ -67,7 +66,7 @@ fn calibrate(args: &Args, path: &Path, out: &Path) -> Result<(), String> {
     let corners = args.corners.as_ref().and_then(|c| <[[f64; 2]; 4]>::try_from(c.as_slice()).ok());
     let made = chart::calibrate(&image, &bytes, corners, &about).map_err(|e| format!("{}: {e}", path.display()))?;
     let json = serde_json::to_string_pretty(&made).map_err(|e| e.to_string())? + "\n";
-    write_whole(out, json.as_bytes()).map_err(|e| format!("{}: cannot write: {e}", out.display()))?;
+    super::write(out, json.as_bytes())?;
     println!("{:<14} {:>21} {:>21} {:>6}", "patch", "L* a* b* published", "as fitted", "dE00");
     for r in &made.rows {
         let lab = |p: [f64; 3]| format!("{:.1} {:.1} {:.1}", p[0], p[1], p[2]);

@@ -6,7 +6,6 @@ use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::dataset::{self, Kind, Protocol, Split};
 use crate::eval::{self, EvalReport};
 use crate::pipeline::Inspector;
-use crate::report::write_whole;
 use crate::spec::Spec;
 
 /// Arguments.
@@ -112,9 +111,7 @@ fn measure(args: &Args) -> Result<u8, String> {
     bar.finish_and_clear();
 
     let json = done.report.to_json().map_err(|e| format!("the figures cannot be written: {e}"))?;
-    let write = |path: &Path, bytes: &[u8]| {
-        write_whole(path, bytes).map_err(|e| format!("{}: cannot write: {e}", path.display()))
-    };
+    let write = |path: &Path, bytes: &[u8]| super::write(path, bytes);
     write(&args.out, json.as_bytes())?;
     let sheet = args.sheet.clone().unwrap_or_else(|| args.out.with_extension("sheet.png"));
     match pool.install(|| done.sheet(&set)).map_err(|e| format!("{}: {e}", sheet.display()))? {

@@ -10,7 +10,6 @@ use super::{EXIT_ERROR, EXIT_OK};
 use crate::inspect::texture;
 use crate::locate;
 use crate::pipeline::Job;
-use crate::report::write_whole;
 use crate::source;
 use crate::vision::{self, ops};
 
@@ -60,7 +59,7 @@ fn write(args: &Args) -> Result<u8, String> {
             }
         }
     }
-    write_whole(&args.out, text.as_bytes()).map_err(|e| format!("{}: cannot write: {e}", args.out.display()))?;
+    super::write(&args.out, text.as_bytes())?;
     Ok(code)
 }
 

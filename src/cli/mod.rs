@@ -14,7 +14,7 @@ pub mod schema;
 pub mod spec;
 pub mod teach;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::model::Precision;
 use crate::pipeline::Settings;
+use crate::report::write_whole;
 
 /// Every piece passed, or the command did what was asked.
 pub const EXIT_OK: u8 = 0;
@@ -100,6 +101,16 @@ impl ModelArgs {
             backbone: self.backbone.clone(),
         }
     }
+}
+
+/// Why a file was not written.
+fn cannot_write(path: &Path, e: &std::io::Error) -> String {
+    format!("{}: cannot write: {e}", path.display())
+}
+
+/// Writes a file whole; an error names it.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    write_whole(path, bytes).map_err(|e| cannot_write(path, &e))
 }
 
 /// Threads for `--jobs`; none for one per core.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::msa::agree::Calls;
 use crate::msa::{self, Layout, Operators, Reports};
-use crate::report::write_whole;
 
 /// Arguments of `loupe msa`.
 #[derive(Debug, clap::Args)]
@@ -67,7 +66,7 @@ fn study(args: &Args) -> Result<u8, String> {
     if let Some(out) = &args.out {
         let write = |name: &str, bytes: &[u8]| {
             let path = out.join(name);
-            write_whole(&path, bytes).map_err(|e| format!("{}: cannot write: {e}", path.display()))
+            super::write(&path, bytes)
         };
         let json = study.to_json().map_err(|e| format!("the study cannot be written: {e}"))?;
         write("msa.json", json.as_bytes())?;

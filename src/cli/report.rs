@@ -8,14 +8,14 @@ use std::path::{Component, Path, PathBuf};
 use rayon::prelude::*;
 
 use super::inspect::{flat_name, SummaryRow};
-use super::{EXIT_ERROR, EXIT_OK};
+use super::{cannot_write, EXIT_ERROR, EXIT_OK};
 use crate::hash::sha256_hex;
 use crate::piece::Piece;
 use crate::report::page::doc::Doc;
 use crate::report::page::lot::Lot;
 use crate::report::page::pictures::{self, Embedded};
 use crate::report::page::{piece, slug};
-use crate::report::{qif, rows, write_whole, Verdict, WholeFile};
+use crate::report::{qif, rows, Verdict, WholeFile};
 use crate::source;
 use crate::vision::{self, Image};
 
@@ -174,7 +174,7 @@ fn write_all(args: &Args) -> Result<u8, String> {
     if let Some(out) = &args.html {
         let name = args.lot.clone().unwrap_or_else(|| lot_name(&args.dirs));
         let path = out.join("index.html");
-        write_whole(&path, lot.page(&name, date.as_deref()).as_bytes()).map_err(|e| cannot_write(&path, &e))?;
+        super::write(&path, lot.page(&name, date.as_deref()).as_bytes())?;
     }
     if !args.quiet {
         let to = args.html.as_ref().map(|o| format!(": {}", o.join("index.html").display())).unwrap_or_default();
@@ -191,10 +191,6 @@ fn write_all(args: &Args) -> Result<u8, String> {
         );
     }
     Ok(if failed { EXIT_ERROR } else { EXIT_OK })
-}
-
-fn cannot_write(path: &Path, e: &std::io::Error) -> String {
-    format!("{}: cannot write: {e}", path.display())
 }
 
 /// The last part of each folder's name: no path of a machine stands in a page.
@@ -380,9 +376,7 @@ fn read_and_write(entry: &Entry, args: &Args, date: Option<&str>, known: &BTreeM
         }
     }
     if let Some(to) = qif_path(args, entry) {
-        if let Err(e) = write_whole(&to, qif::document(&doc).as_bytes()) {
-            done.errors.push(cannot_write(&to, &e));
-        }
+        done.errors.extend(super::write(&to, qif::document(&doc).as_bytes()).err());
     }
     if let Some(to) = page_path(args, entry) {
         let folder = path.parent().unwrap_or(Path::new("."));
@@ -406,9 +400,7 @@ fn read_and_write(entry: &Entry, args: &Args, date: Option<&str>, known: &BTreeM
         if !args.no_pictures {
             done.thumb = add_pictures(&doc, folder, original.as_ref(), &mut extras);
         }
-        if let Err(e) = write_whole(&to, piece::page(&doc, &extras).as_bytes()) {
-            done.errors.push(cannot_write(&to, &e));
-        }
+        done.errors.extend(super::write(&to, piece::page(&doc, &extras).as_bytes()).err());
     }
     done.doc = Some(doc);
     done

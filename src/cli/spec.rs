@@ -7,7 +7,6 @@ use clap::Subcommand;
 use super::{ModelArgs, EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::draft::{self, Draft};
 use crate::inspect::sight::PartModels;
-use crate::report::write_whole;
 use crate::spec::{Spec, SpecError, Stone};
 use crate::vision;
 
@@ -138,7 +137,7 @@ fn init(args: &InitArgs) -> Result<(), String> {
     match &args.out {
         None => print!("{text}"),
         Some(out) => {
-            write_whole(out, text.as_bytes()).map_err(|e| format!("{}: cannot write: {e}", out.display()))?;
+            super::write(out, text.as_bytes())?;
             eprintln!("{}: written, from {}", out.display(), frame.display());
             for note in &draft.notes {
                 eprintln!("note: {note}");

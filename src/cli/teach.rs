@@ -8,7 +8,6 @@ use super::{EXIT_ERROR, EXIT_OK};
 use crate::dataset::{self, Protocol, Split};
 use crate::locate::{self, outline};
 use crate::model::Backbone;
-use crate::report::write_whole;
 use crate::source;
 use crate::spec::{Outline, View};
 use crate::teach::{self, Fit, Looked, Options, TeachError};
@@ -144,7 +143,7 @@ fn learn(args: &Args) -> Result<u8, String> {
         .map_err(|e| e.to_string())?;
     bar.finish_and_clear();
     let bytes = taught.to_bytes().map_err(|e| format!("{}: cannot be written: {e}", args.out.display()))?;
-    write_whole(&args.out, &bytes).map_err(|e| format!("{}: cannot write: {e}", args.out.display()))?;
+    super::write(&args.out, &bytes)?;
     let h = &taught.header;
     let share = h.good_scores.iter().filter(|s| **s >= 1.0).count();
     println!(

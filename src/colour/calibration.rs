@@ -1,11 +1,9 @@
 //! How a camera's values become colours: a tone curve and a matrix, in a file of a station's own (`*.colour.json`).
 
-use std::path::{Path, PathBuf};
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::hash::sha256_hex;
+use crate::json::{mistake, Marked, Mistake};
 
 /// The `schema` value.
 pub const COLOUR_SCHEMA: &str = "loupe.colour/1";
@@ -74,65 +72,34 @@ pub struct PatchRow {
     pub left_out: Option<String>,
 }
 
-/// Why a colour calibration cannot be used. Every message names the file.
-#[derive(Debug, thiserror::Error)]
-pub enum CalibrationError {
-    /// The file could not be read.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is no colour calibration.
-    #[error("{}: key `{key}`: {message}", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// What is wrong.
-        message: String,
-    },
+impl Marked for Calibration {
+    const SCHEMA: &'static str = COLOUR_SCHEMA;
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    fn check(&self) -> Result<(), Mistake> {
+        if !(0.0..0.5).contains(&self.black) {
+            return Err(mistake("black", format!("{} is no share from 0 to 0.5", self.black)));
+        }
+        if let Some(g) = self.gamma.filter(|g| !(0.3..=4.0).contains(g)) {
+            return Err(mistake("gamma", format!("{g} is no exponent from 0.3 to 4")));
+        }
+        let columns = self.matrix[0].len();
+        if !matches!(columns, 3 | 6) || self.matrix.iter().any(|r| r.len() != columns) {
+            return Err(mistake("matrix", "needs three rows of three or of six numbers"));
+        }
+        for (key, u) in [("u_de00", self.u_de00), ("u_yi", self.u_yi)] {
+            if !(u.is_finite() && u >= 0.0) {
+                return Err(mistake(key, "must be 0 or more"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Calibration {
-    /// Reads a calibration, with the sha256 of its file in lower-case hex.
-    ///
-    /// # Errors
-    /// Where it cannot be read, or a value makes no sense.
-    pub fn read(path: &Path) -> Result<(Self, String), CalibrationError> {
-        let bytes = std::fs::read(path).map_err(|source| CalibrationError::Read { path: path.to_owned(), source })?;
-        let bad = |key: &str, message: String| CalibrationError::Value {
-            path: path.to_owned(),
-            key: key.to_owned(),
-            message,
-        };
-        let mut de = serde_json::Deserializer::from_slice(&bytes);
-        let read: Self = serde_path_to_error::deserialize(&mut de)
-            .map_err(|e| bad(&e.path().to_string(), e.inner().to_string()))?;
-        if read.schema != COLOUR_SCHEMA {
-            return Err(bad("schema", format!("is `{}`, expected `{COLOUR_SCHEMA}`", read.schema)));
-        }
-        if !(0.0..0.5).contains(&read.black) {
-            return Err(bad("black", format!("{} is no share from 0 to 0.5", read.black)));
-        }
-        if let Some(g) = read.gamma.filter(|g| !(0.3..=4.0).contains(g)) {
-            return Err(bad("gamma", format!("{g} is no exponent from 0.3 to 4")));
-        }
-        let columns = read.matrix[0].len();
-        if !matches!(columns, 3 | 6) || read.matrix.iter().any(|r| r.len() != columns) {
-            return Err(bad("matrix", "needs three rows of three or of six numbers".into()));
-        }
-        for (key, u) in [("u_de00", read.u_de00), ("u_yi", read.u_yi)] {
-            if !(u.is_finite() && u >= 0.0) {
-                return Err(bad(key, "must be 0 or more".into()));
-            }
-        }
-        Ok((read, sha256_hex(&bytes)))
-    }
-
     /// The tone curve: the light of every camera value, 0 to 1.
     pub fn tone(&self) -> [f64; 256] {
         std::array::from_fn(|v| linear(v as f64, self.black, self.gamma))

@@ -4,7 +4,7 @@
 pub mod calibration;
 pub mod chart;
 
-pub use calibration::{Calibration, CalibrationError};
+pub use calibration::Calibration;
 
 /// White of CIE D50, 2 degrees (ICC.1:2022), Y = 100.
 pub const D50: [f64; 3] = [96.422, 100.0, 82.521];

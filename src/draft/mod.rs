@@ -95,14 +95,7 @@ pub fn draft(
     };
     // A CAD list tells the direction that an outline leaves open.
     let from_list = given.is_some();
-    let mut view = View {
-        name: name.to_owned(),
-        outline,
-        stones: given.unwrap_or_default(),
-        stones_csv: None,
-        taught: None,
-        hallmarks: vec![],
-    };
+    let mut view = View { name: name.to_owned(), outline, stones: given.unwrap_or_default(), ..View::default() };
     if let Some(outline) = &view.outline {
         if let Outline::Band { .. } = outline {
             notes.push("the band's radius_mm is a guess: set the shank's outer radius".into());

@@ -140,14 +140,8 @@ mod tests {
             prongs: vec![Prong { x_mm: -1.0, y_mm: 0.6, radius_mm: 0.17 }],
         };
         let outline = Outline::RoundedRect { width_mm: 9.6, height_mm: 6.9, corner_mm: 0.8 };
-        let view = View {
-            name: "top".into(),
-            outline: Some(outline.clone()),
-            stones: vec![stone],
-            stones_csv: None,
-            taught: None,
-            hallmarks: vec![],
-        };
+        let view =
+            View { name: "top".into(), outline: Some(outline.clone()), stones: vec![stone], ..View::default() };
         let pose = Pose::centred(960, 720, 12.0);
         let draft = Draft { view, pose, metal: "rose_gold", notes: vec!["look".into()] };
         let dir = tempfile::tempdir().unwrap();

@@ -252,19 +252,9 @@ fn spec_of_limits(limits: Vec<Limit>) -> Spec {
         sku: "bare-picture".into(),
         metal: "unknown".into(),
         finish: "unknown".into(),
-        colour: None,
-        fineness: None,
-        rule: None,
-        coverage: None,
-        views: vec![View {
-            name: "picture".into(),
-            outline: None,
-            stones: vec![],
-            stones_csv: None,
-            taught: None,
-            hallmarks: vec![],
-        }],
+        views: vec![View { name: "picture".into(), ..View::default() }],
         limits,
+        ..Spec::default()
     }
 }
 

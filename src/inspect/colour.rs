@@ -133,7 +133,7 @@ impl Seen {
 }
 
 fn seen(scene: &Scene) -> Result<Seen, String> {
-    let c = match &scene.colour {
+    let c = match scene.colour {
         Some(Ok(c)) => &c.calibration,
         Some(Err(why)) => return Err(why.clone()),
         None => return Err("the frame names no colour_calibration (loupe colour makes one)".into()),

@@ -55,7 +55,7 @@ pub struct Scene<'a> {
     /// The marks that the spec orders here as they were read, or why they were not; none where it orders none.
     pub marks: Option<Result<Vec<hallmark::Reading>, String>>,
     /// How the camera's values become colours, or why that cannot be used; none where the frame names none.
-    pub colour: Option<Result<colour::Calibrated, String>>,
+    pub colour: Option<&'a Result<colour::Calibrated, String>>,
 }
 
 impl Scene<'_> {

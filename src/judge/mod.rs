@@ -21,17 +21,8 @@ pub const K: f64 = 2.0;
 /// own (a yes or no) always keeps its band.
 fn guard_band(uncertainty: f64, limit: &Limit) -> f64 {
     let u = limit.coverage.unwrap_or(K) * uncertainty;
-    let simple = limit.takes_rule()
-        && match limit.rule.unwrap_or_default() {
-            Rule::GuardBand => false,
-            Rule::Simple => true,
-            Rule::SharedRisk => limit.shared_risk_u().is_some_and(|most| u <= most),
-        };
-    if simple {
-        0.0
-    } else {
-        u
-    }
+    let rule = if limit.takes_rule() { limit.rule.unwrap_or_default() } else { Rule::GuardBand };
+    rule.band(u, limit.shared_risk_u())
 }
 
 /// The status of a value with a standard uncertainty against a limit, by the limit's decision rule.

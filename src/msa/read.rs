@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::agree::Calls;
 use super::{name_of, short, PROGRAM};
-use crate::report::{Report, Verdict, REPORT_SCHEMA};
+use crate::json;
+use crate::report::{Report, Verdict};
 use crate::source::csv::{CsvError, Table};
 
 /// The name of a report in its piece's folder.
@@ -99,10 +100,10 @@ impl Reports {
                 if !seen.insert(real.clone()) {
                     continue;
                 }
-                let report = match read_report(&path) {
-                    Ok(report) => report,
-                    Err(why) => {
-                        out.errors.push(format!("{name}: {why}"));
+                let report: Report = match json::read(&path) {
+                    Ok((report, _)) => report,
+                    Err(e) => {
+                        out.errors.push(format!("{name}: {}", e.why()));
                         continue;
                     }
                 };
@@ -140,16 +141,6 @@ impl Reports {
         out.errors.sort();
         out
     }
-}
-
-fn read_report(path: &Path) -> Result<Report, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read: {e}"))?;
-    let report: Report = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text))
-        .map_err(|e| format!("key `{}`: {}", e.path(), e.inner()))?;
-    if report.schema != REPORT_SCHEMA {
-        return Err(format!("key `schema`: is `{}`, expected `{REPORT_SCHEMA}`", report.schema));
-    }
-    Ok(report)
 }
 
 fn walk(path: &Path, above: &mut BTreeSet<PathBuf>, out: &mut Vec<PathBuf>) -> std::io::Result<()> {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::json::Marked;
 use crate::spec::Rule;
 
 /// The `schema` value of a report.
@@ -44,6 +45,14 @@ pub struct Report {
     pub frames: Vec<FrameRow>,
     /// What made the report.
     pub provenance: Provenance,
+}
+
+impl Marked for Report {
+    const SCHEMA: &'static str = REPORT_SCHEMA;
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
 }
 
 /// The verdict on a piece.
@@ -291,7 +300,7 @@ pub struct NotAssessed {
 }
 
 /// One frame that was read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FrameRow {
     /// Its name in the manifest.

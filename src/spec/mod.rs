@@ -14,7 +14,7 @@ pub const SPEC_SCHEMA: &str = "loupe.spec/1";
 
 /// A spec. Lengths are millimetres in the view's piece coordinates: x right, y up, origin at the centre of
 /// the view's outline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// Always `loupe.spec/1`.
@@ -55,7 +55,7 @@ pub struct Colour {
 }
 
 /// One view of the piece.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct View {
     /// Frames name it.
@@ -275,6 +275,16 @@ impl Rule {
             Rule::GuardBand => "guard_band",
             Rule::Simple => "simple",
             Rule::SharedRisk => "shared_risk",
+        }
+    }
+
+    /// Half the width of the band about a limit in which a person decides: `u`, the expanded uncertainty U = k u, or 0 where the value
+    /// alone decides. `u_max` is the largest U under which shared risk lets it.
+    pub fn band(self, u: f64, u_max: Option<f64>) -> f64 {
+        match self {
+            Rule::Simple => 0.0,
+            Rule::SharedRisk if u_max.is_some_and(|most| u <= most) => 0.0,
+            Rule::GuardBand | Rule::SharedRisk => u,
         }
     }
 }

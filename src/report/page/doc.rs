@@ -1,44 +1,14 @@
 //! A report as read back from its file, and what it says in plain words.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::numbers::plain;
 use super::words;
 use crate::hash::sha256_hex;
+use crate::json::{self, JsonError};
 use crate::judge::K;
-use crate::report::{Measurement, Report, Status, Verdict, REPORT_SCHEMA};
+use crate::report::{Measurement, Report, Status, Verdict};
 use crate::spec::Rule;
-
-/// Why a report could not be read. Every message names the file.
-#[derive(Debug, thiserror::Error)]
-pub enum DocError {
-    /// The file could not be read.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The report.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The text is not the JSON of a report.
-    #[error("{}: key `{key}`: {message}", path.display())]
-    Parse {
-        /// The report.
-        path: PathBuf,
-        /// The key at which reading stopped.
-        key: String,
-        /// What is wrong, with line and column.
-        message: String,
-    },
-    /// The report is of another kind.
-    #[error("{}: key `schema`: `{found}` is not `{REPORT_SCHEMA}`", path.display())]
-    Schema {
-        /// The report.
-        path: PathBuf,
-        /// What it says.
-        found: String,
-    },
-}
 
 /// A report with the hash of its file.
 #[derive(Debug, Clone)]
@@ -53,26 +23,17 @@ impl Doc {
     /// Reads a report.
     ///
     /// # Errors
-    /// [`DocError`], which names the file and the key.
-    pub fn read(path: &Path) -> Result<Self, DocError> {
-        let bytes = std::fs::read(path).map_err(|source| DocError::Read { path: path.to_owned(), source })?;
-        Self::parse(&bytes, path)
+    /// [`JsonError`], which names the file and the key.
+    pub fn read(path: &Path) -> Result<Self, JsonError> {
+        json::read(path).map(|(report, sha256)| Doc { report, sha256 })
     }
 
     /// Reads a report's bytes; `path` only names them in errors.
     ///
     /// # Errors
-    /// [`DocError::Parse`] or [`DocError::Schema`].
-    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, DocError> {
-        let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let parse = |key: String, message: String| DocError::Parse { path: path.to_owned(), key, message };
-        let report: Report = serde_path_to_error::deserialize(&mut reader)
-            .map_err(|e| parse(e.path().to_string(), e.inner().to_string()))?;
-        reader.end().map_err(|e| parse(".".into(), e.to_string()))?;
-        if report.schema != REPORT_SCHEMA {
-            return Err(DocError::Schema { path: path.to_owned(), found: report.schema });
-        }
-        Ok(Doc { report, sha256: sha256_hex(bytes) })
+    /// [`JsonError::Value`].
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, JsonError> {
+        Ok(Doc { report: json::parse(bytes, path)?, sha256: sha256_hex(bytes) })
     }
 }
 
@@ -94,17 +55,7 @@ pub fn coverage(m: &Measurement) -> f64 {
 /// Half the width of the band about a limit in which a row's rule leaves it to a person; 0 where the value alone decides.
 pub fn guard(m: &Measurement) -> f64 {
     let u = coverage(m) * m.uncertainty;
-    match m.decision.map(|d| (d.rule, d.u_max)) {
-        None | Some((Rule::GuardBand, _)) => u,
-        Some((Rule::Simple, _)) => 0.0,
-        Some((Rule::SharedRisk, most)) => {
-            if most.is_some_and(|most| u <= most) {
-                0.0
-            } else {
-                u
-            }
-        }
-    }
+    m.decision.map_or(u, |d| d.rule.band(u, d.u_max))
 }
 
 /// Whether a row says yes or no: something is there or not, or a text reads as ordered or not.
