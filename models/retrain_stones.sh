@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
-# Makes the models of stones and prongs anew: about 70 minutes of rendering and 70 of training on two cores. Every step goes on
-# where it was stopped. Needs the packages of models/requirements.txt and datasets/render/requirements.txt, and libllvm19.
+# Makes the models of stones and prongs anew: about 1000 pieces (7 s each on two cores) and 5400 + 3600 steps (3.3 s and less each),
+# seven hours there, or an hour and a half with a fifth of both. One H100 did it in nine minutes (RENDER_VARIANT=cuda_ad_rgb and 16
+# render.py beside each other, each with numbers of its own, then PyTorch on the GPU).
 #
-#   models/retrain_stones.sh target/train
+#   models/retrain_stones.sh target/train            # as the shipped ones were made
+#   models/retrain_stones.sh target/train 30 1100    # 30 pieces a kind (trays: twice as many), 1100 steps
+#
+# Every step goes on where it was stopped. Needs the packages of models/requirements.txt and datasets/render/requirements.txt, and
+# libllvm19.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${1:?a folder for rendered pieces and checkpoints}
+pieces=${2:-145}
+steps=${3:-5400}
 export DRJIT_LIBLLVM_PATH=${DRJIT_LIBLLVM_PATH:-/usr/lib/x86_64-linux-gnu/libLLVM.so.19.1}
 mkdir -p "$work"
-# Kind, count, number of the first, samples a pixel.
-for row in "pave 23 1 16" "halo 14 1 16" "band 12 1 16" "row 7 1 16" "tray 49 401 12" "pave 12 401 12" "halo 6 401 12"; do
-  read -r kind count start spp <<< "$row"
-  python3 datasets/render/render.py --kind "$kind" --count "$count" --start "$start" --out "$work/stones" --seed 77 \
-    --defects datasets/render/stones.toml --spp "$spp" --min-contrast 0
+for row in tray:2 pave:1 solitaire:1 halo:1 row:1 band:1; do
+  python3 datasets/render/render.py --kind "${row%:*}" --count "$((pieces * ${row#*:}))" --start 1001 --out "$work/stones" --seed 77 \
+    --defects datasets/render/stones.toml --spp 14 --min-contrast 0
 done
-pieces=("$work/stones")
-if [ -d "$work/pieces" ]; then pieces+=("$work/pieces"); fi # those of the surface model, where retrain.sh made them
-python3 models/train_stones.py --net prongs --pieces "${pieces[@]}" --out "$work/prongs.onnx" --steps 2500
-python3 models/train_stones.py --net stones --pieces "${pieces[@]}" --out "$work/stones.onnx" --steps 3800 --batch 40
+python3 models/train_stones.py --net prongs --pieces "$work/stones" --out "$work/prongs.onnx" --steps "$((steps * 2 / 3))" --batch 256
+python3 models/train_stones.py --net stones --pieces "$work/stones" --out "$work/stones.onnx" --steps "$steps" --batch 256
 echo "$work/stones.onnx and $work/prongs.onnx are ready to be measured (models/stones.md)"

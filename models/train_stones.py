@@ -13,7 +13,8 @@ x axis (for a long stone: its width) runs right. The model says in units of the 
 is, how its size differs (log), the slope of its table against the line of sight, how deep a chip is and where, and a standard
 deviation of each. A prong is seen through a window PRONG_WINDOW of its radius wide, turned so that its stone lies to the left.
 """
-import argparse, glob, hashlib, json, math, os, queue, sys, threading, time, tomllib
+import argparse, glob, hashlib, json, math, os, sys, time, tomllib
+from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -25,6 +26,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 import rendered
+from looks import Looks
 from stamp import stamp
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "datasets", "render"))
@@ -38,14 +40,14 @@ LENGTH = cuts.LENGTH
 TABLE = {"round": (0.22, 0.166), "oval": (0.22, 0.166), "pear": (0.22, 0.166), "marquise": (0.22, 0.166), "princess": (0.14, 0.104),
          "emerald": (0.225, 0.185), "baguette": (0.15, 0.118)}
 MASK = 64  # side of the masks of girdle and table that the model of stones draws within
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 # What each column of the answer is. `s_` columns are logs of standard deviations.
 COLUMNS = {
     "stones": ["present", "dx", "dy", "s_place", "log_size", "s_size", "slope_x", "slope_y", "s_slope", "chip", "chip_depth", "s_chip", "chip_x", "chip_y"],
     "prongs": ["present", "dx", "dy", "s_place", "log_size", "s_size"],
 }
 # Log odds between which the program leaves a chip (from, to) or a prong to a person: CHIP_ODDS and DOUBT of src/inspect.
-CHIP_DOUBT, PRONG_DOUBT = (0.0, 0.85), (-3.0, 1.0)
+CHIP_DOUBT, PRONG_DOUBT = (0.5, 2.0), (-4.0, 1.0)
 FAR = 0.14  # a slope (tangent) from which a stone is far out of level
 SLOPE_UNIT = 0.1  # the answer's slopes are in these
 DEPTH_UNIT = 0.1  # and its chips' depths, of the width
@@ -70,76 +72,76 @@ def long_turn(row, prongs):
 
 
 def load(net, folders):
-    """Patches for training and those left out, and the frames they are on."""
-    frames, out = [], ([], [])
+    """Patches for training and those left out, and the frames they are on, each with its mask of chips (or None)."""
+    jobs, out = [], ([], [])
     for root in folders:
         for path in sorted(glob.glob(os.path.join(root, "*", "truth.json"))):
             folder = os.path.dirname(path)
-            name = os.path.basename(folder)
             t = json.load(open(path))
-            if not t["stones"] or t.get("burst"):
+            if t["stones"] and not t.get("burst"):
+                jobs += [(folder, t, fr["file"]) for fr in json.load(open(os.path.join(folder, "piece.json")))["frames"] if fr["light"] != "backlight"]
+
+    def read(job):
+        folder, t, file = job
+        chipped = os.path.join(folder, "chipped_stone_mask.png")
+        return cv2.imread(os.path.join(folder, file)), cv2.imread(chipped, 0) if net == "stones" and os.path.exists(chipped) else None
+    with ThreadPoolExecutor() as pool:
+        frames = list(pool.map(read, jobs))
+    for k, (folder, t, _) in enumerate(jobs):
+        name = os.path.basename(folder)
+        held = rendered.held_out(name)
+        spec = tomllib.load(open(os.path.join(folder, "spec.toml"), "rb"))
+        rows = {s["id"]: s for s in spec["view"][0]["stone"]}
+        mm = t["um_per_px"] / 1000
+        rot = math.radians(t["pose"]["rotation_deg"])
+        H, W = frames[k][0].shape[:2]
+        chips = {d["stone"]: d for d in t["defects"] if d["type"] == "chipped_stone"}
+        seen = {}
+        for s in t["stones"] if net == "stones" else t["prongs"]:
+            p = Patch()
+            p.frame, p.piece, p.x, p.y = k, name, s["x_px"], s["y_px"]
+            if not (0 <= p.x < W and 0 <= p.y < H):
                 continue
-            spec = tomllib.load(open(os.path.join(folder, "spec.toml"), "rb"))
-            rows = {s["id"]: s for s in spec["view"][0]["stone"]}
-            mm = t["um_per_px"] / 1000
-            rot = math.radians(t["pose"]["rotation_deg"])
-            held = rendered.held_out(name)
-            for fr in json.load(open(os.path.join(folder, "piece.json")))["frames"]:
-                if fr["light"] == "backlight":
-                    continue
-                image = cv2.imread(os.path.join(folder, fr["file"]))
-                H, W = image.shape[:2]
-                k = len(frames)
-                chipped = os.path.join(folder, "chipped_stone_mask.png")
-                frames.append((image, cv2.imread(chipped, 0) if net == "stones" and os.path.exists(chipped) else None))
-                chips = {d["stone"]: d for d in t["defects"] if d["type"] == "chipped_stone"}
-                seen = {}
-                for s in t["stones"] if net == "stones" else t["prongs"]:
-                    p = Patch()
-                    p.frame, p.piece, p.x, p.y = k, name, s["x_px"], s["y_px"]
-                    if not (0 <= p.x < W and 0 <= p.y < H):
-                        continue
-                    if net == "stones":
-                        row = rows[s["id"]]
-                        L = LENGTH.get(s["cut"], 1.0)
-                        p.unit = s["diameter_mm"] / mm
-                        p.window = WINDOW * L * p.unit
-                        p.free = L == 1.0 and s["cut"] == "round"
-                        p.cut, p.lies = s["cut"], rot + math.radians(s["turn_deg"])
-                        p.turn = rot + long_turn(row, row.get("prongs", []))
-                        slope = None
-                        if "normal" in s:
-                            n, h = s["normal"], t["camera"]["height_mm"]
-                            slope = (n[0] / n[2] + s["x_mm"] / h, n[1] / n[2] + s["y_mm"] / h)
-                        chip = chips.get(s["id"])
-                        if "chip_mm" in s and not chip:
-                            chip = "hidden"  # no pixel of it is seen: neither chipped nor whole
-                        elif chip:
-                            depth = s.get("chip_mm", chip and chip.get("chip_mm"))
-                            at = (chip["chip_x_px"] - p.x, p.y - chip["chip_y_px"])
-                            chip = (depth / s["diameter_mm"], at[0] / p.unit, at[1] / p.unit)
-                        p.truth = (not s["missing"], slope, chip)
-                    else:
-                        near = next((q for q in t["stones"] if q["id"] == s["stone"]), None)
-                        nominal = rows[s["stone"]]["prongs"][seen.setdefault(s["stone"], 0)]
-                        seen[s["stone"]] += 1
-                        p.unit = nominal["radius_mm"] / mm
-                        p.window = PRONG_WINDOW * p.unit
-                        p.free = False
-                        p.turn = math.atan2(near["y_px"] - s["y_px"], s["x_px"] - near["x_px"])
-                        p.truth = (not s.get("missing", False), s["radius_mm"] / nominal["radius_mm"])
-                    if min(p.x, p.y, W - 1 - p.x, H - 1 - p.y) < 0.3 * p.unit:
-                        continue
-                    out[held].append(p)
+            if net == "stones":
+                row = rows[s["id"]]
+                L = LENGTH.get(s["cut"], 1.0)
+                p.unit = s["diameter_mm"] / mm
+                p.window = WINDOW * L * p.unit
+                p.free = L == 1.0 and s["cut"] == "round"
+                p.cut, p.lies = s["cut"], rot + math.radians(s["turn_deg"])
+                p.turn = rot + long_turn(row, row.get("prongs", []))
+                slope = None
+                if "normal" in s:
+                    n, h = s["normal"], t["camera"]["height_mm"]
+                    slope = (n[0] / n[2] + s["x_mm"] / h, n[1] / n[2] + s["y_mm"] / h)
+                chip = chips.get(s["id"])
+                if "chip_mm" in s and not chip:
+                    chip = "hidden"  # no pixel of it is seen: neither chipped nor whole
+                elif chip:
+                    depth = s.get("chip_mm", chip and chip.get("chip_mm"))
+                    at = (chip["chip_x_px"] - p.x, p.y - chip["chip_y_px"])
+                    chip = (depth / s["diameter_mm"], at[0] / p.unit, at[1] / p.unit)
+                p.truth = (not s["missing"], slope, chip)
+            else:
+                near = next((q for q in t["stones"] if q["id"] == s["stone"]), None)
+                nominal = rows[s["stone"]]["prongs"][seen.setdefault(s["stone"], 0)]
+                seen[s["stone"]] += 1
+                p.unit = nominal["radius_mm"] / mm
+                p.window = PRONG_WINDOW * p.unit
+                p.free = False
+                p.turn = math.atan2(near["y_px"] - s["y_px"], s["x_px"] - near["x_px"])
+                p.truth = (not s.get("missing", False), s["radius_mm"] / nominal["radius_mm"])
+            if min(p.x, p.y, W - 1 - p.x, H - 1 - p.y) < 0.3 * p.unit:
+                continue
+            out[held].append(p)
     return frames, out
 
 
-def window(image, x, y, side, width, turn, flip=False):
+def window(image, x, y, side, width, turn):
     """side x side pixels of a window `width` wide about (x, y), its x axis turned by `turn` (y up) in the frame."""
     k = width / side
     c, s = math.cos(turn) * k, math.sin(turn) * k
-    f = -1.0 if flip else 1.0
-    A = np.array([[f * c, s, 0.0], [-f * s, c, 0.0]])  # window to frame; both with y down
+    A = np.array([[c, s, 0.0], [-s, c, 0.0]])  # window to frame; both with y down
     h = (side - 1) / 2
     reach = int(0.75 * width + 3 * k + 3)
     x0, y0 = max(0, int(x) - reach), max(0, int(y) - reach)
@@ -150,103 +152,52 @@ def window(image, x, y, side, width, turn, flip=False):
     return cv2.warpAffine(part, A, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
 
 
-def into(v, turn, flip=False):
+def into(v, turn):
     """A vector of the frame (y up) along the window's axes (y up)."""
     c, s = math.cos(turn), math.sin(turn)
-    a, b = c * v[0] + s * v[1], -s * v[0] + c * v[1]
-    return (-a if flip else a), b
+    return c * v[0] + s * v[1], -s * v[0] + c * v[1]
 
 
-def look(image, rng):
-    """Light, colour, sensor."""
-    x = image.astype(np.float32) / 255
-    if rng.random() < 0.6:
-        x = np.power(x, math.exp(rng.normal(0, 0.3)))
-    if rng.random() < 0.7:
-        x = x * np.exp(rng.normal(0, 0.06, 3)).astype(np.float32)
-        m = x.mean()
-        x = (x - m) * math.exp(rng.normal(0, 0.25)) + m + rng.normal(0, 0.07)
-    if rng.random() < 0.3:
-        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.3))
-    if rng.random() < 0.5:
-        x = x + rng.uniform(0.003, 0.03) * rng.standard_normal(x.shape[:2] + (1,), dtype=np.float32)
-    x = np.clip(x * 255 + 0.5, 0, 255).astype(np.uint8)
-    if rng.random() < 0.15:
-        x = cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))])[1], cv2.IMREAD_COLOR)
-    return x
-
-
-def sample(net, frames, p, rng):
-    """A window and its targets; rng None: the window as the program takes it, from the true place."""
-    side = SIDE[net]
-    shift, zoom, turn, flip = (0.0, 0.0), 1.0, p.turn, False
-    if rng is not None:
-        if net == "stones":
-            r, a = 0.16 * math.sqrt(rng.random()), rng.uniform(0, 2 * math.pi)
-            zoom = math.exp(rng.uniform(-0.12, 0.12))
-            turn += rng.uniform(0, 2 * math.pi) if p.free else rng.normal(0, 0.04) + (0.0 if p.cut == "pear" else rng.choice([0, math.pi]))
-        else:
-            r, a = 0.9 * math.sqrt(rng.random()), rng.uniform(0, 2 * math.pi)
-            zoom = math.exp(rng.uniform(-0.15, 0.15))
-            turn += rng.normal(0, 0.08)
-        shift, flip = (r * math.cos(a), r * math.sin(a)), rng.random() < 0.5
-        if flip and net == "prongs":
-            turn += math.pi  # mirrored, but with its stone on the left all the same
-    x, y = p.x - shift[0] * p.unit, p.y + shift[1] * p.unit  # y up
-    image = window(frames[p.frame][0], x, y, side, p.window * zoom, turn, flip)
-    masks = None
-    if rng is not None:
-        image = look(image, rng)
-    d = into(shift, turn, flip)
-    t = np.zeros(16, np.float32)  # the targets, then what of them counts
+def targets(net, p, shift=(0.0, 0.0)):
+    """What the answer should be for a window that lies `shift` (in units, along the frame's axes, y up) short of the true place: the
+    columns of the answer that have a truth, then whether the part is there (10), and which of slope (11), chip or none (12) and the
+    chip's measures (13) are known."""
+    t = np.zeros(16, np.float32)
     length = LENGTH[p.cut] if net == "stones" else 1.0
-    t[0], t[1], t[2] = p.truth[0], d[0] / zoom / length, d[1] / zoom / length
-    t[3] = -math.log(zoom)
-    t[10] = p.truth[0]
-    if net == "stones":
-        _, slope, chip = p.truth
-        if slope is not None and p.truth[0]:
-            t[4], t[5] = np.array(into(slope, turn, flip)) / SLOPE_UNIT
-            t[11] = 1
-        if p.truth[0] and chip != "hidden":
-            t[12] = 1
-            if chip:
-                at = into(chip[1:], turn, flip)
-                t[6], t[7], t[8], t[9], t[13] = 1, chip[0] / DEPTH_UNIT / zoom, at[0] / zoom / length, at[1] / zoom / length, 1
-        if rng is not None:
-            masks = plans(p, turn, flip, p.unit / (p.window * zoom) * MASK, d, np.array(t[4:6]) * SLOPE_UNIT if t[11] else None)
-            if t[6] and frames[p.frame][1] is not None:
-                chip = window(frames[p.frame][1], x, y, 2 * MASK, p.window * zoom, turn, flip)
-                masks[:, :, 2] = cv2.resize(chip, (MASK, MASK), interpolation=cv2.INTER_AREA) * (masks[:, :, 0] > 0)
-    else:
-        t[3] += math.log(p.truth[1])
-    return (image, t) if masks is None else (image, t, masks)
+    t[0] = t[10] = p.truth[0]
+    t[1:3] = np.array(into(shift, p.turn)) / length
+    if net == "prongs":
+        t[3] = math.log(p.truth[1])
+        return t
+    _, slope, chip = p.truth
+    if slope is not None and p.truth[0]:
+        t[4:6] = np.array(into(slope, p.turn)) / SLOPE_UNIT
+        t[11] = 1
+    if p.truth[0] and chip != "hidden":
+        t[12] = 1
+        if chip:
+            t[6], t[7], t[8:10], t[13] = 1, chip[0] / DEPTH_UNIT, np.array(into(chip[1:], p.turn)) / length, 1
+    return t
 
 
-def plans(p, turn, flip, unit, centre, slope):
-    """Masks of the whole girdle and the whole table, whatever hides them, 0 to 255, and room for one of the chip; a table of 128 is
-    unknown. centre and slope
-    along the window's axes (y up), unit: the width in cells."""
-    out = np.zeros((MASK, MASK, 3), np.uint8)
-    if not p.truth[0]:
-        return out
-    q = cuts.cut_outline(p.cut)
-    inset, height = TABLE[p.cut]
-    half = np.abs(q).max(0)
-    scale = [np.ones(2), (half - inset) / half]
-    c, n = math.cos(p.lies), math.sin(p.lies)
-    for k in range(2):
-        if k and slope is None:
-            out[:, :, 1] = 128
-            break
-        v = q * scale[k]
-        x, y = into((c * v[:, 0] - n * v[:, 1], n * v[:, 0] + c * v[:, 1]), turn, flip)
-        at = np.array(centre) + (height * slope if k else 0.0)
-        px = np.stack([(MASK - 1) / 2 + (x + at[0]) * unit, (MASK - 1) / 2 - (y + at[1]) * unit], 1)
-        # Four by four parts of a cell, so that its share of the plan is known.
-        fine = np.zeros((4 * MASK, 4 * MASK), np.uint8)
-        cv2.fillPoly(fine, [np.round((4 * px + 1.5) * 16).astype(np.int32)], 255, lineType=cv2.LINE_8, shift=4)
-        out[:, :, k] = cv2.resize(fine, (MASK, MASK), interpolation=cv2.INTER_AREA)
+def rarity(net, patches):
+    """How often each is seen: rare kinds more often, what is missing, chipped, far out of level or of a long cut, and sizes that few
+    have."""
+    w = np.array([1.0 + 3.0 * (not p.truth[0]) + (1.5 * (not p.free) + 1.0 * bool(p.truth[2]) + 1.5 * (p.truth[1] is not None)
+                  + 2.0 * (p.truth[1] is not None and math.hypot(*p.truth[1]) > FAR) if net == "stones" else 0.0) for p in patches])
+    octave = np.array([round(2 * math.log2(p.unit)) for p in patches])
+    count = {o: np.sum(octave == o) for o in set(octave)}
+    w *= [min(4.0, math.sqrt(max(count.values()) / count[o])) for o in octave]
+    return w / w.sum()
+
+
+def plans():
+    """Of every cut: its length, its girdle, its table in plan and the table's height, in widths."""
+    out = {}
+    for cut, (inset, height) in TABLE.items():
+        q = cuts.cut_outline(cut)
+        half = np.abs(q).max(0)
+        out[cut] = (LENGTH[cut], q, q * (half - inset) / half, height)
     return out
 
 
@@ -266,18 +217,19 @@ class Residual(nn.Module):
 class StoneNet(nn.Module):
     """Draws the girdle and the table, takes their centres and area, and adds what the picture as a whole says."""
 
-    def __init__(self):
+    def __init__(self, wide=1.0):
         super().__init__()
-        w = (16, 32, 64, 96)
+        n = lambda channels: 4 * round(channels * wide / 4)
+        w = tuple(n(c) for c in (16, 32, 64, 96))
         self.s2 = block(3, w[0], 2)
         self.s4 = nn.Sequential(block(w[0], w[1], 2), Residual(w[1]))
         self.s8 = nn.Sequential(block(w[1], w[2], 2), Residual(w[2]))
         self.s16 = nn.Sequential(block(w[2], w[3], 2), Residual(w[3]))
-        self.u8, self.l8 = nn.Conv2d(w[3], 48, 1), nn.Conv2d(w[2], 48, 1)
-        self.c8 = block(48, 32, 1)
-        self.l4, self.c4 = nn.Conv2d(w[1], 32, 1), block(32, 24, 1)
-        self.l2, self.c2 = nn.Conv2d(w[0], 24, 1), block(24, 16, 1)
-        self.plan = nn.Conv2d(16, 3, 1)
+        self.u8, self.l8 = nn.Conv2d(w[3], n(48), 1), nn.Conv2d(w[2], n(48), 1)
+        self.c8 = block(n(48), n(32), 1)
+        self.l4, self.c4 = nn.Conv2d(w[1], n(32), 1), block(n(32), n(24), 1)
+        self.l2, self.c2 = nn.Conv2d(w[0], n(24), 1), block(n(24), n(16), 1)
+        self.plan = nn.Conv2d(n(16), 3, 1)
         self.body = block(w[3], 32, 1)
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(32 * 8 * 8, 128), nn.ReLU(inplace=True), nn.Dropout(0.1))
         self.last = nn.Linear(128 + 9, len(COLUMNS["stones"]))
@@ -345,17 +297,16 @@ class ProngNet(nn.Module):
         return self.forward(image), None
 
 
-def Net(net):
-    return StoneNet() if net == "stones" else ProngNet()
+def Net(net, wide=1.0):
+    return StoneNet(wide) if net == "stones" else ProngNet()
 
 
 def loss_of(net, y, t, plan=None, masks=None):
     """The means by a robust loss, the deviations by the likelihood of the means' errors, the plans cell by cell."""
     out = F.binary_cross_entropy_with_logits(y[:, 0], t[:, 0])
     if plan is not None:
-        m = masks.float() / 255
-        known = torch.ones_like(m)
-        known[:, 1] = (masks[:, 1] != 128).all(2).all(1).float()[:, None, None]
+        m = masks.clamp(min=0)
+        known = (masks >= 0).float()
         each = F.binary_cross_entropy_with_logits(plan, m, reduction="none") * known
         rare = each[:, 2] * (1.0 + 4.0 * m[:, 2])
         out = out + 12.0 * each[:, 0].mean() + 15.0 * (rare.sum((1, 2)) * t[:, 12]).sum() / t[:, 12].sum().clamp(min=1) / MASK**2 + 4.0 * each[:, 1].sum() / known[:, 1].sum().clamp(min=1)
@@ -376,53 +327,23 @@ def loss_of(net, y, t, plan=None, masks=None):
     return out
 
 
-class Feeder(threading.Thread):
-    def __init__(self, net, frames, patches, batch, seed, first, total):
-        super().__init__(daemon=True)
-        self.q = queue.Queue(4)
-        self.a = (net, frames, patches, batch, seed, first, total)
-
-    def run(self):
-        net, frames, patches, batch, seed, first, total = self.a
-        # Rare kinds are seen more often: what is missing, chipped, far out of level or of a long cut, and sizes that few have.
-        w = np.array([1.0 + 3.0 * (not p.truth[0]) + (1.5 * (not p.free) + 1.0 * bool(p.truth[2]) + 1.5 * (p.truth[1] is not None)
-                      + 2.0 * (p.truth[1] is not None and math.hypot(*p.truth[1]) > FAR) if net == "stones" else 0.0) for p in patches])
-        octave = np.array([round(2 * math.log2(p.unit)) for p in patches])
-        count = {o: np.sum(octave == o) for o in set(octave)}
-        w *= [min(4.0, math.sqrt(max(count.values()) / count[o])) for o in octave]
-        w /= w.sum()
-        try:
-            for step in range(first, total):
-                rng = np.random.default_rng((seed, step))
-                rows = [sample(net, frames, patches[i], rng) for i in rng.choice(len(patches), batch, p=w)]
-                self.q.put(tuple(np.stack([r[k] for r in rows]) for k in range(len(rows[0]))))
-        except BaseException as e:
-            self.q.put(e)  # the main thread waits: it must hear of it
-
-
 def tensor(images):
     return torch.from_numpy(np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2))).float().contiguous(memory_format=torch.channels_last)
 
 
 def answers(run, net, frames, patches, views=3):
     """The model's answers for patches left out, seen as the program sees them: a little off their place."""
+    def row(at):
+        p = patches[at[1]]
+        off = np.clip(np.random.default_rng(at).normal(0, 0.03 if net == "stones" else 0.15, 2), -0.2, 0.2)
+        return window(frames[p.frame][0], p.x - off[0] * p.unit, p.y + off[1] * p.unit, SIDE[net], p.window, p.turn), targets(net, p, off)
+    every = [(k, i) for k in range(views) for i in range(len(patches))]
     ys, ts = [], []
-    for k in range(views):
-        for i in range(0, len(patches), 64):
-            rows = []
-            for j, p in enumerate(patches[i:i + 64]):
-                rng = np.random.default_rng((k, i + j))
-                off = np.clip(rng.normal(0, 0.03 if net == "stones" else 0.15, 2), -0.2, 0.2)
-                q = Patch()
-                for a in Patch.__slots__:
-                    if hasattr(p, a):
-                        setattr(q, a, getattr(p, a))
-                image = window(frames[p.frame][0], p.x - off[0] * p.unit, p.y + off[1] * p.unit, SIDE[net], p.window, p.turn)
-                t = sample(net, frames, q, None)[1]
-                t[1], t[2] = np.array(into(off, p.turn)) / (LENGTH[p.cut] if net == "stones" else 1.0)
-                rows.append((image, t))
-            ys.append(run(np.stack([r[0] for r in rows])))
-            ts.append(np.stack([r[1] for r in rows]))
+    with ThreadPoolExecutor() as pool:
+        for i in range(0, len(every), 256):
+            images, t = zip(*pool.map(row, every[i:i + 256]))
+            ys.append(run(np.stack(images)))
+            ts.append(np.stack(t))
     return np.concatenate(ys), np.concatenate(ts)
 
 
@@ -481,6 +402,9 @@ def main():
     ap.add_argument("--lr", type=float, default=2e-3)
     ap.add_argument("--seed", type=int, default=11)
     ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    ap.add_argument("--minutes", type=float, default=math.inf, help="have done with learning this long after the start, whatever the step")
+    ap.add_argument("--wide", type=float, default=1.0, help="channels of the model of stones, times this")
     ap.add_argument("--ckpt")
     ap.add_argument("--fresh", action="store_true")
     ap.add_argument("--start", help="begin with the weights of this checkpoint, as far as they fit")
@@ -497,14 +421,18 @@ def main():
         run = lambda images: session.run(None, {"image": np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), np.float32)})[0]
         figures(a.net, *answers(run, a.net, frames, held), held)
         return
+    start = time.time()
     a.ckpt = a.ckpt or a.out + ".pt"
     torch.set_num_threads(a.threads)
+    torch.set_float32_matmul_precision("high")
     torch.manual_seed(a.seed)
     frames, (train, held) = load(a.net, a.pieces)
     print(f"{len(frames)} frames; {len(train)} windows to learn on, {len(held)} left out", flush=True)
-    model = Net(a.net).to(memory_format=torch.channels_last)
-    ema = Net(a.net).to(memory_format=torch.channels_last)
+    looks = Looks(a.net, frames, train, SIDE[a.net], MASK, plans() if a.net == "stones" else None, rarity(a.net, train),
+                  {"slope": SLOPE_UNIT, "chip": DEPTH_UNIT}, a.device)
+    model, ema = (Net(a.net, a.wide).to(a.device, memory_format=torch.channels_last) for _ in range(2))
     ema.load_state_dict(model.state_dict())
+    ema.eval()
     if a.start:
         begin = torch.load(a.start, map_location="cpu", weights_only=False)["ema"]
         own = model.state_dict()
@@ -524,24 +452,19 @@ def main():
         model.load_state_dict(c["model"]), ema.load_state_dict(c["ema"]), opt.load_state_dict(c["opt"])
         step = c["step"]
         print(f"taken up at step {step}", flush=True)
-    feed = Feeder(a.net, frames, train, a.batch, a.seed, step, a.steps)
-    feed.start()
 
     def run(images):
         with torch.no_grad():
-            return ema(tensor(images)).numpy()
-    start, run_loss = time.time(), []
-    while step < a.steps:
-        got = feed.q.get()
-        if isinstance(got, BaseException):
-            raise got
-        x, t = got[:2]
-        masks = torch.from_numpy(got[2].transpose(0, 3, 1, 2)) if len(got) > 2 else None
+            return ema(tensor(images).to(a.device)).cpu().numpy()
+    losses = []
+    past = lambda: max(step / a.steps, (time.time() - start) / 60 / a.minutes)
+    while past() < 1:
+        x, t, masks = looks.batch(a.batch, a.seed * 1_000_003 + step)
         for g in opt.param_groups:
-            g["lr"] = a.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / a.steps)))
+            g["lr"] = a.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, past()))))
         model.train()
-        y, plan = model.full(tensor(x))
-        loss = loss_of(a.net, y, torch.from_numpy(t), plan, masks)
+        y, plan = model.full(x.contiguous(memory_format=torch.channels_last))
+        loss = loss_of(a.net, y, t, plan, masks)
         opt.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -549,20 +472,20 @@ def main():
         step += 1
         d = min(0.995, (step + 1) / (step + 20))
         with torch.no_grad():
-            for (k, v), q in zip(ema.state_dict().items(), model.state_dict().values()):
+            for v, q in zip(ema.state_dict().values(), model.state_dict().values()):
                 v.lerp_(q, 1 - d) if v.dtype.is_floating_point else v.copy_(q)
-        run_loss.append(float(loss.detach()))
+        losses.append(loss.detach())
         if step % 100 == 0:
-            print(f"step {step} loss {np.mean(run_loss[-100:]):.3f} {(time.time() - start):.0f} s queue {feed.q.qsize()}", flush=True)
-        if step % 200 == 0 or step == a.steps:
+            print(f"step {step} loss {float(torch.stack(losses).mean()):.3f} {(time.time() - start):.0f} s", flush=True)
+            losses = []
+        if step % 200 == 0 or past() >= 1:
             torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "step": step}, a.ckpt + ".tmp")
             os.replace(a.ckpt + ".tmp", a.ckpt)
-            if held and step % 1000 == 0 and step < a.steps:
+            if held and step % 1000 == 0 and past() < 1 and a.minutes == math.inf:
                 figures(a.net, *answers(run, a.net, frames, held, 1), held)
-    ema.eval()
     y, t = answers(run, a.net, frames, held)
     scale = figures(a.net, y, t, held)
-    export(a, ema, scale)
+    export(a, ema.cpu(), scale)
 
 
 def export(a, model, scale):

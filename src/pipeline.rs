@@ -8,7 +8,7 @@ use crate::calibrate::{self, Calibration};
 use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
 use crate::inspect::sight::{self, PartModels};
-use crate::inspect::{self, Answer, Feature, Scene, Value};
+use crate::inspect::{self, Answer, Feature, Inspect, Scene, Value};
 use crate::json::{self, JsonError};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
@@ -420,11 +420,6 @@ impl Inspector {
             marks: None,
             colour: frame.colour_calibration.as_ref().and_then(|name| stations.colours.get(name)),
         };
-        let wanted = inspect::hallmark::ordered(&job.spec, view);
-        if !wanted.is_empty() && !silhouette {
-            let read = self.mark_reader().and_then(|r| inspect::hallmark::look(&scene, r, &wanted));
-            scene.marks = Some(read);
-        }
         if let (Some(path), false) = (self.taught(view), silhouette) {
             let judged = match &*self.lesson(&path) {
                 Ok(lesson) => inspect::anomaly::look(&scene, lesson),
@@ -434,18 +429,25 @@ impl Inspector {
             scene.anomaly = Some(judged);
         }
         let mut answer = Answer::default();
-        for inspector in inspect::table().into_iter().filter(|i| !silhouette || i.wants_silhouettes()) {
-            let one = inspector.inspect(&scene).map_err(|e| format!("{}: {e}", inspector.name()))?;
-            answer.features.extend(one.features);
-            answer.stones.extend(one.stones);
-            answer.texts.extend(one.texts);
-            answer.assessed.extend(one.assessed);
-            answer.not_assessed.extend(one.not_assessed);
-            answer.loops_px.extend(one.loops_px);
-        }
+        let asked = inspect::table().into_iter().filter(|i| !silhouette || i.wants_silhouettes());
+        let (last, first): (Vec<_>, Vec<_>) = asked.partition(|i| i.is_last());
+        let ask = |all: Vec<&dyn Inspect>, scene: &Scene, answer: &mut Answer| -> Result<(), String> {
+            for inspector in all {
+                answer.extend(inspector.inspect(scene).map_err(|e| format!("{}: {e}", inspector.name()))?);
+            }
+            Ok(())
+        };
+        ask(first, &scene, &mut answer)?;
         if !silhouette {
             inspect::learned::merge(&scene, &mut answer).map_err(|e| e.to_string())?;
+            let wanted = inspect::hallmark::ordered(&job.spec, view);
+            if !wanted.is_empty() {
+                let look = |r| inspect::hallmark::look(&scene, r, &wanted, &answer.features);
+                scene.marks = Some(self.mark_reader().and_then(look));
+            }
+            inspect::hallmark::spare(&scene, &mut answer.features);
         }
+        ask(last, &scene, &mut answer)?;
         if faint.is_some() {
             // What was measured from a place that the model guessed fails nothing by itself.
             for f in &mut answer.features {

@@ -14,7 +14,7 @@ const CHARACTERISTIC: &str = "outline.deviation_mm";
 const WIDTH_MM: f64 = 0.08;
 
 /// Why a stretch without an edge is a person's matter.
-const NO_EDGE: &str = "no edge is seen there: the metal may look like what lies behind it";
+const NO_EDGE: &str = "no clear edge is seen there: the metal may look like what lies behind it";
 
 /// Whether the surface model takes a stretch without an edge for background. Without a model, or where it sees metal, the
 /// metal may only look like what lies behind it.
@@ -123,6 +123,11 @@ impl Inspect for Contour {
             }
         }
         let width_mm = members.len() as f64 * spacing_mm;
+        let mut contrast: Vec<f32> = members.iter().map(|i| edges[*i].contrast as f32).collect();
+        let contrast = f64::from(ops::median(&mut contrast));
+        let mut every: Vec<f32> = edges.iter().map(|e| e.contrast as f32).collect();
+        // In a notch the metal's edge shows as elsewhere, only deeper; where it shows half as much it falls into a shadow.
+        let hidden = least <= unseen || contrast < 0.5 * f64::from(ops::median(&mut every));
         // A lack that stands clear of the edge's own scatter is a finding; anything else is only the measurement.
         let seen = deviation - (-median).max(0.0) > (6.0 * scatter).max(pose.mm(2.0));
         let centre = edges[worst];
@@ -148,7 +153,7 @@ impl Inspect for Contour {
         answer.features.push(Feature {
             nominal: false,
             opinion: None,
-            doubt: (seen && least <= unseen && !is_background(scene, &members, &edges)).then(|| NO_EDGE.to_owned()),
+            doubt: (seen && hidden && !is_background(scene, &members, &edges)).then(|| NO_EDGE.to_owned()),
             kind: seen.then_some(FindingType::IncompleteFill),
             name: if seen { "fill-1".into() } else { scene.view.name.clone() },
             x_px: x,

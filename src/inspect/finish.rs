@@ -226,7 +226,8 @@ fn share(network: &Network, seen: &Texture, whole: &[f64], ordered: usize, regio
         let name = &network.finishes;
         format!("it may be {} ({:.0} %) or {} ({:.0} %)", name[ordered], 100.0 * p, name[k], 100.0 * whole[k])
     });
-    let wrong = p < 0.5 || lost > 0.0;
+    // Where no finish is sure the row says so; there is nothing to point at.
+    let wrong = p < 0.5 && !unsure || lost > 0.0;
     Feature {
         kind: wrong.then_some(FindingType::WrongFinish),
         name: "finish".into(),

@@ -4,9 +4,9 @@
 //! against every text that differs from it in one letter, and against what the lattice itself reads first.
 
 use super::{Answer, Feature, Inspect, Scene, Value};
-use crate::model::{Lattice, MarkReader, ModelError, TextBox};
+use crate::model::{Lattice, MarkReader, TextBox};
 use crate::spec::{Spec, View};
-use crate::vision::{ops, Image, Plane, VisionError};
+use crate::vision::{ops, Image, Plane, Rect, VisionError};
 
 /// The inspector of marks.
 #[derive(Debug)]
@@ -51,6 +51,16 @@ const MOST: usize = 5;
 /// A box that is no longer than this many of its heights may stand upright: two letters in the right order or a pair turned by a
 /// quarter.
 const SQUARE: f64 = 1.5;
+/// The side of what is shown larger.
+const CLOSE: usize = SIDE / 2;
+/// How far about a finding is looked closer, in its radii: it may be one letter of a few.
+const AROUND: f64 = 4.0;
+/// And at least so far, in pixels.
+const LEAST_REACH: f64 = 32.0;
+/// The size of letters in a frame of metal, and in a region that is looked at closer: of its longer side.
+const LETTER_OF_FRAME: f64 = 0.05;
+/// See [`LETTER_OF_FRAME`].
+const LETTER_OF_REGION: f64 = 0.2;
 /// The detector's box, and one with more room: what both say counts. Of the box's height.
 const ROOM: [f64; 2] = [1.0, 1.22];
 /// Least probability of the text that is believed.
@@ -110,6 +120,8 @@ pub struct Reading {
     pub likely: f64,
     /// Where; none where no text was found.
     pub at: Option<TextBox>,
+    /// Where else it may be, as long as it is not read surely.
+    pub perhaps: Vec<TextBox>,
 }
 
 /// Every mark of fineness that is known, in the reader's letters.
@@ -170,55 +182,107 @@ impl Look {
     }
 }
 
-/// Looks for the ordered marks in a frame and reads them.
+/// Looks for the ordered marks in a frame and reads them; where they are not read surely, looks closer at what was found on the
+/// metal (`found`): letters a few pixels high are nothing to the detector, but they are to whoever seeks pits and stains.
 ///
 /// # Errors
 /// Where a model or OpenCV fails.
-pub fn look(scene: &Scene, reader: &MarkReader, wanted: &[Ordered]) -> Result<Vec<Reading>, String> {
+pub fn look(
+    scene: &Scene,
+    reader: &MarkReader,
+    wanted: &[Ordered],
+    found: &[Feature],
+) -> Result<Vec<Reading>, String> {
     let refused = |e: VisionError| e.to_string();
-    let failed = |e: ModelError| e.to_string();
     // Only the metal: a ground may carry letters too.
     let Some(area) = scene.located.metal.bounds() else { return Err("no metal is to be seen".into()) };
     let part = cut(scene.image, area);
     let grey = scene.image.mean();
     let mut looks: Vec<Look> = Vec::new();
     let mut out = Vec::new();
-    let normalised = normalise(&part).map_err(refused)?;
+    let normalised = normalise(&part, LETTER_OF_FRAME).map_err(refused)?;
     for (image, side) in [(&part, SIDE), (&normalised, SIDE), (&normalised, SIDE / 2)] {
-        let mut boxes = reader.detect(image, side, false).map_err(failed)?;
-        for b in &mut boxes {
-            b.x += area.x as f64;
-            b.y += area.y as f64;
-        }
-        boxes.truncate(MOST);
-        let mut turned = Vec::new();
-        for b in boxes {
-            let quarters: &[f64] = if b.length < SQUARE * b.height { &[0.0, 2.0, 1.0, 3.0] } else { &[0.0, 2.0] };
-            for q in quarters {
-                let mut t = b;
-                if *q == 1.0 || *q == 3.0 {
-                    std::mem::swap(&mut t.length, &mut t.height);
-                }
-                t.angle += q * std::f64::consts::FRAC_PI_2;
-                turned.push(t);
-            }
-        }
-        let (height, width) = (reader.info().height, reader.info().width);
-        let mut windows = Vec::new();
-        for t in &turned {
-            for room in ROOM {
-                windows.push(window(&grey, t, room, height, width).map_err(refused)?);
-            }
-        }
-        let lattices = reader.read(&windows).map_err(failed)?;
-        let read = turned.into_iter().zip(lattices.chunks_exact(ROOM.len()));
-        looks.extend(read.map(|(at, windows)| Look { at, windows: windows.to_vec() }));
+        let boxes = reader.detect(image, side, false).map_err(|e| e.to_string())?;
+        looks.extend(read(reader, &grey, boxes, [area.x, area.y])?);
         out = decide(scene, reader, wanted, &looks);
         if out.iter().all(|r| r.verdict != Verdict::Unsure) {
-            break;
+            return Ok(out);
+        }
+    }
+    for r in closer(scene.image, found) {
+        let part = cut(scene.image, r);
+        let normalised = normalise(&part, LETTER_OF_REGION).map_err(refused)?;
+        for image in [&part, &normalised] {
+            let boxes = reader.detect(image, CLOSE, true).map_err(|e| e.to_string())?;
+            looks.extend(read(reader, &grey, boxes, [r.x, r.y])?);
+        }
+    }
+    let again = decide(scene, reader, wanted, &looks);
+    for (first, again) in out.iter_mut().zip(again) {
+        // A pit seen large may look like a letter: another mark is called only where it is seen as large as it is.
+        if first.verdict == Verdict::Unsure && again.verdict != Verdict::Another {
+            *first = again;
         }
     }
     Ok(out)
+}
+
+/// Reads boxes of a part of the frame, each both ways round, and one that may stand upright four ways.
+fn read(reader: &MarkReader, grey: &Plane, mut boxes: Vec<TextBox>, corner: [usize; 2]) -> Result<Vec<Look>, String> {
+    boxes.truncate(MOST);
+    let mut turned = Vec::new();
+    for mut b in boxes {
+        b.x += corner[0] as f64;
+        b.y += corner[1] as f64;
+        let quarters: &[f64] = if b.length < SQUARE * b.height { &[0.0, 2.0, 1.0, 3.0] } else { &[0.0, 2.0] };
+        for q in quarters {
+            let mut t = b;
+            if *q == 1.0 || *q == 3.0 {
+                std::mem::swap(&mut t.length, &mut t.height);
+            }
+            t.angle += q * std::f64::consts::FRAC_PI_2;
+            turned.push(t);
+        }
+    }
+    let (height, width) = (reader.info().height, reader.info().width);
+    let mut windows = Vec::new();
+    for t in &turned {
+        for room in ROOM {
+            windows.push(window(grey, t, room, height, width).map_err(|e| e.to_string())?);
+        }
+    }
+    let lattices = reader.read(&windows).map_err(|e| e.to_string())?;
+    let read = turned.into_iter().zip(lattices.chunks_exact(ROOM.len()));
+    Ok(read.map(|(at, windows)| Look { at, windows: windows.to_vec() }).collect())
+}
+
+/// Where to look closer: about the largest things found that the detector saw too small.
+fn closer(image: &Image, found: &[Feature]) -> Vec<Rect> {
+    let mut found: Vec<&Feature> = found.iter().filter(|f| !f.nominal && f.kind.is_some()).collect();
+    found.sort_by(|a, b| b.radius_px.total_cmp(&a.radius_px));
+    let mut out: Vec<Rect> = Vec::new();
+    for f in found {
+        let reach = (AROUND * f.radius_px).max(LEAST_REACH);
+        let holds = |r: &Rect| {
+            let (x, y) = (f.x_px - r.x as f64, f.y_px - r.y as f64);
+            x >= 0.0 && y >= 0.0 && x < r.width as f64 && y < r.height as f64
+        };
+        if 2.0 * reach >= CLOSE as f64 || out.iter().any(holds) {
+            continue;
+        }
+        let span = |at: f64, size: usize| {
+            let low = (at - reach).max(0.0) as usize;
+            (low, ((at + reach) as usize + 1).min(size).saturating_sub(low))
+        };
+        let ((x, width), (y, height)) = (span(f.x_px, image.width), span(f.y_px, image.height));
+        if width.min(height) >= LEAST_REACH as usize {
+            out.push(Rect { x, y, width, height });
+        }
+        if out.len() == MOST {
+            break;
+        }
+    }
+    out
 }
 
 /// What is made of the boxes that were read.
@@ -237,6 +301,7 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                 text: String::new(),
                 likely: 0.0,
                 at: None,
+                perhaps: near.iter().map(|l| l.at).collect(),
             };
             // What is read most surely, whatever it is, for the person who decides.
             for l in &near {
@@ -331,11 +396,11 @@ fn cut(image: &Image, r: crate::vision::Rect) -> Image {
     Image { width: r.width, height: r.height, data, grey: image.grey }
 }
 
-/// The picture with the same contrast everywhere: a mark that hardly shows on polished metal becomes one that does.
-fn normalise(image: &Image) -> Result<Image, VisionError> {
+/// The picture with the same contrast everywhere: a mark that hardly shows on polished metal becomes one that does. `letter`: the
+/// size of letters, of the longer side.
+fn normalise(image: &Image, letter: f64) -> Result<Image, VisionError> {
     let p = image.mean();
-    // A neighbourhood of the size of letters: a twentieth of the frame.
-    let sigma = p.width.max(p.height) as f64 / 20.0;
+    let sigma = p.width.max(p.height) as f64 * letter;
     // Blurred on a coarser picture: a wide Gaussian needs no fine one.
     let f = (sigma / 6.0).floor().max(1.0) as usize;
     let wide = |q: &Plane| -> Result<Plane, VisionError> {
@@ -363,6 +428,10 @@ impl Inspect for Hallmark {
 
     fn characteristics(&self) -> &'static [&'static str] {
         &[TEXT]
+    }
+
+    fn is_last(&self) -> bool {
+        true
     }
 
     fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
@@ -410,6 +479,23 @@ impl Inspect for Hallmark {
         Ok(answer)
     }
 }
+
+/// Leaves to a person what was found where an ordered mark is, or may be: a faint letter looks like a pit, a row of them like a stain.
+pub fn spare(scene: &Scene, features: &mut [Feature]) {
+    let Some(Ok(readings)) = &scene.marks else { return };
+    for r in readings {
+        let perhaps: &[TextBox] = if r.verdict == Verdict::Unsure { &r.perhaps } else { &[] };
+        for at in r.at.iter().chain(perhaps) {
+            let room = TextBox { length: at.length + ABOUT * at.height, height: (1.0 + ABOUT) * at.height, ..*at };
+            for f in features.iter_mut().filter(|f| !f.nominal && room.holds([f.x_px, f.y_px])) {
+                f.doubt.get_or_insert_with(|| format!("it may be the hallmark `{}`", r.ordered));
+            }
+        }
+    }
+}
+
+/// How far beyond a mark's box its strokes may show, of the box's height, both sides together.
+const ABOUT: f64 = 0.5;
 
 /// Why nothing was read where a limit asks for it.
 pub const NOT_ORDERED: &str =
@@ -492,5 +578,26 @@ mod tests {
         let mut other = spec.views[0].clone();
         other.hallmarks.clear();
         assert!(ordered(&spec, &other).is_empty(), "the marks stand in the other view");
+    }
+
+    #[test]
+    fn what_was_found_small_is_looked_at_closer_once() {
+        let image = Image { width: 960, height: 720, data: vec![], grey: false };
+        let pit = |x_px: f64, y_px: f64, radius_px: f64| Feature {
+            kind: Some(crate::report::FindingType::Pit),
+            nominal: false,
+            x_px,
+            y_px,
+            radius_px,
+            ..feature(0.0, 0.0, 1.0).2
+        };
+        let stone = Feature { nominal: true, ..pit(300.0, 300.0, 10.0) };
+        let all =
+            [pit(100.0, 100.0, 8.0), pit(110.0, 100.0, 9.0), pit(5.0, 715.0, 2.0), pit(500.0, 400.0, 200.0), stone];
+        let seen = closer(&image, &all);
+        assert_eq!(seen.len(), 2);
+        assert_eq!((seen[0].x, seen[0].y, seen[0].width, seen[0].height), (74, 64, 73, 73));
+        // At the frame's corner, what there is of it.
+        assert_eq!((seen[1].x, seen[1].y + seen[1].height), (0, 720));
     }
 }

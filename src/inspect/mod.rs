@@ -136,6 +136,18 @@ pub struct Answer {
     pub loops_px: Vec<Vec<[f64; 2]>>,
 }
 
+impl Answer {
+    /// Adds what another inspector says.
+    pub fn extend(&mut self, other: Answer) {
+        self.features.extend(other.features);
+        self.stones.extend(other.stones);
+        self.texts.extend(other.texts);
+        self.assessed.extend(other.assessed);
+        self.not_assessed.extend(other.not_assessed);
+        self.loops_px.extend(other.loops_px);
+    }
+}
+
 /// One question put to a frame.
 pub trait Inspect: Sync {
     /// Name in `found_by`.
@@ -144,6 +156,10 @@ pub trait Inspect: Sync {
     fn characteristics(&self) -> &'static [&'static str];
     /// Whether it is asked on backlit frames, which show a silhouette and no surface.
     fn wants_silhouettes(&self) -> bool {
+        false
+    }
+    /// Whether it is asked after the others, knowing what they found.
+    fn is_last(&self) -> bool {
         false
     }
     /// Looks at a frame.

@@ -118,8 +118,6 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
         let width = pose.px(s.diameter_mm);
         let why = match s.length_ratio() {
             None => Some(format!("the model of stones knows no cut `{}`", s.cut)),
-            // Its middle is not its box's, and too few were taught: off by 5 % of the length on rendered ones.
-            Some(_) if s.cut_word() == "pear" => Some("the model of stones does not measure pears yet".into()),
             Some(_) if !is_whole(s, pose, image) => Some("it is not wholly in the frame".into()),
             Some(_) if width < LEAST_STONE_PX => {
                 Some(format!("it is {width:.0} pixels wide, {LEAST_STONE_PX:.0} are needed"))

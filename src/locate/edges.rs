@@ -279,6 +279,8 @@ pub struct EdgeSample {
     /// How far outward the metal's edge lies, in mm (negative: metal is lacking); none where no edge was seen within
     /// reach or the place is outside the frame.
     pub offset_mm: Option<f64>,
+    /// What stands behind that edge, against the least that counts as metal; 0 where none was seen.
+    pub contrast: f64,
     /// Whether the place lies in the frame.
     pub in_frame: bool,
 }
@@ -303,7 +305,7 @@ pub fn refine(image: &Image, shape: &Outline, coarse: Pose, background: &Backgro
         for e in &points {
             let Some(found) = edge_at(image, &pose, e, window_px, background) else { continue };
             in_frame += 1;
-            if let Some(offset) = found {
+            if let Some((offset, _)) = found {
                 let lever = e.x * e.ny - e.y * e.nx;
                 // Columns: shift along the piece's x and y, turn, and a uniform growth of the outline.
                 rows.push(([e.nx, e.ny, lever, 1.0], pose.mm(offset)));
@@ -346,15 +348,19 @@ pub fn measure(image: &Image, shape: &Outline, pose: &Pose, background: &Backgro
             EdgeSample {
                 point: e,
                 px: pose.to_px(e.x, e.y),
-                offset_mm: found.flatten().map(|o| pose.mm(o)),
+                offset_mm: found.flatten().map(|(o, _)| pose.mm(o)),
+                contrast: found.flatten().map_or(0.0, |(_, c)| c),
                 in_frame: found.is_some(),
             }
         })
         .collect()
 }
 
+/// How far metal behind an edge stands out of the background's noise, in thresholds of a first rise.
+const METAL: f64 = 1.5;
+
 /// The edge along one normal: None where the place is out of the frame, Some(None) where no edge is seen, else the
-/// offset in pixels, outward positive. From outside inward: the first rise out of the background's noise, then the
+/// offset in pixels, outward positive, and the plateau against the least that counts as metal. From outside inward: the first rise out of the background's noise, then the
 /// crossing of half the plateau behind it.
 fn edge_at(
     image: &Image,
@@ -362,7 +368,7 @@ fn edge_at(
     e: &EdgePoint,
     window_px: f64,
     background: &Background,
-) -> Option<Option<f64>> {
+) -> Option<Option<(f64, f64)>> {
     // Half a pixel near the end; a wide window at a fine scale is read in whole pixels or steps of 10 um.
     let step = if window_px > 48.0 { pose.px(0.01).clamp(1.0, 2.0) } else { 0.5 };
     let at = pose.to_px(e.x, e.y);
@@ -411,7 +417,7 @@ fn edge_at(
         read(&mut profile, to);
         let plateau = profile[from..to].iter().sum::<f64>() / (to - from) as f64;
         // A speck of noise or dust rises too, but nothing lasts behind it.
-        if i == 0 || plateau < 1.5 * threshold {
+        if i == 0 || plateau < METAL * threshold {
             i += 1;
             continue;
         }
@@ -421,7 +427,7 @@ fn edge_at(
             if profile[k - 1] < half && profile[k] >= half {
                 let t = (half - profile[k - 1]) / (profile[k] - profile[k - 1]);
                 let offset = window_px - (k as f64 - 1.0 + t) * step;
-                return Some((offset.abs() <= window_px).then_some(offset));
+                return Some((offset.abs() <= window_px).then_some((offset, plateau / (METAL * threshold))));
             }
         }
         i += 1;

@@ -61,6 +61,13 @@ impl TextBox {
         let at = |u: f64, v: f64| [self.x + c * u - s * v, self.y + s * u + c * v];
         vec![at(-a, -b), at(a, -b), at(a, b), at(-a, b)]
     }
+
+    /// Whether a point lies in it.
+    pub fn holds(&self, p: [f64; 2]) -> bool {
+        let (s, c) = self.angle.sin_cos();
+        let (x, y) = (p[0] - self.x, p[1] - self.y);
+        (c * x + s * y).abs() <= self.length / 2.0 && (c * y - s * x).abs() <= self.height / 2.0
+    }
 }
 
 /// What the reader says of one window: log probabilities of every letter, of any other sign (the last but one) and of none (the last)
