@@ -458,6 +458,20 @@ def on_prong(p, rng, i, q):
     p.record("missing_prong", q["x"], q["y"], q["r"], of, stone=q["stone"], prong=q["k"], variant=q["state"])
 
 
+def gap(p, s, directions=96):
+    """Widest distance in plan between a round stone's girdle and its seat's edge that no prong hides; none where there is no such seat."""
+    if s["missing"] or s["cut"] != "round" or p.setting != "prong":
+        return None
+    a = np.arange(directions) * 2 * math.pi / directions
+    u, v, r = np.cos(a), np.sin(a), s["d"] / 2
+    ox, oy = s["nominal"][0] - s["x"], s["nominal"][1] - s["y"]
+    along = u * ox + v * oy  # the seat's edge from the stone's centre: a circle about another centre
+    wide = along + np.sqrt(along**2 - ox * ox - oy * oy + (1.01 * r) ** 2) - r
+    x, y = s["x"] + r * u, s["y"] + r * v
+    free = np.all([np.hypot(x - q["x"], y - q["y"]) > 1.35 * q["r"] for q in p.prongs], 0)
+    return float(max(0.0, wide[free].max())) if np.any(free) else None
+
+
 def crowd_stones(p):
     """Faults on many stones and prongs of a piece, by the shares of the mix: frames that teach more."""
     mix = p.mix["crowd_stones"]

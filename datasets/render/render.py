@@ -279,6 +279,9 @@ def truth(p, notes, cam, poses, frames):
         row["normal"] = [p.cr * up[0] - p.sr * up[1], p.sr * up[0] + p.cr * up[1], up[2]]  # of its table, along the frame's axes
         if s["chip"]:
             row.update(chip_mm=s["chip"][0] * s["d"], chip_azimuth_deg=math.degrees(s["chip"][1]))
+        gap = D.gap(p, s)
+        if gap is not None:
+            row["gap_mm"] = gap
         if s["moves"]:
             row["moves_mm"] = [[a, b] for a, b, _ in s["moves"]]
         stones.append(row)

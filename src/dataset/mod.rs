@@ -208,6 +208,8 @@ pub struct StoneTruth {
     pub diameter_mm: Option<f64>,
     /// Its tilt, where the truth says.
     pub tilt_deg: Option<f64>,
+    /// Widest gap between girdle and seat that no prong hides, where the truth knows it.
+    pub gap_mm: Option<f64>,
 }
 
 /// One true defect.

@@ -117,6 +117,7 @@ struct StoneRow {
     missing: bool,
     diameter_mm: Option<f64>,
     tilt_deg: Option<f64>,
+    gap_mm: Option<f64>,
 }
 
 fn read_truth(path: &Path) -> Result<Truth, String> {
@@ -160,6 +161,7 @@ fn read_truth(path: &Path) -> Result<Truth, String> {
                 missing: s.missing,
                 diameter_mm: s.diameter_mm,
                 tilt_deg: s.tilt_deg,
+                gap_mm: s.gap_mm,
             })
         })
         .collect();

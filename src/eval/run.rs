@@ -570,6 +570,9 @@ fn sizes(sample: &Sample, report: &Report) -> Vec<(&'static str, f64, f64, f64)>
             let tilt = s.tilt_deg.zip(measured("stone.tilt_deg", Some(&s.id)));
             out.extend(tilt.map(|(t, (v, u))| ("stone.tilt_deg (good)", t, v, u)));
         }
+        if let Some((gap, (v, u))) = s.gap_mm.zip(measured("stone.gap_mm", Some(&s.id))) {
+            out.push(("stone.gap_mm", gap, v, u));
+        }
     }
     if let Some(ring) = sample.truth.ring {
         let inner = measured("ring.inner_diameter_mm", None);

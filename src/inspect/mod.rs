@@ -7,6 +7,7 @@ pub mod carat;
 pub mod colour;
 pub mod contour;
 pub mod finish;
+mod gap;
 pub mod hallmark;
 pub mod learned;
 mod lines;
@@ -170,12 +171,13 @@ pub trait Inspect: Sync {
 }
 
 /// Every inspector, in the order of the report.
-pub fn table() -> [&'static dyn Inspect; 9] {
+pub fn table() -> [&'static dyn Inspect; 10] {
     [
         &surface::Surface,
         &contour::Contour,
         &stones::Stones,
         &prongs::Prongs,
+        &gap::Gap,
         &anomaly::Anomaly,
         &hallmark::Hallmark,
         &finish::Finish,

@@ -260,9 +260,6 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
 /// the reason say it, and the picture is left to what is likely.
 const LIKELY: f64 = 0.25;
 
-/// Characteristics of parts that the contract has and no inspector measures.
-const NO_INSPECTOR: [&str; 1] = ["stone.gap_mm"];
-
 /// What a part of the spec is called that breaks a limit on a characteristic.
 pub fn finding_of(characteristic: &str) -> Option<FindingType> {
     Some(match characteristic {
@@ -382,8 +379,6 @@ fn missing(
             let reason = reason.unwrap_or_else(|| {
                 if rows.iter().any(|m| m.view == name && m.feature == *first && m.value == 0.0) {
                     format!("{first} is missing")
-                } else if NO_INSPECTOR.contains(&c.as_str()) {
-                    "this version has no inspector for it".into()
                 } else {
                     format!("no usable frame shows {first}")
                 }

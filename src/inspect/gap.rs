@@ -1,0 +1,216 @@
+//! The gap between a stone's girdle and the metal about it: the seat's wall lies in the dark, so a gap shows as a dark band that
+//! begins at the girdle and ends at the metal's edge.
+//!
+//! Round stones only: of other cuts the model of stones says centre and size, not where each side lies.
+
+use super::stones::{self, part, value, Placed};
+use super::{Answer, Inspect, Scene};
+use crate::locate::PRONG_HALO;
+use crate::spec::Stone;
+use crate::vision::{ops, Plane, VisionError};
+
+/// The inspector of gaps.
+#[derive(Debug)]
+pub struct Gap;
+
+const GAP: &str = "stone.gap_mm";
+/// Directions about a stone, and how many of them at least must be free of prongs and neighbours.
+const DIRECTIONS: usize = 96;
+const LEAST_FREE: usize = DIRECTIONS / 4;
+/// A gap is as wide over this many directions (19 degrees) together: what is narrower is a speck or a facet's edge.
+const TOGETHER: usize = 5;
+/// How far from the girdle the metal's edge is looked for: the seat of a stone that fell over is no gap.
+const FARTHEST_MM: f64 = 0.4;
+/// How far about a stone the bare metal is looked at, in mm.
+const ABOUT_MM: f64 = 0.5;
+/// Fewest pixels that say how bright it is.
+const LEAST_PIXELS: usize = 40;
+/// Darkest metal, in grey levels, against which a dark band shows.
+const DARKEST: f64 = 30.0;
+/// What is darker than the metal by this share, and by so many of its deviations, is no metal.
+const DARKER: (f64, f64) = (0.3, 3.0);
+/// Standard uncertainty of an edge between two blurred sides, in pixels.
+const EDGE_PX: f64 = 0.5;
+
+/// The grey level that parts metal from gap about a stone; why none does.
+fn threshold(scene: &Scene, grey: &Plane, s: &Placed) -> Result<f64, &'static str> {
+    let pose = &scene.located.pose;
+    let at = pose.to_px(s.centre[0], s.centre[1]);
+    let (inner, outer) = (pose.px(s.diameter / 2.0), pose.px(s.diameter / 2.0 + ABOUT_MM));
+    let span = |c: f64, size: usize| ((c - outer).max(0.0) as usize, ((c + outer).max(0.0) as usize + 1).min(size));
+    let ((x0, x1), (y0, y1)) = (span(at[0], grey.width), span(at[1], grey.height));
+    let mut metal = Vec::new();
+    for y in (y0..y1).step_by(2) {
+        for x in (x0..x1).step_by(2) {
+            let r = (x as f64 - at[0]).hypot(y as f64 - at[1]);
+            if r > inner && r < outer && scene.bare_metal.at(x, y) {
+                metal.push(grey.at(x, y));
+            }
+        }
+    }
+    if metal.len() < LEAST_PIXELS {
+        return Err("too little bare metal is seen about it");
+    }
+    let level = f64::from(ops::median(&mut metal));
+    let sigma = f64::from(ops::robust_sigma(&mut metal));
+    let below = level - (DARKER.0 * level).max(DARKER.1 * sigma);
+    if level < DARKEST || below < 0.2 * level {
+        return Err("the metal about it is as dark, in places, as a gap");
+    }
+    Ok(below)
+}
+
+/// How far the dark reaches from the girdle, in pixels, along one direction of the frame: none where it does not end.
+fn dark(grey: &Plane, from: [f64; 2], along: [f64; 2], farthest: f64, below: f64) -> Option<f64> {
+    let step = 0.5;
+    let level = |t: f64| {
+        let p = [from[0] + along[0] * t, from[1] + along[1] * t];
+        let side = |k: f64| f64::from(grey.sample(p[0] - along[1] * k, p[1] + along[0] * k));
+        (side(-1.0) + side(0.0) + side(1.0)) / 3.0
+    };
+    let mut last = level(0.0);
+    if last >= below && level(1.0) >= below {
+        return Some(0.0);
+    }
+    let mut t = step;
+    while t <= farthest {
+        let now = level(t);
+        // Bright for two pixels: an edge, not a glint.
+        if now >= below && [0.5, 1.0, 2.0].iter().all(|k| level(t + k) >= below) {
+            let part = if last < below { (below - last) / (now - last) } else { 1.0 };
+            return Some(t - step + step * part);
+        }
+        last = now;
+        t += step;
+    }
+    None
+}
+
+/// The widest gap about a stone in mm and its standard uncertainty; why it is not known.
+fn widest(scene: &Scene, grey: &Plane, s: &Placed) -> Result<(f64, f64), &'static str> {
+    let below = threshold(scene, grey, s)?;
+    let pose = &scene.located.pose;
+    let stones = &scene.view.stones;
+    let radius = s.diameter / 2.0;
+    let near = |x: f64, y: f64, reach: f64| (x - s.centre[0]).hypot(y - s.centre[1]) < radius + FARTHEST_MM + reach;
+    let prongs: Vec<_> =
+        stones.iter().flat_map(|q| &q.prongs).filter(|q| near(q.x_mm, q.y_mm, PRONG_HALO * q.radius_mm)).collect();
+    let others: Vec<&Stone> = stones
+        .iter()
+        .enumerate()
+        .filter(|(i, q)| *i != s.index && near(q.x_mm, q.y_mm, q.reach_mm()))
+        .map(|(_, q)| q)
+        .collect();
+    let centre = pose.to_px(s.centre[0], s.centre[1]);
+    let farthest = pose.px(FARTHEST_MM.min(0.35 * s.diameter));
+    let seen: Vec<Option<f32>> = (0..DIRECTIONS)
+        .map(|k| {
+            let a = std::f64::consts::TAU * k as f64 / DIRECTIONS as f64;
+            let at = |r: f64| [s.centre[0] + r * a.cos(), s.centre[1] + r * a.sin()];
+            let free = [0.0, 0.05, 0.1].iter().all(|out| {
+                let p = at(radius + out);
+                let off = |x: f64, y: f64| (p[0] - x).hypot(p[1] - y);
+                prongs.iter().all(|q| off(q.x_mm, q.y_mm) > PRONG_HALO * q.radius_mm)
+                    && others.iter().all(|q| off(q.x_mm, q.y_mm) > q.reach_mm())
+            });
+            let p = at(radius);
+            let from = pose.to_px(p[0], p[1]);
+            let along = [from[0] - centre[0], from[1] - centre[1]].map(|v| v / pose.px(radius));
+            let end = [from[0] + farthest * along[0], from[1] + farthest * along[1]];
+            let inside = end[0] >= 0.0 && end[1] >= 0.0 && end[0] < grey.width as f64 && end[1] < grey.height as f64;
+            if !free || !inside {
+                return None;
+            }
+            dark(grey, from, along, farthest, below).map(|v| v as f32)
+        })
+        .collect();
+    if seen.iter().flatten().count() < LEAST_FREE {
+        return Err("prongs and neighbours hide its girdle, or nothing bright ends the dark about it");
+    }
+    let half = TOGETHER / 2;
+    let wide = |k: usize| {
+        let mut near: Vec<f32> =
+            (0..TOGETHER).filter_map(|j| seen[(k + DIRECTIONS + j - half) % DIRECTIONS]).collect();
+        (2 * near.len() > TOGETHER).then(|| f64::from(ops::median(&mut near)))
+    };
+    let widest = (0..DIRECTIONS).filter_map(wide).fold(0.0, f64::max);
+    let u = s.offset_u.hypot(s.diameter_u / 2.0).hypot(pose.mm(EDGE_PX));
+    Ok((pose.mm(widest), u))
+}
+
+impl Inspect for Gap {
+    fn name(&self) -> &'static str {
+        "gap"
+    }
+
+    fn characteristics(&self) -> &'static [&'static str] {
+        &[GAP]
+    }
+
+    fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
+        let mut answer = Answer::default();
+        if scene.view.stones.is_empty() {
+            return Ok(answer);
+        }
+        if scene.mm_per_px().is_none() {
+            answer.not_assessed.push((GAP, "the frame has no um_per_px".into()));
+            return Ok(answer);
+        }
+        if scene.sights.is_none() {
+            answer.not_assessed.push((GAP, stones::NO_MODEL.into()));
+            return Ok(answer);
+        }
+        let grey = scene.image.mean();
+        let (placed, _) = stones::placed(scene);
+        for (index, stone) in scene.view.stones.iter().enumerate() {
+            let measured = match placed.iter().find(|s| s.index == index) {
+                _ if !stone.is_round() => Err("only the gaps of round stones are measured"),
+                Some(s) => widest(scene, &grey, s).map(|v| (s, v)),
+                None => Err("it was not measured"),
+            };
+            match measured {
+                Ok((s, (gap, u))) => {
+                    let pose = &scene.located.pose;
+                    let at = pose.to_px(s.centre[0], s.centre[1]);
+                    let mut feature = part(&stone.id, at, pose.px(s.diameter / 2.0));
+                    feature.found_by = vec![self.name().to_owned()];
+                    feature.values.push(value(GAP, gap, u));
+                    answer.features.push(feature);
+                }
+                Err(why) => answer.not_assessed.push((GAP, format!("stone {}: {why}", stone.id))),
+            }
+        }
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of pixels: a stone, a dark band from 20 to `end`, metal.
+    fn band(end: f32) -> Plane {
+        let (width, height) = (80, 21);
+        let level = |x: usize| {
+            let metal = (x as f32 + 0.5 - end).clamp(0.0, 1.0);
+            if x < 20 {
+                90.0
+            } else {
+                40.0 + metal * 120.0
+            }
+        };
+        let data = (0..height).flat_map(|_| (0..width).map(level)).collect();
+        Plane { width, height, data }
+    }
+
+    #[test]
+    fn the_dark_ends_where_the_metal_begins() {
+        for end in [24.0, 26.5, 31.25] {
+            let width = dark(&band(end), [19.5, 10.0], [1.0, 0.0], 30.0, 100.0).expect("it ends");
+            assert!((width - f64::from(end - 19.5 - 0.0)).abs() < 0.5, "{width} for {end}");
+        }
+        // It does not end within reach; and where metal begins at once there is none.
+        assert_eq!(dark(&band(75.0), [19.5, 10.0], [1.0, 0.0], 30.0, 100.0), None);
+        assert_eq!(dark(&band(0.0), [30.0, 10.0], [1.0, 0.0], 30.0, 100.0), Some(0.0));
+    }
+}
