@@ -21,4 +21,9 @@ for row in tray:2 pave:1 solitaire:1 halo:1 row:1 band:1; do
 done
 python3 models/train_stones.py --net prongs --pieces "$work/stones" --out "$work/prongs.onnx" --steps "$((steps * 2 / 3))" --batch 256
 python3 models/train_stones.py --net stones --pieces "$work/stones" --out "$work/stones.onnx" --steps "$steps" --batch 256
-echo "$work/stones.onnx and $work/prongs.onnx are ready to be measured (models/stones.md)"
+for row in pave:3 halo:2 band:2 row:1 solitaire:1; do
+  python3 datasets/render/render.py --kind "${row%:*}" --count "$((pieces * ${row#*:} / 4))" --start 1001 --out "$work/girdles" --seed 4321 \
+    --defects datasets/render/girdles.toml --spp 14 --min-contrast 0 --size 800x600
+done
+python3 models/train_girdles.py --pieces "$work/girdles" --out "$work/girdles.onnx" --steps "$steps"
+echo "$work/stones.onnx, $work/prongs.onnx and $work/girdles.onnx are ready to be measured (models/stones.md)"

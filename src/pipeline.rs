@@ -159,7 +159,11 @@ impl Inspector {
     /// The models that are run, as a report names them.
     pub fn models(&self) -> Vec<ModelRow> {
         let surface = self.model.iter().map(|m| (&m.info().name, &m.info().sha256));
-        let parts = self.parts.iter().flat_map(|p| [p.stones.info(), p.prongs.info()]).map(|i| (&i.name, &i.sha256));
+        let parts = self.parts.iter().flat_map(|p| {
+            let [stones, prongs] = [p.stones.info(), p.prongs.info()].map(|i| (&i.name, &i.sha256));
+            let girdles = p.girdles.info();
+            [stones, (&girdles.name, &girdles.sha256), prongs]
+        });
         surface.chain(parts).map(|(name, sha256)| ModelRow { name: name.clone(), sha256: sha256.clone() }).collect()
     }
 
@@ -626,7 +630,7 @@ fn play(
     }
     let burst = bursts.into_values().max_by_key(Vec::len).filter(|b| b.len() > 1)?;
     let frames: Vec<(&Image, Pose)> = burst.iter().filter_map(|(l, p)| Some((&p.image, l.pose?))).collect();
-    let answer = inspect::play::measure(view, &frames, parts.map(|p| &p.stones))
+    let answer = inspect::play::measure(view, &frames, parts)
         .unwrap_or_else(|e| Answer { not_assessed: vec![(inspect::play::PLAY, e.to_string())], ..Answer::default() });
     Some((burst[0].0.frame.file.clone(), frames[0].1, answer))
 }

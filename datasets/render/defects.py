@@ -466,7 +466,7 @@ def gap(p, s, directions=96):
     u, v, r = np.cos(a), np.sin(a), s["d"] / 2
     ox, oy = s["nominal"][0] - s["x"], s["nominal"][1] - s["y"]
     along = u * ox + v * oy  # the seat's edge from the stone's centre: a circle about another centre
-    wide = along + np.sqrt(along**2 - ox * ox - oy * oy + (1.01 * r) ** 2) - r
+    wide = along + np.sqrt(along**2 - ox * ox - oy * oy + (p.seat["edge"] * r) ** 2) - r
     x, y = s["x"] + r * u, s["y"] + r * v
     free = np.all([np.hypot(x - q["x"], y - q["y"]) > 1.35 * q["r"] for q in p.prongs], 0)
     return float(max(0.0, wide[free].max())) if np.any(free) else None

@@ -110,12 +110,12 @@ def metal_mesh(p):
         i, j = window(xs, ys, (nx - r, nx + r, ny - r, ny + r))
         if x[j, i].size == 0:
             continue
-        D = s["d"]
+        D, edge = s["d"], p.seat["edge"]
         q = p.gauge(s, x[j, i], y[j, i], s["nominal"])
-        cone = -0.10 * D - (1.01 - q) * 0.505 * D
+        cone = -p.seat["sunk"] * D - (edge - q) * 0.505 * D
         hole = -(1.0 if p.seat["deep"] else 0.5) * D
         zz = np.where(q < 2 * p.seat["hole"], np.minimum(cone, hole), cone)
-        extra[j, i] = np.where(q < 1.01, np.minimum(zz, extra[j, i]), extra[j, i])
+        extra[j, i] = np.where(q < edge, np.minimum(zz, extra[j, i]), extra[j, i])
     ed = np.clip(p.edge - d, 0, p.edge)
     extra -= p.edge - np.sqrt(np.maximum(p.edge**2 - ed**2, 0))
     for box, h in p.heights:

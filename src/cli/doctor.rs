@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{EXIT_ERROR, EXIT_OK};
 use crate::model::{
-    find_default, runtime_info, Backbone, MarkReader, ModelError, Part, PartModel, Precision, SurfaceModel,
+    find_default, runtime_info, Backbone, GirdleModel, MarkReader, ModelError, Part, PartModel, Precision,
+    SurfaceModel,
 };
 use crate::vision::Image;
 
@@ -112,6 +113,13 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
                 Err(e) => missing(name, &e),
             });
         }
+        checks.push(match GirdleModel::load_default() {
+            Ok(m) => {
+                let i = m.info();
+                fine("girdle model", format!("{} {}, {}, sha256 {}", i.name, i.version, m.path().display(), i.sha256))
+            }
+            Err(e) => missing("girdle model", &e),
+        });
         checks.push(match Backbone::default_path().and_then(|p| Backbone::load(&p, None)) {
             Ok(b) => {
                 let i = b.info();

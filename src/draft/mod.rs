@@ -9,7 +9,7 @@ pub use write::toml;
 
 use crate::inspect::sight::{self, PartModels};
 use crate::locate::{self, Pose};
-use crate::model::{ClassMap, ModelError, PartInfo, SurfaceModel};
+use crate::model::{ClassMap, ModelError, SurfaceModel};
 use crate::spec::{Outline, Prong, Stone, View};
 use crate::vision::{ops, Image, Mask, Plane, VisionError};
 
@@ -235,15 +235,12 @@ fn nominal(pose: &Pose, x: f64, y: f64, diameter_mm: f64, cut: &str) -> Stone {
 
 /// Brings every stone to where the model of stones sees its girdle, and drops what it does not see as one.
 fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Vec<Stone>) -> Result<(), DraftError> {
-    let info = parts.stones.info();
     let mut seen = vec![None; stones.len()];
     for _ in 0..ROUNDS {
-        let mut windows = Vec::new();
-        for (i, s) in stones.iter().enumerate() {
-            windows.extend(window_of(image, pose, info, s)?.map(|w| (i, w)));
-        }
-        let (places, images): (Vec<usize>, Vec<Image>) = windows.into_iter().unzip();
-        for (i, sight) in places.into_iter().zip(parts.stones.stones(&images)?) {
+        let places: Vec<usize> = (0..stones.len()).filter(|i| measurable(image, pose, &stones[*i])).collect();
+        let known: Vec<&Stone> = places.iter().map(|i| &stones[*i]).collect();
+        let sights = parts.stones(image, pose, &known)?;
+        for (i, sight) in places.into_iter().zip(sights) {
             let s = &mut stones[i];
             seen[i] = Some(sight.present);
             if sight.present < 0.0 {
@@ -262,12 +259,9 @@ fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Ve
     Ok(())
 }
 
-/// A stone's window, where the frame shows the whole of it and the model knows its cut.
-fn window_of(image: &Image, pose: &Pose, info: &PartInfo, s: &Stone) -> Result<Option<Image>, DraftError> {
-    if s.length_ratio().is_none() || !sight::is_whole(s, pose, image) {
-        return Ok(None);
-    }
-    Ok(Some(sight::stone_window(image, pose, info, s)?))
+/// Whether the frame shows the whole of a stone whose cut the models know.
+fn measurable(image: &Image, pose: &Pose, s: &Stone) -> bool {
+    s.length_ratio().is_some() && sight::is_whole(s, pose, image)
 }
 
 /// Stones of a list that the frame does not show where the list has them: by how many mm they are off, none where not seen.
@@ -279,8 +273,10 @@ fn against_list(
 ) -> Result<Vec<(String, Option<f64>)>, DraftError> {
     let mut out = Vec::new();
     for s in stones {
-        let Some(window) = window_of(image, pose, parts.stones.info(), s)? else { continue };
-        for sight in parts.stones.stones(&[window])? {
+        if !measurable(image, pose, s) {
+            continue;
+        }
+        for sight in parts.stones(image, pose, &[s])? {
             let off = s.length_mm() * sight.centre[0].hypot(sight.centre[1]);
             if sight.present < 0.0 {
                 out.push((s.id.clone(), None));

@@ -8,6 +8,7 @@ pub mod colour;
 pub mod contour;
 pub mod finish;
 mod gap;
+mod girdle;
 pub mod hallmark;
 pub mod learned;
 mod lines;

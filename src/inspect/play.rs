@@ -2,10 +2,11 @@
 //! its play. One frame alone does not show it.
 
 use super::align::Rigid;
+use super::sight::PartModels;
 use super::stones::{part, value};
 use super::{sight, Answer};
 use crate::locate::{Pose, PRONG_HALO};
-use crate::model::{ModelError, PartModel, StoneSight};
+use crate::model::{ModelError, StoneSight};
 use crate::spec::{Stone, View};
 use crate::vision::{motion, ops, Image, Mask, Plane, VisionError};
 
@@ -51,11 +52,11 @@ const NO_METAL: &str = "too few prongs and stones to tell the metal's own motion
 
 /// The play of every stone of a view over the frames of one burst.
 ///
-/// `model` sees the girdle of a stone that rocks so much that its facets look different from frame to frame.
+/// `models` see the girdle of a stone that rocks so much that its facets look different from frame to frame.
 ///
 /// # Errors
 /// Where OpenCV refuses or the model fails.
-pub fn measure(view: &View, frames: &[(&Image, Pose)], model: Option<&PartModel>) -> Result<Answer, PlayError> {
+pub fn measure(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels>) -> Result<Answer, PlayError> {
     let mut answer = Answer::default();
     let Some((first, rest)) = frames.split_first() else { return Ok(answer) };
     // Positions of every stone in every frame, from the first.
@@ -102,9 +103,9 @@ pub fn measure(view: &View, frames: &[(&Image, Pose)], model: Option<&PartModel>
             }
         }
     }
-    if let Some(model) = model {
+    if let Some(models) = models {
         for (stone, path) in view.stones.iter().zip(&mut paths).filter(|(_, p)| p.is_none()) {
-            let seen = girdles(stone, frames, model)?;
+            let seen = girdles(stone, frames, models)?;
             *path = seen.map(|p| p.into_iter().zip(&metals).map(|(m, metal)| against(m, metal)).collect());
         }
     }
@@ -142,20 +143,19 @@ pub fn measure(view: &View, frames: &[(&Image, Pose)], model: Option<&PartModel>
     Ok(answer)
 }
 
-/// How a stone's girdle moved from the first frame to each of the others, as the model of stones sees it; none where it is not
+/// How a stone's girdle moved from the first frame to each of the others, as the models see it; none where it is not
 /// seen in all of them.
-fn girdles(stone: &Stone, frames: &[(&Image, Pose)], model: &PartModel) -> Result<Option<Vec<Moved>>, PlayError> {
+fn girdles(stone: &Stone, frames: &[(&Image, Pose)], models: &PartModels) -> Result<Option<Vec<Moved>>, PlayError> {
     if stone.length_ratio().is_none() {
         return Ok(None);
     }
-    let mut windows = Vec::new();
+    let mut sights = Vec::new();
     for (image, pose) in frames {
         if !sight::is_whole(stone, pose, image) {
             return Ok(None);
         }
-        windows.push(sight::stone_window(image, pose, model.info(), stone)?);
+        sights.extend(models.stones(image, pose, &[stone])?);
     }
-    let sights = model.stones(&windows)?;
     if sights.iter().any(|s| s.present < 0.0) {
         return Ok(None);
     }

@@ -1,15 +1,20 @@
-//! The models of stones and prongs, put to a located frame.
+//! The models of stones, girdles and prongs, put to a located frame.
 
+use super::girdle::{self, Circle, Girdle, Looked};
 use crate::locate::{Located, Pose};
-use crate::model::{ModelError, Part, PartInfo, PartModel, ProngSight, StoneSight};
+use crate::model::{
+    GirdleInfo, GirdleModel, ModelError, Part, PartInfo, PartModel, ProngSight, RimSight, StoneSight,
+};
 use crate::spec::{Prong, Stone, View};
 use crate::vision::{ops, Image, VisionError};
 
-/// The two models.
+/// The models.
 #[derive(Debug)]
 pub struct PartModels {
     /// Of stones.
     pub stones: PartModel,
+    /// Of round stones' girdles.
+    pub girdles: GirdleModel,
     /// Of prongs.
     pub prongs: PartModel,
 }
@@ -22,9 +27,83 @@ impl PartModels {
     pub fn load_default() -> Result<Self, ModelError> {
         Ok(PartModels {
             stones: PartModel::load_default(Part::Stone)?,
+            girdles: GirdleModel::load_default()?,
             prongs: PartModel::load_default(Part::Prong)?,
         })
     }
+
+    /// What the frame shows of stones of a known cut that lie in it wholly ([`is_whole`]): the model of stones looks at each, that of
+    /// girdles at each round one that is there.
+    ///
+    /// # Errors
+    /// Where a model fails or OpenCV refuses.
+    pub fn stones(&self, image: &Image, pose: &Pose, stones: &[&Stone]) -> Result<Vec<StoneSight>, ModelError> {
+        let info = self.stones.info();
+        let windows: Result<Vec<Image>, VisionError> =
+            stones.iter().map(|s| stone_window(image, pose, info, s)).collect();
+        let windows = windows.map_err(|e| failed(&self.stones, &e))?;
+        let mut sights = self.stones.stones(&windows)?;
+        let mut rims: Vec<(usize, Circle)> = Vec::new();
+        for (k, (stone, sight)) in stones.iter().zip(&sights).enumerate() {
+            if stone.is_round() && sight.present >= 0.0 {
+                rims.push((k, circle_of(stone, pose, sight)));
+            }
+        }
+        // Again about where it was found, where the window's answer was far off.
+        for _ in 0..2 {
+            let strips: Vec<Vec<f32>> = rims
+                .iter()
+                .map(|(k, circle)| {
+                    let looked = Looked {
+                        image: &windows[*k],
+                        coarse: info.window * pose.px(stones[*k].length_mm()) / info.side as f64,
+                        at: pose.to_px(stones[*k].x_mm, stones[*k].y_mm),
+                        turn: pose.rotation,
+                    };
+                    girdle::strip(self.girdles.info(), image, &looked, circle)
+                })
+                .collect();
+            let mut again = Vec::new();
+            for ((k, circle), rays) in rims.iter().zip(&self.girdles.look(&strips)?) {
+                let Some(fit) = girdle::fit(self.girdles.info(), rays, circle) else { continue };
+                take(&mut sights[*k], &fit, stones[*k], pose, self.girdles.info());
+                if fit.moved(circle) > 0.5 * self.girdles.info().strip.half(circle.radius) {
+                    again.push((*k, fit.circle));
+                }
+            }
+            rims = again;
+        }
+        Ok(sights)
+    }
+}
+
+fn failed(model: &PartModel, e: &VisionError) -> ModelError {
+    ModelError::Run { path: model.path(), message: e.to_string() }
+}
+
+/// Where the window has a round stone's girdle, in the frame's pixels.
+fn circle_of(stone: &Stone, pose: &Pose, sight: &StoneSight) -> Circle {
+    let at = pose.to_px(stone.x_mm, stone.y_mm);
+    let by = to_piece(sight.centre.map(|v| v * pose.px(stone.length_mm())), pose.rotation);
+    Circle { x: at[0] + by[0], y: at[1] - by[1], radius: 0.5 * sight.size * pose.px(stone.diameter_mm) }
+}
+
+/// Puts what the girdle says in the place of what the window said.
+fn take(sight: &mut StoneSight, fit: &Girdle, stone: &Stone, pose: &Pose, info: &GirdleInfo) {
+    let at = pose.to_px(stone.x_mm, stone.y_mm);
+    let width = pose.px(stone.diameter_mm);
+    // Along the window's axes, which are the piece's.
+    let into = |v: [f64; 2]| to_piece(v, -pose.rotation);
+    sight.centre = into([fit.circle.x - at[0], at[1] - fit.circle.y]).map(|v| v / width);
+    sight.centre_u = fit.centre_u / width;
+    sight.size = 2.0 * fit.circle.radius / width;
+    sight.size_u = 2.0 * fit.radius_u / width;
+    sight.rim = Some(RimSight {
+        odds: fit.chip,
+        sure: info.chip.sure,
+        maybe: info.chip.maybe,
+        at: into([fit.chip_at.cos(), fit.chip_at.sin()]).map(|v| 0.5 * sight.size * v),
+    });
 }
 
 /// Why a part of the spec was not looked at on a frame.
@@ -100,9 +179,8 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
     let pose = &located.pose;
     let (w, h) = (image.width as f64, image.height as f64);
     let inside = |p: [f64; 2], r: f64| p[0] >= r && p[1] >= r && p[0] <= w - 1.0 - r && p[1] <= h - 1.0 - r;
-    let failed = |model: &PartModel, e: VisionError| ModelError::Run { path: model.path(), message: e.to_string() };
     let mut out = Sights::default();
-    let mut windows = Vec::new();
+    let mut whole = Vec::new();
     let info = models.stones.info();
     let (finest, coarsest) = info.um_per_px;
     if !(finest..=coarsest).contains(&pose.um_per_px) {
@@ -127,14 +205,13 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
         match why {
             Some(why) => out.stones.push(Err(why)),
             None => {
-                let window = stone_window(image, pose, info, s);
-                windows.push((out.stones.len(), window.map_err(|e| failed(&models.stones, e))?));
+                whole.push((out.stones.len(), s));
                 out.stones.push(Err(String::new()));
             }
         }
     }
-    let (places, images): (Vec<usize>, Vec<Image>) = windows.into_iter().unzip();
-    for (k, sight) in places.into_iter().zip(models.stones.stones(&images)?) {
+    let (places, stones): (Vec<usize>, Vec<&Stone>) = whole.into_iter().unzip();
+    for (k, sight) in places.into_iter().zip(models.stones(image, pose, &stones)?) {
         out.stones[k] = Ok(sight);
     }
     let info = models.prongs.info();
@@ -150,7 +227,7 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
                 row.push(Err(format!("its radius is {radius:.1} pixels, {LEAST_PRONG_PX} are needed")));
             } else {
                 let window = prong_window(image, pose, info, s, q);
-                windows.push(((i, row.len()), window.map_err(|e| failed(&models.prongs, e))?));
+                windows.push(((i, row.len()), window.map_err(|e| failed(&models.prongs, &e))?));
                 row.push(Err(String::new()));
             }
         }

@@ -314,15 +314,22 @@ const UNSEEN_CHIP: f64 = 0.05;
 fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &crate::model::StoneSight) -> Feature {
     let pose = &scene.located.pose;
     let d = stone.diameter_mm;
-    let at = sight::stone_shift(stone, sight.chip_at);
+    let (odds, (sure, maybe), at) = match &sight.rim {
+        Some(rim) => {
+            let at = if rim.odds > sight.chip { rim.at } else { sight.chip_at };
+            (sight.chip + rim.odds, (rim.sure, rim.maybe), at)
+        }
+        None => (sight.chip, CHIP_ODDS, sight.chip_at),
+    };
+    let at = sight::stone_shift(stone, at);
     let px = pose.to_px(s.centre[0] + at[0], s.centre[1] + at[1]);
     let depth = sight.chip_depth * d;
     let mut feature = part(&stone.id, px, pose.px(depth.max(0.06 * d)));
-    feature.confidence = 1.0 / (1.0 + (-sight.chip.abs()).exp());
+    feature.confidence = 1.0 / (1.0 + (-odds.abs()).exp());
     let u = sight.chip_u * d;
-    feature.values.push(if sight.chip >= CHIP_ODDS.0 {
+    feature.values.push(if odds >= sure {
         value(CHIP, depth, u)
-    } else if sight.chip >= CHIP_ODDS.1 {
+    } else if odds >= maybe {
         feature.doubt = Some("it may be a facet or a prong's shade".into());
         value(CHIP, depth, u)
     } else {

@@ -4,10 +4,12 @@
 //! The contract of a model file: input `image`, float32 `[N, 3, H, W]`, RGB 0 to 255, H and W multiples of 32;
 //! output `probs`, float32 `[N, C, H / s, W / s]`, probabilities of the C classes at every s-th pixel, class 0 is
 //! `good`. Everything else about it stands in its metadata ([`ModelInfo`]). That is the surface model; the models of stones
-//! and prongs ([`PartModel`]) answer each window of fixed size with one row of numbers.
+//! and prongs ([`PartModel`]) answer each window of fixed size with one row of numbers, the model of girdles ([`GirdleModel`]) each
+//! unrolled rim with one row for each direction.
 
 mod backbone;
 mod class_map;
+mod girdles;
 mod info;
 mod ocr;
 mod parts;
@@ -20,9 +22,10 @@ use std::path::PathBuf;
 
 pub use backbone::{Backbone, BackboneInfo, FeatureMap, BACKBONE_FILE, GRANULE};
 pub use class_map::ClassMap;
+pub use girdles::{ChipOdds, GirdleInfo, GirdleModel, Ray, Strip, GIRDLES_FILE};
 pub use info::{ModelInfo, MODEL_SCHEMA};
 pub use ocr::{Lattice, MarkReader, ReaderInfo, TextBox, DETECTOR_FILE, READER_FILE};
-pub use parts::{Part, PartInfo, PartModel, ProngSight, StoneSight};
+pub use parts::{Part, PartInfo, PartModel, ProngSight, RimSight, StoneSight};
 pub use runtime::{runtime_info, RuntimeInfo};
 pub use sessions::find_file;
 pub use surface::{find_default, Precision, Prepared, SurfaceModel, DEFAULT_BATCH};

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ort::session::Session;
-use ort::value::TensorRef;
 
 use super::info::Reader;
-use super::sessions::{damaged, find_file, Sessions};
+use super::sessions::{damaged, find_file, rows, Sessions};
 use super::{ModelError, MODEL_SCHEMA};
 use crate::vision::Image;
 
@@ -115,6 +114,21 @@ pub struct StoneSight {
     pub chip_u: f64,
     /// Where it would be, from the girdle's centre, in nominal lengths.
     pub chip_at: [f64; 2],
+    /// What the unrolled girdle shows of chips, where it was looked at.
+    pub rim: Option<RimSight>,
+}
+
+/// What the unrolled girdle shows of chips.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RimSight {
+    /// Log odds that it is broken where it looks most like it; those of the window are to be added.
+    pub odds: f64,
+    /// From this sum on it is.
+    pub sure: f64,
+    /// From this sum on it may be.
+    pub maybe: f64,
+    /// Where, from the girdle's centre, in nominal lengths.
+    pub at: [f64; 2],
 }
 
 /// What a prong's window shows. Lengths in radii of the nominal tip.
@@ -219,6 +233,7 @@ impl PartModel {
                 chip_depth: (depth * v(10)).max(0.0),
                 chip_u: depth * self.deviation("chip", y[11]),
                 chip_at: [v(12), v(13)],
+                rim: None,
             }
         };
         Ok(self.answers(windows)?.iter().map(sight).collect())
@@ -317,7 +332,6 @@ fn run(
     info: &PartInfo,
     path: &Path,
 ) -> Result<Vec<Vec<f32>>, ModelError> {
-    let failed = |e: ort::Error| ModelError::Run { path: path.to_owned(), message: e.to_string() };
     let n = info.side * info.side;
     let mut data = vec![0f32; windows.len() * 3 * n];
     for (image, out) in windows.iter().zip(data.chunks_exact_mut(3 * n)) {
@@ -327,20 +341,10 @@ fn run(
             }
         }
     }
-    let shape = [windows.len() as i64, 3, info.side as i64, info.side as i64];
-    let input = TensorRef::from_array_view((shape, data.as_slice())).map_err(failed)?;
-    let outputs = session.run(ort::inputs![input]).map_err(failed)?;
-    let (got, rows) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
     let columns = part.columns().len();
-    let bad =
-        |message: String| Err(ModelError::Shape { path: path.to_owned(), tensor: "output `answer`".into(), message });
-    if got[..] != [windows.len() as i64, columns as i64] {
-        return bad(format!("has the shape {got:?}, expected [{}, {columns}]", windows.len()));
-    }
-    if !rows.iter().all(|v| v.is_finite()) {
-        return bad("holds values that are no numbers".into());
-    }
-    Ok(rows.chunks_exact(columns).map(<[f32]>::to_vec).collect())
+    let shape = [windows.len(), 3, info.side, info.side];
+    let out = rows(session, shape, &data, &[windows.len(), columns], path)?;
+    Ok(out.chunks_exact(columns).map(<[f32]>::to_vec).collect())
 }
 
 #[cfg(test)]

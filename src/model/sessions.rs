@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::Session;
+use ort::value::TensorRef;
 
 use super::{runtime, ModelError};
 use crate::hash::sha256_hex;
@@ -89,6 +90,29 @@ impl Sessions {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         result
     }
+}
+
+/// One call of the runtime with one picture-like input: the numbers of its answer, which must have the shape `expected`.
+pub(super) fn rows(
+    session: &mut Session,
+    shape: [usize; 4],
+    data: &[f32],
+    expected: &[usize],
+    path: &Path,
+) -> Result<Vec<f32>, ModelError> {
+    let failed = |e: ort::Error| ModelError::Run { path: path.to_owned(), message: e.to_string() };
+    let input = TensorRef::from_array_view((shape.map(|v| v as i64), data)).map_err(failed)?;
+    let outputs = session.run(ort::inputs![input]).map_err(failed)?;
+    let (got, numbers) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+    let bad =
+        |message: String| Err(ModelError::Shape { path: path.to_owned(), tensor: "output `answer`".into(), message });
+    if !got.iter().copied().eq(expected.iter().map(|v| *v as i64)) {
+        return bad(format!("has the shape {got:?}, expected {expected:?}"));
+    }
+    if !numbers.iter().all(|v| v.is_finite()) {
+        return bad("holds values that are no numbers".into());
+    }
+    Ok(numbers.to_vec())
 }
 
 pub(super) fn damaged(path: &Path, e: &dyn std::fmt::Display) -> ModelError {

@@ -1,0 +1,377 @@
+#!/usr/bin/env python3
+"""Train, measure and export the model of girdles (models/girdles.onnx): where exactly a round stone's girdle runs, and where its rim
+is broken.
+
+    python models/train_girdles.py --pieces DIR [DIR ...] --out models/girdles.onnx
+    python models/train_girdles.py --pieces DIR [DIR ...] --measure models/girdles.onnx
+
+DIR holds rendered pieces (datasets/render; girdles.toml is the mix made for this). Every fifth piece of a kind is left out of training: on
+those the deviations are scaled and the figures printed. Goes on from the last checkpoint (--fresh starts anew).
+
+The model of stones has said about where the girdle lies. About that circle the picture is unrolled: RAYS directions, and along each
+FACETS samples over table and crown and RIM samples across the girdle, from INSIDE of the width and 6 pixels within to OUTSIDE and 6 pixels
+without. The model says for each direction how far out the girdle runs and how sure that is, and whether the rim is broken there; a circle
+is fitted to all directions (weighted least squares, the model of stones being the prior). Where the metal hides the girdle only the facets
+tell where it runs. The network is the same for every direction, so it need not learn what a turn does.
+"""
+import argparse, hashlib, json, math, os, time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import cv2
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from stamp import stamp
+from train_stones import SIDE, WINDOW, load, window
+
+RAYS, FACETS, RIM = 64, 32, 40
+FACETS_FROM, FACETS_TO = 0.1, 0.42  # of the width
+INSIDE, OUTSIDE, MORE_PX = 0.08, 0.05, 6.0  # of the width, and pixels more on both sides
+COLUMNS = ["girdle", "log_precision", "chip"]
+VERSION = "1.0.0"
+# Which share of the looks at whole stones may be called chipped for sure, and may be left to a person.
+CHIP_SHARES = {"sure": 0.0005, "maybe": 0.03}
+# How far the model of stones may be off (standard deviations): the centre, in widths; the width, log. As measured in its card, a little more.
+CENTRE_SD, SIZE_SD = 0.014, 0.02
+
+
+def span(width):
+    """From where to where a direction is looked at, in pixels from the circle outwards."""
+    return -(INSIDE * width + MORE_PX), OUTSIDE * width + MORE_PX
+
+
+def strip(image, looked, x, y, radius):
+    """RAYS x (FACETS + RIM) pixels about a circle. looked: the window about the stone, how many pixels of the frame one of its own is, its
+    centre, its turn: the facets come out of it, the rim out of the frame."""
+    a = 2 * math.pi * np.arange(RAYS) / RAYS
+    c, s = np.cos(a)[:, None], np.sin(a)[:, None]
+    part, k, (wx, wy), turn = looked
+    r = 2 * radius * (FACETS_FROM + (FACETS_TO - FACETS_FROM) * (np.arange(FACETS) + 0.5) / FACETS)[None]
+    px, py = x + r * c - wx, y - r * s - wy  # in the frame, about the window's centre, y down
+    ct, st = math.cos(turn), math.sin(turn)
+    h = (part.shape[0] - 1) / 2
+    facets = cv2.remap(part, (h + (ct * px - st * py) / k).astype(np.float32), (h + (st * px + ct * py) / k).astype(np.float32),
+                       cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    low, high = span(2 * radius)
+    r = radius + low + (high - low) * (np.arange(RIM) + 0.5)[None] / RIM
+    rim = cv2.remap(image, (x + r * c).astype(np.float32), (y - r * s).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.concatenate([facets, rim], 1)
+
+
+def broken_at(mask, x, y, rim):
+    """Of each direction, whether the chip's mask lies at the girdle there, 0 to 1. rim: the girdle's radius in each direction, pixels. The mask
+    has stray pixels of the girdle's own faces: the stretch with most of it is the chip."""
+    a = 2 * math.pi * np.arange(RAYS)[:, None] / RAYS
+    deep = np.linspace(0, 1, 12)[None] * (0.08 * 2 * rim.mean() + 1)
+    r = rim[:, None] - deep
+    m = cv2.remap(mask, (x + r * np.cos(a)).astype(np.float32), (y - r * np.sin(a)).astype(np.float32), cv2.INTER_LINEAR) / 255.0
+    on, area = m.max(1) > 0.3, m.mean(1)
+    if not on.any():
+        return np.zeros(RAYS, np.float32)
+    if on.all():
+        return on.astype(np.float32)
+    start = int(np.argmin(on))
+    runs, k = [], 0
+    order = (start + np.arange(RAYS)) % RAYS
+    while k < RAYS:
+        n = k
+        while n < RAYS and on[order[n]]:
+            n += 1
+        if n > k:
+            runs.append((area[order[k:n]].sum(), order[k:n]))
+        k = n + 1
+    out = np.zeros(RAYS, np.float32)
+    out[max(runs, key=lambda q: q[0])[1]] = 1
+    return out
+
+
+def girdle(p, x, y, radius):
+    """How far out the true girdle runs in each direction from (x, y), less the radius, in pixels. A stone out of level shows an ellipse."""
+    a = 2 * math.pi * np.arange(RAYS) / RAYS
+    R = p.unit / 2
+    sx, sy = p.truth[1] or (0.0, 0.0)
+    g = math.hypot(sx, sy)
+    short = 1 / math.hypot(1, g)
+    ux, uy = (sx / g, sy / g) if g > 1e-6 else (1.0, 0.0)
+    ox, oy = x - p.x, p.y - y  # from the true centre, y up
+    # along u the ellipse is R * short, across it R
+    m = np.array([[ux, uy], [-uy, ux]]) / np.array([[R * short], [R]])
+    o, d = m @ np.array([ox, oy]), m @ np.stack([np.cos(a), np.sin(a)])
+    A, B, C = (d * d).sum(0), (o[:, None] * d).sum(0), (o * o).sum() - 1
+    return (-B + np.sqrt(np.maximum(B * B - A * C, 0))) / A - radius
+
+
+class Strips:
+    """Training strips of random stones, jittered as the model of stones errs, under another light: batch `step`."""
+
+    def __init__(self, frames, patches, seed, batch):
+        self.frames, self.patches, self.seed, self.batch = frames, patches, seed, batch
+        octave = np.array([round(2 * math.log2(p.unit)) for p in patches])
+        count = {o: np.sum(octave == o) for o in set(octave)}
+        w = np.array([min(3.0, math.sqrt(max(count.values()) / count[o])) for o in octave])
+        w *= [1 + 1.0 * bool(p.truth[2]) for p in patches]
+        self.weights = w / w.sum()
+
+    def __getitem__(self, step):
+        rng = np.random.default_rng([self.seed, step])
+        rows = [example(self.frames, self.patches[i], rng, True) for i in rng.choice(len(self.patches), self.batch, p=self.weights)]
+        return tuple(torch.from_numpy(np.stack(q)) for q in zip(*rows))
+
+
+def example(frames, p, rng, learn):
+    """A strip, float [3, RAYS, FACETS + RIM], and its truths: girdle per direction (pixels), place and size to be found (x, y right and up,
+    radius; pixels), priors and half the span (pixels), chip per direction, and [chip judged, chipped, depth in widths]."""
+    image, chips = frames[p.frame]
+    D = p.unit
+    wide = math.exp(0.5 * rng.normal()) if learn else 1.0
+    sd = wide * 0.8 * CENTRE_SD * D
+    x, y = p.x + rng.normal(0, sd), p.y + rng.normal(0, sd)
+    radius = D / 2 * math.exp(rng.normal(0, wide * 0.8 * SIZE_SD))
+    turn = p.turn + rng.normal(0, 0.05)
+    k = WINDOW * D / SIDE["stones"] * math.exp(rng.normal(0, 0.02))
+    wx, wy = p.x + rng.normal(0, 0.02 * D), p.y + rng.normal(0, 0.02 * D)
+    looked = window(image, wx, wy, SIDE["stones"], k * SIDE["stones"], turn), k, (wx, wy), turn
+    out = strip(image, looked, x, y, radius).astype(np.float32)[..., ::-1]
+    g = girdle(p, x, y, radius)
+    broken = np.zeros(RAYS, np.float32)
+    chip = p.truth[2]
+    if chip and chip != "hidden" and chips is not None:
+        broken = broken_at(chips, x, y, radius + g)
+    todo = np.array([p.x - x, y - p.y, D / 2 - radius], np.float32)
+    if learn:
+        if rng.random() < 0.5:  # mirrored
+            i = (-np.arange(RAYS)) % RAYS
+            out, g, broken, todo = out[i], g[i], broken[i], todo * np.float32([1, -1, 1])
+        n = int(rng.integers(RAYS))  # turned
+        b = 2 * math.pi * n / RAYS
+        spin = np.array([[math.cos(b), -math.sin(b)], [math.sin(b), math.cos(b)]], np.float32)
+        out, g, broken = np.roll(out, n, 0), np.roll(g, n), np.roll(broken, n)
+        todo = np.concatenate([spin @ todo[:2], todo[2:]])
+        out = lit(out, rng)
+    known = np.array([chip != "hidden", bool(chip) and chip != "hidden", chip[0] if chip and chip != "hidden" else 0.0], np.float32)
+    low, high = span(2 * radius)
+    return (np.ascontiguousarray(out.transpose(2, 0, 1)), g.astype(np.float32), todo.astype(np.float32),
+            np.array([CENTRE_SD * D, SIZE_SD * D / 2, (high - low) / 2], np.float32), broken, known)
+
+
+def lit(x, rng):
+    """Light, colour and sensor of another station."""
+    x = np.clip(x / 255, 1e-4, 1)
+    if rng.random() < 0.6:
+        x = x ** math.exp(rng.normal(0, 0.3))
+    if rng.random() < 0.7:
+        x = x * np.exp(rng.normal(0, 0.06, 3)).astype(np.float32)
+        m = x.mean()
+        x = (x - m) * math.exp(rng.normal(0, 0.25)) + m + rng.normal(0, 0.07)
+    if rng.random() < 0.3:
+        x = cv2.GaussianBlur(x, (0, 0), sigmaX=rng.uniform(0.5, 1.6), sigmaY=0.4)
+    if rng.random() < 0.5:
+        x = x + rng.normal(0, rng.uniform(0.003, 0.027), x.shape[:2])[..., None]
+    return np.clip(x * 255, 0, 255).astype(np.float32)
+
+
+class GirdleNet(nn.Module):
+    def __init__(self, a=12, b=20, c=28, d=48):
+        super().__init__()
+        conv = lambda i, o, kr, kc: nn.Sequential(nn.Conv2d(i, o, (kr, kc), (1, 2), (0, kc // 2), bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(conv(3, a, 3, 5), conv(a, b, 3, 5), conv(b, c, 3, 3))
+        self.cells = c * ((FACETS + RIM) // 8)
+        self.mix = nn.Sequential(nn.Conv1d(self.cells, d, 1, bias=False), nn.BatchNorm1d(d), nn.ReLU(inplace=True))
+        self.wide = nn.Sequential(nn.Conv1d(d, d, 7, bias=False), nn.BatchNorm1d(d), nn.ReLU(inplace=True))
+        self.all = nn.Linear(2 * d, d)
+        self.head = nn.Sequential(nn.Conv1d(3 * d, d, 1), nn.ReLU(inplace=True), nn.Conv1d(d, len(COLUMNS), 1))
+        self.kappa = nn.Parameter(torch.tensor(-1.5))
+
+    def forward(self, strip):
+        x = (strip - 128) / 64
+        x = torch.cat([x[:, :, -6:], x, x[:, :, :6]], 2)  # 3 rows of 3 and one of 7: six directions more at both ends
+        x = self.body(x)
+        x = self.mix(x.permute(0, 1, 3, 2).flatten(1, 2))
+        w = self.wide(x)
+        x = x[:, :, 3:-3]
+        g = torch.relu(self.all(torch.cat([w.mean(2), w.amax(2)], 1)))[:, :, None].expand(-1, -1, w.shape[2])
+        return self.head(torch.cat([x, w, g], 1)).transpose(1, 2)  # [N, RAYS, columns]
+
+
+def rays(device):
+    a = 2 * math.pi * torch.arange(RAYS, device=device) / RAYS
+    return a.cos(), a.sin()
+
+
+def fit_girdle(y, prior, kappa):
+    """Place and radius (pixels) and the inverse of their covariance, from the directions and the prior."""
+    c, s = rays(y.device)
+    A = torch.stack([c, s, torch.ones_like(c)], 1)
+    w = torch.exp(y[..., 1].clamp(-6, 9) + kappa) / prior[:, 2:3] ** 2  # precision in 1/pixels^2
+    P = torch.einsum("nk,ki,kj->nij", w, A, A)
+    P = P + torch.diag_embed(torch.stack([prior[:, 0], prior[:, 0], prior[:, 1]], 1) ** -2)
+    b = torch.einsum("nk,ki->ni", w * y[..., 0] * prior[:, 2:3], A)
+    return torch.linalg.solve(P, b), P
+
+
+def loss_of(model, y, g, todo, prior, broken, known):
+    at, P = fit_girdle(y, prior, model.kappa)
+    e = todo - at
+    place = 0.5 * (torch.einsum("ni,nij,nj->n", e, P, e).clamp(max=60) - torch.logdet(P))
+    d = g / prior[:, 2:3] - y[..., 0]
+    w = y[..., 1].clamp(-6, 9)
+    each = (0.5 * (torch.exp(w) * d * d).clamp(max=60) - 0.5 * w).mean(1)
+    bce = F.binary_cross_entropy_with_logits(y[..., 2], broken, reduction="none") * (1 + 2 * broken)
+    return (place + each + 6 * known[:, 0] * bce.mean(1)).mean()
+
+
+def answers(run, frames, patches, looks=1):
+    rng = np.random.default_rng(5)
+    out = []
+    for n in range(looks):
+        for i in range(0, len(patches), 64):
+            rows = [example(frames, p, rng, False) for p in patches[i:i + 64]]
+            t = [np.stack(q) for q in zip(*rows)]
+            out.append([run(t[0]), *t[1:]])
+    return [np.concatenate(q) for q in zip(*out)]
+
+
+def chip_score(y):
+    """The largest mean log odds of two neighbouring directions."""
+    c = y[..., 2]
+    return (0.5 * (c + np.roll(c, 1, 1))).max(1)
+
+
+def window_odds(path, frames, patches):
+    """What the model of stones says of chips: its odds are added to those of the rim, here as in the program."""
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    looked = [window(frames[p.frame][0], p.x, p.y, SIDE["stones"], p.window, p.turn) for p in patches]
+    return np.concatenate([session.run(None, {"image": np.ascontiguousarray(np.stack(looked[i:i + 64])[..., ::-1].transpose(0, 3, 1, 2), np.float32)})[0][:, 9]
+                           for i in range(0, len(looked), 64)])
+
+
+def figures(kappa, out, patches, window_chip):
+    y, g, todo, prior, broken, known = [torch.from_numpy(np.asarray(q, np.float32)) for q in out]
+    at, P = fit_girdle(y, prior, kappa)
+    cov = torch.linalg.inv(P)
+    e = (todo - at).numpy()
+    D = np.tile([p.unit for p in patches], len(e) // len(patches))
+    sd = cov.diagonal(dim1=1, dim2=2).sqrt().numpy()
+    z = e / sd
+    # Twice the deviation is to hold nineteen errors in twenty, whatever their tails.
+    scale = {name: float(np.quantile(np.abs(z[:, k]), 0.95) / 2) for name, k in (("place", [0, 1]), ("size", [2]))}
+    before = todo.numpy()
+    rms = lambda v: float(np.sqrt(np.mean(v**2)))
+    print(f"  {len(e)} looks: centre, widths: before rms {rms(before[:, :2] / D[:, None]):.4f}, now rms {rms(e[:, :2] / D[:, None]):.4f} median {np.median(np.abs(e[:, :2]) / D[:, None]):.4f}; pixels rms {rms(e[:, :2]):.3f} median {np.median(np.abs(e[:, :2])):.3f}; stated {np.median(sd[:, :2]):.3f}")
+    print(f"  width: before rms {100 * rms(2 * before[:, 2] / D):.2f} %, now rms {100 * rms(2 * e[:, 2] / D):.2f} % median {100 * np.median(np.abs(2 * e[:, 2] / D)):.2f} %, bias {100 * np.mean(2 * e[:, 2] / D):+.2f} %; pixels rms {rms(2 * e[:, 2]):.3f}, stated {np.median(2 * sd[:, 2]):.3f}")
+    score, depth = chip_score(y.numpy()) + np.tile(window_chip, len(e) // len(patches)), known[:, 2].numpy()
+    judged, chipped = known[:, 0].numpy() > 0, known[:, 1].numpy() > 0
+    cuts = {name: float(np.quantile(score[judged & ~chipped], 1 - share)) for name, share in CHIP_SHARES.items()}
+    for name, cut in cuts.items():
+        print(f"  chips found with {100 * CHIP_SHARES[name]:.2f} % of {int((judged & ~chipped).sum())} looks at whole stones called chipped (log odds {cut:.2f}):")
+        for unit, of, bins in (("widths", depth, (0, .03, .06, .1, 1)), ("pixels", depth * D, (0, 2, 3, 4, 6, 9, 200))):
+            print(f"    of {unit} " + ", ".join(f"{lo} to {hi}: {int((score[q] > cut).sum())} of {int(q.sum())}" for lo, hi in zip(bins, bins[1:])
+                                               for q in [judged & chipped & (of >= lo) & (of < hi)]))
+    scale["chip"] = {k: round(v, 3) for k, v in cuts.items()}
+    print("  scales", {k: round(v, 3) if isinstance(v, float) else v for k, v in scale.items()}, "kappa", round(float(kappa), 2))
+    return scale
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--pieces", nargs="+", required=True)
+    ap.add_argument("--out")
+    ap.add_argument("--measure", metavar="ONNX", help="print the figures of this model on the pieces left out, and stop")
+    ap.add_argument("--stones", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "stones.onnx"), help="the model of stones")
+    ap.add_argument("--steps", type=int, default=4000)
+    ap.add_argument("--batch", type=int, default=64)
+    ap.add_argument("--lr", type=float, default=3e-3)
+    ap.add_argument("--seed", type=int, default=3)
+    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--fresh", action="store_true")
+    a = ap.parse_args()
+    if not a.out and not a.measure:
+        ap.error("--out or --measure is needed")
+    cv2.setNumThreads(1)
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(a.seed)
+    frames, parts = load("stones", a.pieces)
+    inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit
+    train, held = ([p for p in part if p.cut == "round" and p.truth[0] and inside(p) and p.unit >= 30] for part in parts)
+    print(f"{len(frames)} frames; {len(train)} stones to learn on, {len(held)} left out", flush=True)
+    window_chip = window_odds(a.stones, frames, held)
+    if a.measure:
+        import onnx
+        import onnxruntime
+        meta = {m.key: m.value for m in onnx.load(a.measure).metadata_props}
+        session = onnxruntime.InferenceSession(a.measure)
+        figures(torch.tensor(float(meta["loupe.kappa"])), answers(lambda x: session.run(None, {"strip": x})[0], frames, held, 2), held, window_chip)
+        return
+    model, ema = GirdleNet(), GirdleNet()
+    ema.load_state_dict(model.state_dict())
+    ema.eval()
+    opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=0.02)
+    step, ckpt = 0, a.out + ".pt"
+    if os.path.exists(ckpt) and not a.fresh:
+        c = torch.load(ckpt, weights_only=False)
+        model.load_state_dict(c["model"]), ema.load_state_dict(c["ema"]), opt.load_state_dict(c["opt"])
+        step = c["step"]
+        print(f"taken up at step {step}", flush=True)
+    strips = Strips(frames, train, a.seed, a.batch)
+    start, losses = time.time(), []
+
+    def run(x):
+        with torch.no_grad():
+            return ema(torch.from_numpy(x)).numpy()
+    while step < a.steps:
+        x, *t = strips[step]
+        for g in opt.param_groups:
+            g["lr"] = a.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / a.steps)))
+        model.train()
+        loss = loss_of(model, model(x), *t)
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        opt.step()
+        step += 1
+        d = min(0.995, (step + 1) / (step + 20))
+        with torch.no_grad():
+            for v, q in zip(ema.state_dict().values(), model.state_dict().values()):
+                v.lerp_(q, 1 - d) if v.dtype.is_floating_point else v.copy_(q)
+        losses.append(float(loss.detach()))
+        if step % 100 == 0:
+            print(f"step {step} loss {np.mean(losses):.3f} {time.time() - start:.0f} s", flush=True)
+            losses = []
+        if step % 500 == 0 or step == a.steps:
+            torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "step": step}, ckpt + ".tmp")
+            os.replace(ckpt + ".tmp", ckpt)
+            if step < a.steps and step % 1000 == 0:
+                figures(ema.kappa.detach(), answers(run, frames, held), held, window_chip)
+    scale = figures(ema.kappa.detach(), answers(run, frames, held, 2), held, window_chip)
+    export(a, ema, scale)
+
+
+def export(a, model, scale):
+    import onnx
+    tmp = a.out + ".tmp"
+    torch.onnx.export(model, (torch.rand(2, 3, RAYS, FACETS + RIM) * 255,), tmp, input_names=["strip"], output_names=["answer"], opset_version=17,
+                      dynamo=False, dynamic_axes={"strip": {0: "N"}, "answer": {0: "N"}})
+    g = onnx.load(tmp)
+    meta = {"loupe.schema": "loupe.model/1", "loupe.name": "girdles", "loupe.version": VERSION, "loupe.columns": json.dumps(COLUMNS),
+            "loupe.strip": json.dumps({"rays": RAYS, "facets": FACETS, "facets_from": FACETS_FROM, "facets_to": FACETS_TO, "rim": RIM, "inside": INSIDE, "outside": OUTSIDE, "more_px": MORE_PX}),
+            "loupe.um_per_px_min": "4", "loupe.um_per_px": "12", "loupe.um_per_px_max": "25",
+            "loupe.kappa": str(round(float(model.kappa), 5)),
+            "loupe.prior": json.dumps({"centre": CENTRE_SD, "size": SIZE_SD}),
+            "loupe.deviation_scale": json.dumps({k: scale[k] for k in ("place", "size")}),
+            "loupe.chip_odds": json.dumps(scale["chip"]),
+            "loupe.trained_on": "rendered pieces (datasets/render, girdles.toml)", "loupe.seed": str(a.seed), "loupe.licence": "Apache-2.0"}
+    stamp(g, meta)
+    g.producer_name, g.producer_version, g.doc_string = "loupe", VERSION, ""
+    onnx.checker.check_model(g)
+    onnx.save(g, tmp)
+    os.replace(tmp, a.out)
+    print(a.out, os.path.getsize(a.out), hashlib.sha256(open(a.out, "rb").read()).hexdigest())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+//! The girdle of a round stone, finely: the picture is unrolled about the circle on which the model of stones has it, the model of
+//! girdles says for each direction how far out the girdle runs and how sure that is, and a circle is fitted to all of them by
+//! weighted least squares. What the model of stones said is the prior.
+
+use crate::locate::edges::invert;
+use crate::model::{GirdleInfo, Ray};
+use crate::vision::Image;
+
+/// A circle in a frame's pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Circle {
+    /// Centre, x right and y down.
+    pub x: f64,
+    /// See `x`.
+    pub y: f64,
+    /// Radius.
+    pub radius: f64,
+}
+
+/// A window about a stone as the model of stones sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Looked<'a> {
+    /// Its pixels.
+    pub image: &'a Image,
+    /// How many pixels of the frame one of them is.
+    pub coarse: f64,
+    /// Its centre in the frame.
+    pub at: [f64; 2],
+    /// Its turn in the frame (radians, y up).
+    pub turn: f64,
+}
+
+/// Red, green and blue of a picture at a place, bilinear; beyond its border that is repeated.
+fn colour(image: &Image, x: f64, y: f64) -> [f32; 3] {
+    let clamp = |v: f64, n: usize| v.clamp(0.0, n as f64 - 1.0);
+    let (x, y) = (clamp(x, image.width), clamp(y, image.height));
+    let (x0, y0) = (x as usize, y as usize);
+    let (x1, y1) = ((x0 + 1).min(image.width - 1), (y0 + 1).min(image.height - 1));
+    let (fx, fy) = ((x - x0 as f64) as f32, (y - y0 as f64) as f32);
+    let at = |x: usize, y: usize| &image.data[3 * (y * image.width + x)..][..3];
+    let (a, b, c, d) = (at(x0, y0), at(x1, y0), at(x0, y1), at(x1, y1));
+    [0, 1, 2].map(|k| {
+        let v = |p: &[u8]| f32::from(p[k]);
+        (1.0 - fy) * ((1.0 - fx) * v(a) + fx * v(b)) + fy * ((1.0 - fx) * v(c) + fx * v(d))
+    })
+}
+
+/// Cosine and sine of every direction of a strip.
+fn directions(rays: usize) -> impl Iterator<Item = [f64; 2]> {
+    (0..rays).map(move |k| {
+        let (s, c) = (std::f64::consts::TAU * k as f64 / rays as f64).sin_cos();
+        [c, s]
+    })
+}
+
+/// The picture about a circle, unrolled: what [`crate::model::GirdleModel::look`] is shown. The facets come out of the window of the
+/// model of stones, whose pixels fit them, the rim out of the frame itself.
+pub fn strip(info: &GirdleInfo, image: &Image, looked: &Looked, circle: &Circle) -> Vec<f32> {
+    let s = &info.strip;
+    let n = s.rays * s.samples();
+    let mut out = vec![0f32; 3 * n];
+    let (turn_s, turn_c) = looked.turn.sin_cos();
+    let half = (looked.image.width as f64 - 1.0) / 2.0;
+    let share = |i: usize, of: usize| (i as f64 + 0.5) / of as f64;
+    let [low, high] = s.span(circle.radius);
+    for (k, [c, sin]) in directions(s.rays).enumerate() {
+        let mut put = |i: usize, p: [f32; 3]| {
+            for (channel, v) in p.into_iter().enumerate() {
+                out[channel * n + k * s.samples() + i] = v;
+            }
+        };
+        for i in 0..s.facets {
+            let r = 2.0 * circle.radius * (s.facets_from + (s.facets_to - s.facets_from) * share(i, s.facets));
+            let (x, y) = (circle.x + r * c - looked.at[0], circle.y - r * sin - looked.at[1]);
+            let u = (turn_c * x - turn_s * y) / looked.coarse;
+            let v = (turn_s * x + turn_c * y) / looked.coarse;
+            put(i, colour(looked.image, half + u, half + v));
+        }
+        for i in 0..s.rim {
+            let r = circle.radius + low + (high - low) * share(i, s.rim);
+            put(s.facets + i, colour(image, circle.x + r * c, circle.y - r * sin));
+        }
+    }
+    out
+}
+
+/// What the directions of a strip say together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Girdle {
+    /// Where it runs.
+    pub circle: Circle,
+    /// Standard deviation of each coordinate of its centre, in pixels.
+    pub centre_u: f64,
+    /// Standard deviation of its radius, in pixels.
+    pub radius_u: f64,
+    /// The largest mean log odds of two neighbouring directions that the rim is broken there.
+    pub chip: f64,
+    /// The direction of that, in radians from the frame's x axis, y up.
+    pub chip_at: f64,
+}
+
+impl Girdle {
+    /// How far the girdle moved from where it was looked for, at its farthest, in pixels.
+    pub fn moved(&self, from: &Circle) -> f64 {
+        let to = &self.circle;
+        (to.x - from.x).hypot(to.y - from.y) + (to.radius - from.radius).abs()
+    }
+}
+
+/// Fits the circle. None where the fit has no answer.
+pub fn fit(info: &GirdleInfo, rays: &[Ray], circle: &Circle) -> Option<Girdle> {
+    let (prior, scale) = (&info.prior, &info.deviation_scale);
+    let half = info.strip.half(circle.radius);
+    let width = 2.0 * circle.radius;
+    let known = [prior.centre * width, prior.centre * width, prior.size * width / 2.0];
+    let mut a = [[0.0; 3]; 3];
+    let mut b = [0.0; 3];
+    for (k, sd) in known.iter().enumerate() {
+        a[k][k] = sd.powi(-2);
+    }
+    for (ray, [c, s]) in rays.iter().zip(directions(rays.len())) {
+        let w = (ray.log_precision + info.kappa).exp() / (half * half);
+        let row = [c, s, 1.0];
+        for i in 0..3 {
+            b[i] += w * row[i] * ray.girdle * half;
+            for j in 0..3 {
+                a[i][j] += w * row[i] * row[j];
+            }
+        }
+    }
+    let a = invert(a)?;
+    let x: Vec<f64> = a.iter().map(|row| row.iter().zip(&b).map(|(m, v)| m * v).sum()).collect();
+    let n = rays.len();
+    let broken = |k: usize| 0.5 * (rays[k].chip + rays[(k + n - 1) % n].chip);
+    let worst = (0..n).max_by(|i, j| broken(*i).total_cmp(&broken(*j)))?;
+    Some(Girdle {
+        circle: Circle { x: circle.x + x[0], y: circle.y - x[1], radius: circle.radius + x[2] },
+        centre_u: scale.place * ((a[0][0] + a[1][1]) / 2.0).sqrt(),
+        radius_u: scale.size * a[2][2].sqrt(),
+        chip: broken(worst),
+        chip_at: std::f64::consts::TAU * (worst as f64 - 0.5) / n as f64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{GirdleModel, Strip};
+
+    const CIRCLE: Circle = Circle { x: 60.3, y: 55.1, radius: 30.0 };
+
+    fn model() -> GirdleModel {
+        GirdleModel::load_default().unwrap()
+    }
+
+    /// A bright disc on dark ground, its edge as wide as a pixel.
+    fn disc(at: &Circle) -> Image {
+        let (width, height) = (120, 120);
+        let level = |x: usize, y: usize| {
+            let r = (x as f64 - at.x).hypot(y as f64 - at.y);
+            (30.0 + 180.0 * (at.radius - r + 0.5).clamp(0.0, 1.0)) as u8
+        };
+        let data = (0..height).flat_map(|y| (0..width).flat_map(move |x| [level(x, y); 3])).collect();
+        Image { width, height, data, grey: false }
+    }
+
+    #[test]
+    fn a_strip_is_unrolled_about_the_circle() {
+        let model = model();
+        let info = model.info();
+        let Strip { rays, facets, rim, .. } = info.strip;
+        let image = disc(&CIRCLE);
+        let looked = Looked { image: &image, coarse: 1.0, at: [59.5, 59.5], turn: 0.0 };
+        let strip = strip(info, &image, &looked, &CIRCLE);
+        assert_eq!(strip.len(), 3 * rays * info.strip.samples());
+        let [low, high] = info.strip.span(CIRCLE.radius);
+        for k in 0..rays {
+            let row = &strip[k * info.strip.samples()..][..info.strip.samples()];
+            assert!(row[..facets].iter().all(|v| *v > 200.0), "{row:?}");
+            for i in 0..rim {
+                let out = low + (high - low) * (i as f64 + 0.5) / rim as f64;
+                if out.abs() > 1.5 {
+                    assert_eq!(row[facets + i] > 120.0, out < 0.0, "direction {k}, {out} px");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_circle_that_all_directions_tell_is_found() {
+        let model = model();
+        let info = model.info();
+        let half = info.strip.half(CIRCLE.radius);
+        let (right, up, more) = (1.2, -0.8, 0.9);
+        let rays: Vec<Ray> = directions(info.strip.rays)
+            .map(|[c, s]| Ray { girdle: (right * c + up * s + more) / half, log_precision: 9.0, chip: -3.0 })
+            .collect();
+        let found = fit(info, &rays, &CIRCLE).unwrap();
+        let to = found.circle;
+        assert!((to.x - CIRCLE.x - right).abs() < 0.02 && (CIRCLE.y - to.y - up).abs() < 0.02, "{found:?}");
+        assert!((to.radius - CIRCLE.radius - more).abs() < 0.02 && found.radius_u < 0.1, "{found:?}");
+        // Without anything seen it stays where it was, and says that it may be off by what was known before.
+        let blind: Vec<Ray> = rays.iter().map(|r| Ray { girdle: 0.0, log_precision: -60.0, ..*r }).collect();
+        let found = fit(info, &blind, &CIRCLE).unwrap();
+        assert!(found.moved(&CIRCLE) < 1e-6 && found.centre_u > 0.9 * 2.0 * CIRCLE.radius * info.prior.centre);
+    }
+
+    #[test]
+    fn a_broken_rim_is_where_two_neighbours_say_so() {
+        let model = model();
+        let info = model.info();
+        let n = info.strip.rays;
+        let mut rays = vec![Ray { girdle: 0.0, log_precision: 3.0, chip: -4.0 }; n];
+        rays[40].chip = 5.0; // one alone
+        (rays[16].chip, rays[17].chip) = (3.0, 3.0);
+        let found = fit(info, &rays, &CIRCLE).unwrap();
+        assert!((found.chip - 3.0).abs() < 1e-9);
+        assert!((found.chip_at - std::f64::consts::TAU * 16.5 / n as f64).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,295 @@
+//! The model of girdles: what the rim of one round stone looks like, unrolled about the circle on which the model of stones has it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::info::Reader;
+use super::sessions::{damaged, find_file, rows, Sessions};
+use super::{ModelError, MODEL_SCHEMA};
+
+/// The name of the shipped file.
+pub const GIRDLES_FILE: &str = "girdles.onnx";
+
+/// Strips per call of the runtime.
+const BATCH: usize = 16;
+
+/// The columns of an answer: one row for each direction.
+const COLUMNS: [&str; 3] = ["girdle", "log_precision", "chip"];
+
+/// Logs of precisions are kept within these, as they were in training.
+const LOG_PRECISION: (f64, f64) = (-6.0, 9.0);
+
+/// How a strip is cut out of a frame. Widths are those of the circle that it is unrolled about.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Strip {
+    /// Directions, the first along the frame's x axis, counter-clockwise.
+    pub rays: usize,
+    /// Samples of a direction over table and crown, from within to without.
+    pub facets: usize,
+    /// Where they begin, in widths from the centre.
+    pub facets_from: f64,
+    /// Where they end.
+    pub facets_to: f64,
+    /// Samples of a direction across the girdle, which follow.
+    pub rim: usize,
+    /// How far within the circle the rim is looked at, in widths.
+    pub inside: f64,
+    /// How far without.
+    pub outside: f64,
+    /// And how many pixels more on both sides.
+    pub more_px: f64,
+}
+
+impl Strip {
+    /// From where to where the rim is looked at, in pixels from a circle of this radius outwards.
+    pub fn span(&self, radius: f64) -> [f64; 2] {
+        [-(2.0 * self.inside * radius + self.more_px), 2.0 * self.outside * radius + self.more_px]
+    }
+
+    /// Samples of a direction.
+    pub fn samples(&self) -> usize {
+        self.facets + self.rim
+    }
+
+    /// Half of that, in pixels: the unit of a ray's girdle.
+    pub fn half(&self, radius: f64) -> f64 {
+        let [low, high] = self.span(radius);
+        0.5 * (high - low)
+    }
+}
+
+/// How far the model of stones may be off (standard deviations).
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Prior {
+    /// Each coordinate of the centre, in widths.
+    pub centre: f64,
+    /// The width, in widths.
+    pub size: f64,
+}
+
+/// What standard deviations are multiplied by, so that they are true on pieces left out of training.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Scales {
+    /// Of the centre.
+    pub place: f64,
+    /// Of the width.
+    pub size: f64,
+}
+
+/// Log odds of a broken rim, those of the model of stones added.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct ChipOdds {
+    /// From here on it is one.
+    pub sure: f64,
+    /// From here on it may be one.
+    pub maybe: f64,
+}
+
+/// What a model of girdles says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GirdleInfo {
+    /// Its name, as in a report's provenance.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// How it is shown a stone.
+    pub strip: Strip,
+    /// Log of what the precision of one direction is multiplied by, because directions err together.
+    pub kappa: f64,
+    /// What is known before.
+    pub prior: Prior,
+    /// Scales of the deviations.
+    pub deviation_scale: Scales,
+    /// When a rim is broken.
+    pub chip: ChipOdds,
+    /// sha256 of its file, lower-case hex.
+    pub sha256: String,
+}
+
+/// What one direction of a strip shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ray {
+    /// How far outside the circle the girdle runs, in halves of the span ([`Strip::half`]).
+    pub girdle: f64,
+    /// Log of that measure's precision (one over its variance).
+    pub log_precision: f64,
+    /// Log odds that the rim is broken here.
+    pub chip: f64,
+}
+
+/// A loaded model of girdles.
+pub struct GirdleModel {
+    sessions: Sessions,
+    info: GirdleInfo,
+}
+
+impl std::fmt::Debug for GirdleModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GirdleModel")
+            .field("path", &self.sessions.path())
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GirdleModel {
+    /// Loads and checks a model file.
+    ///
+    /// # Errors
+    /// [`ModelError`]: the runtime is missing, the file is missing, empty, damaged, or breaks the contract.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let (sessions, sha256) = Sessions::read(path)?;
+        let info = sessions.with(|session| {
+            let metadata = session.metadata().map_err(|e| damaged(path, &e))?;
+            parse(&|key| metadata.custom(key), sha256, path)
+        })?;
+        let model = GirdleModel { sessions, info };
+        // A grey strip: a model whose answer has another shape is refused before any piece is judged by it.
+        model.look(&[vec![128.0; 3 * model.info.strip.rays * model.info.strip.samples()]])?;
+        Ok(model)
+    }
+
+    /// Loads the shipped model from where [`find_file`] finds it.
+    ///
+    /// # Errors
+    /// [`ModelError::NotFound`], or as [`GirdleModel::load`].
+    pub fn load_default() -> Result<Self, ModelError> {
+        Self::load(&find_file(GIRDLES_FILE).ok_or(ModelError::NotFound { file: GIRDLES_FILE })?)
+    }
+
+    /// What the model says of itself.
+    pub fn info(&self) -> &GirdleInfo {
+        &self.info
+    }
+
+    /// Its file.
+    pub fn path(&self) -> PathBuf {
+        self.sessions.path().to_owned()
+    }
+
+    /// What strips show, direction by direction. A strip is red, green, blue from 0 to 255, each direction by direction, from the
+    /// centre outwards.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`] or [`ModelError::Shape`].
+    pub fn look(&self, strips: &[Vec<f32>]) -> Result<Vec<Vec<Ray>>, ModelError> {
+        let (rays, samples) = (self.info.strip.rays, self.info.strip.samples());
+        let mut out = Vec::with_capacity(strips.len());
+        for batch in strips.chunks(BATCH) {
+            let data: Vec<f32> = batch.iter().flatten().copied().collect();
+            let shape = [batch.len(), 3, rays, samples];
+            let expected = [batch.len(), rays, COLUMNS.len()];
+            let y = self.sessions.with(|s| rows(s, shape, &data, &expected, self.sessions.path()))?;
+            out.extend(
+                y.chunks_exact(rays * COLUMNS.len())
+                    .map(|stone| stone.chunks_exact(COLUMNS.len()).map(ray).collect()),
+            );
+        }
+        Ok(out)
+    }
+}
+
+fn ray(row: &[f32]) -> Ray {
+    let v = |k: usize| f64::from(row[k]);
+    Ray { girdle: v(0), log_precision: v(1).clamp(LOG_PRECISION.0, LOG_PRECISION.1), chip: v(2) }
+}
+
+fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> Result<GirdleInfo, ModelError> {
+    let r = Reader { get, path };
+    let schema = r.text("loupe.schema")?;
+    if schema != MODEL_SCHEMA {
+        return r.bad("loupe.schema", format!("is `{schema}`, expected `{MODEL_SCHEMA}`"));
+    }
+    let columns: Vec<String> = r.json("loupe.columns")?;
+    if columns != COLUMNS {
+        return r.bad("loupe.columns", format!("{columns:?}, expected {COLUMNS:?}"));
+    }
+    let strip: Strip = r.json("loupe.strip")?;
+    let fits = [strip.rays, strip.facets, strip.rim].iter().all(|n| (8..=512).contains(n))
+        && [strip.inside, strip.outside].iter().all(|v| (0.0..0.3).contains(v))
+        && strip.facets_from >= 0.0
+        && (strip.facets_from..1.0).contains(&strip.facets_to)
+        && (1.0..100.0).contains(&strip.more_px);
+    if !fits {
+        return r.bad("loupe.strip", format!("{strip:?} is no way to unroll a rim"));
+    }
+    let prior: Prior = r.json("loupe.prior")?;
+    let scales: Scales = r.json("loupe.deviation_scale")?;
+    let kappa: f64 = r.number("loupe.kappa")?;
+    let chip: ChipOdds = r.json("loupe.chip_odds")?;
+    let positive = |v: f64| v.is_finite() && v > 0.0;
+    for (key, sound) in [
+        ("loupe.prior", positive(prior.centre) && positive(prior.size)),
+        ("loupe.deviation_scale", positive(scales.place) && positive(scales.size)),
+        ("loupe.kappa", kappa.is_finite()),
+        ("loupe.chip_odds", chip.maybe.is_finite() && chip.sure >= chip.maybe),
+    ] {
+        if !sound {
+            return r.bad(key, "holds a number that cannot be".into());
+        }
+    }
+    Ok(GirdleInfo {
+        name: r.text("loupe.name")?,
+        version: r.text("loupe.version")?,
+        strip,
+        kappa,
+        prior,
+        deviation_scale: scales,
+        chip,
+        sha256,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn every_mistake_names_file_and_key() {
+        let columns = serde_json::to_string(&COLUMNS).unwrap();
+        let good: BTreeMap<&str, &str> = BTreeMap::from([
+            ("loupe.schema", MODEL_SCHEMA),
+            ("loupe.name", "girdles"),
+            ("loupe.version", "1.0.0"),
+            ("loupe.columns", columns.as_str()),
+            (
+                "loupe.strip",
+                r#"{"rays":64,"facets":32,"facets_from":0.1,"facets_to":0.4,"rim":40,"inside":0.08,"outside":0.05,"more_px":6}"#,
+            ),
+            ("loupe.kappa", "-1.5"),
+            ("loupe.prior", r#"{"centre":0.01,"size":0.02}"#),
+            ("loupe.deviation_scale", r#"{"place":1.1,"size":0.9}"#),
+            ("loupe.chip_odds", r#"{"sure":2.0,"maybe":0.0}"#),
+        ]);
+        let read = |m: &BTreeMap<&str, &str>| {
+            parse(&|k| m.get(k).map(|v| (*v).to_owned()), "00".into(), Path::new("m.onnx"))
+        };
+        assert_eq!(read(&good).unwrap().strip.samples(), 72);
+        for key in good.keys() {
+            let mut m = good.clone();
+            m.remove(key);
+            let e = read(&m).unwrap_err().to_string();
+            assert!(e.contains("m.onnx") && e.contains(key), "{e}");
+        }
+        for (key, value) in [
+            ("loupe.columns", r#"["chip"]"#),
+            (
+                "loupe.strip",
+                r#"{"rays":0,"facets":32,"facets_from":0.1,"facets_to":0.4,"rim":40,"inside":0.08,"outside":0.05,"more_px":6}"#,
+            ),
+            ("loupe.strip", "[]"),
+            ("loupe.kappa", "[1]"),
+            ("loupe.prior", r#"{"centre":0,"size":0.02}"#),
+            ("loupe.deviation_scale", r#"{"place":1.0}"#),
+            ("loupe.chip_odds", r#"{"sure":1.0,"maybe":2.0}"#),
+        ] {
+            let mut m = good.clone();
+            m.insert(key, value);
+            let e = read(&m).unwrap_err().to_string();
+            assert!(e.contains("m.onnx") && e.contains(key), "{key} = {value}: {e}");
+        }
+    }
+}
