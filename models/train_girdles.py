@@ -14,7 +14,7 @@ without. The model says for each direction how far out the girdle runs and how s
 is fitted to all directions (weighted least squares, the model of stones being the prior). Where the metal hides the girdle only the facets
 tell where it runs. The network is the same for every direction, so it need not learn what a turn does.
 """
-import argparse, hashlib, json, math, os, time
+import argparse, json, math, os, time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -25,7 +25,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from stamp import stamp
+import parts
 from train_stones import SIDE, WINDOW, load, window
 
 RAYS, FACETS, RIM = 64, 32, 40
@@ -295,9 +295,9 @@ def main():
     cv2.setNumThreads(1)
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
-    frames, parts = load("stones", a.pieces)
+    frames, halves = load("stones", a.pieces)
     inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit
-    train, held = ([p for p in part if p.cut == "round" and p.truth[0] and inside(p) and p.unit >= 30] for part in parts)
+    train, held = ([p for p in part if p.cut == "round" and p.truth[0] and inside(p) and p.unit >= 30] for part in halves)
     print(f"{len(frames)} frames; {len(train)} stones to learn on, {len(held)} left out", flush=True)
     window_chip = window_odds(a.stones, frames, held)
     if a.measure:
@@ -326,7 +326,7 @@ def main():
     while step < a.steps:
         x, *t = strips[step]
         for g in opt.param_groups:
-            g["lr"] = a.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / a.steps)))
+            g["lr"] = parts.rate(a.lr, step, step / a.steps)
         model.train()
         loss = loss_of(model, model(x), *t)
         opt.zero_grad(set_to_none=True)
@@ -334,43 +334,20 @@ def main():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         opt.step()
         step += 1
-        d = min(0.995, (step + 1) / (step + 20))
-        with torch.no_grad():
-            for v, q in zip(ema.state_dict().values(), model.state_dict().values()):
-                v.lerp_(q, 1 - d) if v.dtype.is_floating_point else v.copy_(q)
+        parts.follow(ema, model, step)
         losses.append(float(loss.detach()))
         if step % 100 == 0:
             print(f"step {step} loss {np.mean(losses):.3f} {time.time() - start:.0f} s", flush=True)
             losses = []
         if step % 500 == 0 or step == a.steps:
-            torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "step": step}, ckpt + ".tmp")
-            os.replace(ckpt + ".tmp", ckpt)
+            parts.save(ckpt, model, ema, opt, step)
             if step < a.steps and step % 1000 == 0:
                 figures(ema.kappa.detach(), answers(run, frames, held), held, window_chip)
     scale = figures(ema.kappa.detach(), answers(run, frames, held, 2), held, window_chip)
-    export(a, ema, scale)
-
-
-def export(a, model, scale):
-    import onnx
-    tmp = a.out + ".tmp"
-    torch.onnx.export(model, (torch.rand(2, 3, RAYS, FACETS + RIM) * 255,), tmp, input_names=["strip"], output_names=["answer"], opset_version=17,
-                      dynamo=False, dynamic_axes={"strip": {0: "N"}, "answer": {0: "N"}})
-    g = onnx.load(tmp)
-    meta = {"loupe.schema": "loupe.model/1", "loupe.name": "girdles", "loupe.version": VERSION, "loupe.columns": json.dumps(COLUMNS),
-            "loupe.strip": json.dumps({"rays": RAYS, "facets": FACETS, "facets_from": FACETS_FROM, "facets_to": FACETS_TO, "rim": RIM, "inside": INSIDE, "outside": OUTSIDE, "more_px": MORE_PX}),
-            "loupe.um_per_px_min": "4", "loupe.um_per_px": "12", "loupe.um_per_px_max": "25",
-            "loupe.kappa": str(round(float(model.kappa), 5)),
-            "loupe.prior": json.dumps({"centre": CENTRE_SD, "size": SIZE_SD}),
-            "loupe.deviation_scale": json.dumps({k: scale[k] for k in ("place", "size")}),
-            "loupe.chip_odds": json.dumps(scale["chip"]),
-            "loupe.trained_on": "rendered pieces (datasets/render, girdles.toml)", "loupe.seed": str(a.seed), "loupe.licence": "Apache-2.0"}
-    stamp(g, meta)
-    g.producer_name, g.producer_version, g.doc_string = "loupe", VERSION, ""
-    onnx.checker.check_model(g)
-    onnx.save(g, tmp)
-    os.replace(tmp, a.out)
-    print(a.out, os.path.getsize(a.out), hashlib.sha256(open(a.out, "rb").read()).hexdigest())
+    ways = {"rays": RAYS, "facets": FACETS, "facets_from": FACETS_FROM, "facets_to": FACETS_TO, "rim": RIM, "inside": INSIDE, "outside": OUTSIDE, "more_px": MORE_PX}
+    parts.export(a.out, ema, (3, RAYS, FACETS + RIM), "strip", "girdles", VERSION, COLUMNS, "girdles.toml", a.seed, {
+        "loupe.strip": json.dumps(ways), "loupe.kappa": str(round(float(ema.kappa), 5)), "loupe.prior": json.dumps({"centre": CENTRE_SD, "size": SIZE_SD}),
+        "loupe.deviation_scale": json.dumps({k: round(scale[k], 5) for k in ("place", "size")}), "loupe.chip_odds": json.dumps(scale["chip"])})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ x axis (for a long stone: its width) runs right. The model says in units of the 
 is, how its size differs (log), the slope of its table against the line of sight, how deep a chip is and where, and a standard
 deviation of each. A prong is seen through a window PRONG_WINDOW of its radius wide, turned so that its stone lies to the left.
 """
-import argparse, glob, hashlib, json, math, os, sys, time, tomllib
+import argparse, glob, json, math, os, sys, time, tomllib
 from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -25,9 +25,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+import parts
 import rendered
 from looks import Looks
-from stamp import stamp
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "datasets", "render"))
 import stones as cuts  # plans of the cuts, as they are rendered
@@ -461,7 +461,7 @@ def main():
     while past() < 1:
         x, t, masks = looks.batch(a.batch, a.seed * 1_000_003 + step)
         for g in opt.param_groups:
-            g["lr"] = a.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, past()))))
+            g["lr"] = parts.rate(a.lr, step, past())
         model.train()
         y, plan = model.full(x.contiguous(memory_format=torch.channels_last))
         loss = loss_of(a.net, y, t, plan, masks)
@@ -470,41 +470,21 @@ def main():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         opt.step()
         step += 1
-        d = min(0.995, (step + 1) / (step + 20))
-        with torch.no_grad():
-            for v, q in zip(ema.state_dict().values(), model.state_dict().values()):
-                v.lerp_(q, 1 - d) if v.dtype.is_floating_point else v.copy_(q)
+        parts.follow(ema, model, step)
         losses.append(loss.detach())
         if step % 100 == 0:
             print(f"step {step} loss {float(torch.stack(losses).mean()):.3f} {(time.time() - start):.0f} s", flush=True)
             losses = []
         if step % 200 == 0 or past() >= 1:
-            torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "step": step}, a.ckpt + ".tmp")
-            os.replace(a.ckpt + ".tmp", a.ckpt)
+            parts.save(a.ckpt, model, ema, opt, step)
             if held and step % 1000 == 0 and past() < 1 and a.minutes == math.inf:
                 figures(a.net, *answers(run, a.net, frames, held, 1), held)
     y, t = answers(run, a.net, frames, held)
     scale = figures(a.net, y, t, held)
-    export(a, ema.cpu(), scale)
-
-
-def export(a, model, scale):
-    import onnx
-    tmp = a.out + ".tmp"
-    torch.onnx.export(model, (torch.rand(2, 3, SIDE[a.net], SIDE[a.net]) * 255,), tmp, input_names=["image"], output_names=["answer"], opset_version=17,
-                      dynamo=False, dynamic_axes={"image": {0: "N"}, "answer": {0: "N"}})
-    g = onnx.load(tmp)
-    meta = {"loupe.schema": "loupe.model/1", "loupe.name": a.net, "loupe.version": VERSION, "loupe.columns": json.dumps(COLUMNS[a.net]),
-            "loupe.side": str(SIDE[a.net]), "loupe.window": str(WINDOW if a.net == "stones" else PRONG_WINDOW),
-            "loupe.um_per_px_min": "4", "loupe.um_per_px": "12", "loupe.um_per_px_max": "25",
-            "loupe.units": json.dumps({"slope": SLOPE_UNIT, "chip": DEPTH_UNIT}), "loupe.deviation_scale": json.dumps(scale),
-            "loupe.trained_on": "rendered pieces (datasets/render, stones.toml)", "loupe.seed": str(a.seed), "loupe.licence": "Apache-2.0"}
-    stamp(g, meta)
-    g.producer_name, g.producer_version, g.doc_string = "loupe", VERSION, ""
-    onnx.checker.check_model(g)
-    onnx.save(g, tmp)
-    os.replace(tmp, a.out)
-    print(a.out, os.path.getsize(a.out), hashlib.sha256(open(a.out, "rb").read()).hexdigest())
+    side = SIDE[a.net]
+    parts.export(a.out, ema.cpu(), (3, side, side), "image", a.net, VERSION, COLUMNS[a.net], "stones.toml", a.seed, {
+        "loupe.side": str(side), "loupe.window": str(WINDOW if a.net == "stones" else PRONG_WINDOW),
+        "loupe.units": json.dumps({"slope": SLOPE_UNIT, "chip": DEPTH_UNIT}), "loupe.deviation_scale": json.dumps(scale)})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""What the trainings of the models of parts share (train_stones.py, train_girdles.py)."""
+import hashlib
+import json
+import math
+import os
+
+import torch
+
+from stamp import stamp
+
+
+def rate(lr, step, past):
+    """The learning rate of a step: a hundred steps of warm-up, then a cosine down to a hundredth. past: how much is done, 0 to 1."""
+    return lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, past))))
+
+
+def follow(ema, model, step):
+    """Moves the averaged weights towards the model's."""
+    d = min(0.995, (step + 1) / (step + 20))
+    with torch.no_grad():
+        for v, q in zip(ema.state_dict().values(), model.state_dict().values()):
+            v.lerp_(q, 1 - d) if v.dtype.is_floating_point else v.copy_(q)
+
+
+def save(path, model, ema, opt, step):
+    """A checkpoint, whole or not at all."""
+    torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "step": step}, path + ".tmp")
+    os.replace(path + ".tmp", path)
+
+
+def export(out, model, shape, taken, name, version, columns, mix, seed, meta):
+    """Writes a model with an input named `taken` of that shape (without N; 0 to 255) and an output `answer`, with its metadata."""
+    import onnx
+    tmp = out + ".tmp"
+    torch.onnx.export(model, (torch.rand(2, *shape) * 255,), tmp, input_names=[taken], output_names=["answer"], opset_version=17, dynamo=False,
+                      dynamic_axes={taken: {0: "N"}, "answer": {0: "N"}})
+    g = onnx.load(tmp)
+    stamp(g, {"loupe.schema": "loupe.model/1", "loupe.name": name, "loupe.version": version, "loupe.columns": json.dumps(columns),
+              "loupe.um_per_px_min": "4", "loupe.um_per_px": "12", "loupe.um_per_px_max": "25",
+              "loupe.trained_on": f"rendered pieces (datasets/render, {mix})", "loupe.seed": str(seed), "loupe.licence": "Apache-2.0", **meta})
+    g.producer_name, g.producer_version, g.doc_string = "loupe", version, ""
+    onnx.checker.check_model(g)
+    onnx.save(g, tmp)
+    os.replace(tmp, out)
+    print(out, os.path.getsize(out), hashlib.sha256(open(out, "rb").read()).hexdigest())
