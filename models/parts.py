@@ -28,6 +28,16 @@ def save(path, model, ema, opt, step):
     os.replace(path + ".tmp", path)
 
 
+def resume(path, model, ema, opt):
+    """Takes up a checkpoint; its step, 0 where there is none."""
+    if not os.path.exists(path):
+        return 0
+    c = torch.load(path, map_location="cpu", weights_only=False)
+    model.load_state_dict(c["model"]), ema.load_state_dict(c["ema"]), opt.load_state_dict(c["opt"])
+    print(f"taken up at step {c['step']}", flush=True)
+    return c["step"]
+
+
 def export(out, model, shape, taken, name, version, columns, mix, seed, meta):
     """Writes a model with an input named `taken` of that shape (without N; 0 to 255) and an output `answer`, with its metadata."""
     import onnx

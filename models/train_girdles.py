@@ -311,12 +311,8 @@ def main():
     ema.load_state_dict(model.state_dict())
     ema.eval()
     opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=0.02)
-    step, ckpt = 0, a.out + ".pt"
-    if os.path.exists(ckpt) and not a.fresh:
-        c = torch.load(ckpt, weights_only=False)
-        model.load_state_dict(c["model"]), ema.load_state_dict(c["ema"]), opt.load_state_dict(c["opt"])
-        step = c["step"]
-        print(f"taken up at step {step}", flush=True)
+    ckpt = a.out + ".pt"
+    step = 0 if a.fresh else parts.resume(ckpt, model, ema, opt)
     strips = Strips(frames, train, a.seed, a.batch)
     start, losses = time.time(), []
 

@@ -446,12 +446,7 @@ def main():
         model.load_state_dict(own)
         ema.load_state_dict(own)
     opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=0.02)
-    step = 0
-    if os.path.exists(a.ckpt) and not a.fresh:
-        c = torch.load(a.ckpt, map_location="cpu", weights_only=False)
-        model.load_state_dict(c["model"]), ema.load_state_dict(c["ema"]), opt.load_state_dict(c["opt"])
-        step = c["step"]
-        print(f"taken up at step {step}", flush=True)
+    step = 0 if a.fresh else parts.resume(a.ckpt, model, ema, opt)
 
     def run(images):
         with torch.no_grad():

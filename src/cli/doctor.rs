@@ -104,22 +104,20 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
                 }
             }
         }
-        for (name, part) in [("stone model", Part::Stone), ("prong model", Part::Prong)] {
-            checks.push(match PartModel::load_default(part) {
-                Ok(m) => {
-                    let i = m.info();
-                    fine(name, format!("{} {}, {}, sha256 {}", i.name, i.version, m.path().display(), i.sha256))
-                }
-                Err(e) => missing(name, &e),
-            });
+        let said = |name: &str, version: &str, path: &Path, sha256: &str| {
+            format!("{name} {version}, {}, sha256 {sha256}", path.display())
+        };
+        let part = |part| {
+            let m = PartModel::load_default(part)?;
+            Ok(said(&m.info().name, &m.info().version, &m.path(), &m.info().sha256))
+        };
+        let girdles =
+            GirdleModel::load_default().map(|m| said(&m.info().name, &m.info().version, &m.path(), &m.info().sha256));
+        for (name, found) in
+            [("stone model", part(Part::Stone)), ("prong model", part(Part::Prong)), ("girdle model", girdles)]
+        {
+            checks.push(found.map_or_else(|e| missing(name, &e), |text| fine(name, text)));
         }
-        checks.push(match GirdleModel::load_default() {
-            Ok(m) => {
-                let i = m.info();
-                fine("girdle model", format!("{} {}, {}, sha256 {}", i.name, i.version, m.path().display(), i.sha256))
-            }
-            Err(e) => missing("girdle model", &e),
-        });
         checks.push(match Backbone::default_path().and_then(|p| Backbone::load(&p, None)) {
             Ok(b) => {
                 let i = b.info();

@@ -237,7 +237,8 @@ fn nominal(pose: &Pose, x: f64, y: f64, diameter_mm: f64, cut: &str) -> Stone {
 fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Vec<Stone>) -> Result<(), DraftError> {
     let mut seen = vec![None; stones.len()];
     for _ in 0..ROUNDS {
-        let places: Vec<usize> = (0..stones.len()).filter(|i| measurable(image, pose, &stones[*i])).collect();
+        let places: Vec<usize> =
+            (0..stones.len()).filter(|i| sight::is_measurable(image, pose, &stones[*i])).collect();
         let known: Vec<&Stone> = places.iter().map(|i| &stones[*i]).collect();
         let sights = parts.stones(image, pose, &known)?;
         for (i, sight) in places.into_iter().zip(sights) {
@@ -259,11 +260,6 @@ fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Ve
     Ok(())
 }
 
-/// Whether the frame shows the whole of a stone whose cut the models know.
-fn measurable(image: &Image, pose: &Pose, s: &Stone) -> bool {
-    s.length_ratio().is_some() && sight::is_whole(s, pose, image)
-}
-
 /// Stones of a list that the frame does not show where the list has them: by how many mm they are off, none where not seen.
 fn against_list(
     image: &Image,
@@ -273,7 +269,7 @@ fn against_list(
 ) -> Result<Vec<(String, Option<f64>)>, DraftError> {
     let mut out = Vec::new();
     for s in stones {
-        if !measurable(image, pose, s) {
+        if !sight::is_measurable(image, pose, s) {
             continue;
         }
         for sight in parts.stones(image, pose, &[s])? {

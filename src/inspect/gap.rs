@@ -207,7 +207,7 @@ mod tests {
     fn the_dark_ends_where_the_metal_begins() {
         for end in [24.0, 26.5, 31.25] {
             let width = dark(&band(end), [19.5, 10.0], [1.0, 0.0], 30.0, 100.0).expect("it ends");
-            assert!((width - f64::from(end - 19.5 - 0.0)).abs() < 0.5, "{width} for {end}");
+            assert!((width - f64::from(end - 19.5)).abs() < 0.5, "{width} for {end}");
         }
         // It does not end within reach; and where metal begins at once there is none.
         assert_eq!(dark(&band(75.0), [19.5, 10.0], [1.0, 0.0], 30.0, 100.0), None);

@@ -30,21 +30,6 @@ pub struct Looked<'a> {
     pub turn: f64,
 }
 
-/// Red, green and blue of a picture at a place, bilinear; beyond its border that is repeated.
-fn colour(image: &Image, x: f64, y: f64) -> [f32; 3] {
-    let clamp = |v: f64, n: usize| v.clamp(0.0, n as f64 - 1.0);
-    let (x, y) = (clamp(x, image.width), clamp(y, image.height));
-    let (x0, y0) = (x as usize, y as usize);
-    let (x1, y1) = ((x0 + 1).min(image.width - 1), (y0 + 1).min(image.height - 1));
-    let (fx, fy) = ((x - x0 as f64) as f32, (y - y0 as f64) as f32);
-    let at = |x: usize, y: usize| &image.data[3 * (y * image.width + x)..][..3];
-    let (a, b, c, d) = (at(x0, y0), at(x1, y0), at(x0, y1), at(x1, y1));
-    [0, 1, 2].map(|k| {
-        let v = |p: &[u8]| f32::from(p[k]);
-        (1.0 - fy) * ((1.0 - fx) * v(a) + fx * v(b)) + fy * ((1.0 - fx) * v(c) + fx * v(d))
-    })
-}
-
 /// Cosine and sine of every direction of a strip.
 fn directions(rays: usize) -> impl Iterator<Item = [f64; 2]> {
     (0..rays).map(move |k| {
@@ -74,11 +59,11 @@ pub fn strip(info: &GirdleInfo, image: &Image, looked: &Looked, circle: &Circle)
             let (x, y) = (circle.x + r * c - looked.at[0], circle.y - r * sin - looked.at[1]);
             let u = (turn_c * x - turn_s * y) / looked.coarse;
             let v = (turn_s * x + turn_c * y) / looked.coarse;
-            put(i, colour(looked.image, half + u, half + v));
+            put(i, looked.image.sample(half + u, half + v));
         }
         for i in 0..s.rim {
             let r = circle.radius + low + (high - low) * share(i, s.rim);
-            put(s.facets + i, colour(image, circle.x + r * c, circle.y - r * sin));
+            put(s.facets + i, image.sample(circle.x + r * c, circle.y - r * sin));
         }
     }
     out

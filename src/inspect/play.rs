@@ -146,14 +146,11 @@ pub fn measure(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModel
 /// How a stone's girdle moved from the first frame to each of the others, as the models see it; none where it is not
 /// seen in all of them.
 fn girdles(stone: &Stone, frames: &[(&Image, Pose)], models: &PartModels) -> Result<Option<Vec<Moved>>, PlayError> {
-    if stone.length_ratio().is_none() {
+    if !frames.iter().all(|(image, pose)| sight::is_measurable(image, pose, stone)) {
         return Ok(None);
     }
     let mut sights = Vec::new();
     for (image, pose) in frames {
-        if !sight::is_whole(stone, pose, image) {
-            return Ok(None);
-        }
         sights.extend(models.stones(image, pose, &[stone])?);
     }
     if sights.iter().any(|s| s.present < 0.0) {

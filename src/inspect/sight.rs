@@ -100,8 +100,7 @@ fn take(sight: &mut StoneSight, fit: &Girdle, stone: &Stone, pose: &Pose, info: 
     sight.size_u = 2.0 * fit.radius_u / width;
     sight.rim = Some(RimSight {
         odds: fit.chip,
-        sure: info.chip.sure,
-        maybe: info.chip.maybe,
+        limits: info.chip,
         at: into([fit.chip_at.cos(), fit.chip_at.sin()]).map(|v| 0.5 * sight.size * v),
     });
 }
@@ -132,6 +131,11 @@ pub fn is_whole(stone: &Stone, pose: &Pose, image: &Image) -> bool {
     let (s, c) = (pose.rotation + stone.length_turn()).sin_cos();
     let (rx, ry) = ((across * c).hypot(along * s), (across * s).hypot(along * c));
     p[0] >= rx && p[1] >= ry && p[0] <= image.width as f64 - 1.0 - rx && p[1] <= image.height as f64 - 1.0 - ry
+}
+
+/// Whether the models can measure a stone on a frame: it shows the whole of it and they know its cut.
+pub fn is_measurable(image: &Image, pose: &Pose, stone: &Stone) -> bool {
+    stone.length_ratio().is_some() && is_whole(stone, pose, image)
 }
 
 /// The window of a stone as the model sees it: about its nominal place, upright in the piece, a long stone's width to the right.

@@ -317,7 +317,7 @@ fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &crate::model::StoneSig
     let (odds, (sure, maybe), at) = match &sight.rim {
         Some(rim) => {
             let at = if rim.odds > sight.chip { rim.at } else { sight.chip_at };
-            (sight.chip + rim.odds, (rim.sure, rim.maybe), at)
+            (sight.chip + rim.odds, (rim.limits.sure, rim.limits.maybe), at)
         }
         None => (sight.chip, CHIP_ODDS, sight.chip_at),
     };

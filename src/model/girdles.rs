@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::info::Reader;
-use super::sessions::{damaged, find_file, rows, Sessions};
-use super::{ModelError, MODEL_SCHEMA};
+use super::sessions::{find_file, rows, Known};
+use super::ModelError;
 
 /// The name of the shipped file.
 pub const GIRDLES_FILE: &str = "girdles.onnx";
@@ -119,19 +119,8 @@ pub struct Ray {
 }
 
 /// A loaded model of girdles.
-pub struct GirdleModel {
-    sessions: Sessions,
-    info: GirdleInfo,
-}
-
-impl std::fmt::Debug for GirdleModel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GirdleModel")
-            .field("path", &self.sessions.path())
-            .field("info", &self.info)
-            .finish_non_exhaustive()
-    }
-}
+#[derive(Debug)]
+pub struct GirdleModel(Known<GirdleInfo>);
 
 impl GirdleModel {
     /// Loads and checks a model file.
@@ -139,14 +128,10 @@ impl GirdleModel {
     /// # Errors
     /// [`ModelError`]: the runtime is missing, the file is missing, empty, damaged, or breaks the contract.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let (sessions, sha256) = Sessions::read(path)?;
-        let info = sessions.with(|session| {
-            let metadata = session.metadata().map_err(|e| damaged(path, &e))?;
-            parse(&|key| metadata.custom(key), sha256, path)
-        })?;
-        let model = GirdleModel { sessions, info };
+        let model = GirdleModel(Known::read(path, |get, sha256| parse(get, sha256, path))?);
         // A grey strip: a model whose answer has another shape is refused before any piece is judged by it.
-        model.look(&[vec![128.0; 3 * model.info.strip.rays * model.info.strip.samples()]])?;
+        let strip = &model.info().strip;
+        model.look(&[vec![128.0; 3 * strip.rays * strip.samples()]])?;
         Ok(model)
     }
 
@@ -160,12 +145,12 @@ impl GirdleModel {
 
     /// What the model says of itself.
     pub fn info(&self) -> &GirdleInfo {
-        &self.info
+        &self.0.info
     }
 
     /// Its file.
     pub fn path(&self) -> PathBuf {
-        self.sessions.path().to_owned()
+        self.0.path().to_owned()
     }
 
     /// What strips show, direction by direction. A strip is red, green, blue from 0 to 255, each direction by direction, from the
@@ -174,13 +159,13 @@ impl GirdleModel {
     /// # Errors
     /// [`ModelError::Run`] or [`ModelError::Shape`].
     pub fn look(&self, strips: &[Vec<f32>]) -> Result<Vec<Vec<Ray>>, ModelError> {
-        let (rays, samples) = (self.info.strip.rays, self.info.strip.samples());
+        let (rays, samples) = (self.info().strip.rays, self.info().strip.samples());
         let mut out = Vec::with_capacity(strips.len());
         for batch in strips.chunks(BATCH) {
             let data: Vec<f32> = batch.iter().flatten().copied().collect();
             let shape = [batch.len(), 3, rays, samples];
             let expected = [batch.len(), rays, COLUMNS.len()];
-            let y = self.sessions.with(|s| rows(s, shape, &data, &expected, self.sessions.path()))?;
+            let y = self.0.sessions.with(|s| rows(s, shape, &data, &expected, self.0.path()))?;
             out.extend(
                 y.chunks_exact(rays * COLUMNS.len())
                     .map(|stone| stone.chunks_exact(COLUMNS.len()).map(ray).collect()),
@@ -197,14 +182,8 @@ fn ray(row: &[f32]) -> Ray {
 
 fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> Result<GirdleInfo, ModelError> {
     let r = Reader { get, path };
-    let schema = r.text("loupe.schema")?;
-    if schema != MODEL_SCHEMA {
-        return r.bad("loupe.schema", format!("is `{schema}`, expected `{MODEL_SCHEMA}`"));
-    }
-    let columns: Vec<String> = r.json("loupe.columns")?;
-    if columns != COLUMNS {
-        return r.bad("loupe.columns", format!("{columns:?}, expected {COLUMNS:?}"));
-    }
+    r.schema()?;
+    r.columns(&COLUMNS)?;
     let strip: Strip = r.json("loupe.strip")?;
     let fits = [strip.rays, strip.facets, strip.rim].iter().all(|n| (8..=512).contains(n))
         && [strip.inside, strip.outside].iter().all(|v| (0.0..0.3).contains(v))
@@ -246,6 +225,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::model::MODEL_SCHEMA;
 
     #[test]
     fn every_mistake_names_file_and_key() {

@@ -79,10 +79,7 @@ impl ModelInfo {
         path: &Path,
     ) -> Result<Self, ModelError> {
         let r = Reader { get, path };
-        let schema = r.text("loupe.schema")?;
-        if schema != MODEL_SCHEMA {
-            return r.bad("loupe.schema", format!("is `{schema}`, expected `{MODEL_SCHEMA}`"));
-        }
+        r.schema()?;
         let classes: Vec<String> = r.json("loupe.classes")?;
         let sound: Vec<String> = match get("loupe.sound") {
             Some(_) => r.json("loupe.sound")?,
@@ -168,6 +165,24 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     pub fn bad<T>(&self, key: &str, message: String) -> Result<T, ModelError> {
         Err(ModelError::Metadata { path: self.path.to_owned(), key: key.into(), message })
+    }
+
+    /// Refuses what is not of this contract.
+    pub fn schema(&self) -> Result<(), ModelError> {
+        let schema = self.text("loupe.schema")?;
+        if schema == MODEL_SCHEMA {
+            return Ok(());
+        }
+        self.bad("loupe.schema", format!("is `{schema}`, expected `{MODEL_SCHEMA}`"))
+    }
+
+    /// Refuses answers of other columns.
+    pub fn columns(&self, expected: &[&str]) -> Result<(), ModelError> {
+        let columns: Vec<String> = self.json("loupe.columns")?;
+        if columns == expected {
+            return Ok(());
+        }
+        self.bad("loupe.columns", format!("{columns:?}, expected {expected:?}"))
     }
 
     pub fn text(&self, key: &str) -> Result<String, ModelError> {

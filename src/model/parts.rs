@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use ort::session::Session;
 
+use super::girdles::ChipOdds;
 use super::info::Reader;
-use super::sessions::{damaged, find_file, rows, Sessions};
-use super::{ModelError, MODEL_SCHEMA};
+use super::sessions::{find_file, rows, Known};
+use super::ModelError;
 use crate::vision::Image;
 
 /// Windows per call of the runtime.
@@ -123,10 +124,8 @@ pub struct StoneSight {
 pub struct RimSight {
     /// Log odds that it is broken where it looks most like it; those of the window are to be added.
     pub odds: f64,
-    /// From this sum on it is.
-    pub sure: f64,
-    /// From this sum on it may be.
-    pub maybe: f64,
+    /// When that sum tells a chip.
+    pub limits: ChipOdds,
     /// Where, from the girdle's centre, in nominal lengths.
     pub at: [f64; 2],
 }
@@ -147,19 +146,10 @@ pub struct ProngSight {
 }
 
 /// A loaded model of stones or prongs.
+#[derive(Debug)]
 pub struct PartModel {
     part: Part,
-    sessions: Sessions,
-    info: PartInfo,
-}
-
-impl std::fmt::Debug for PartModel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PartModel")
-            .field("path", &self.sessions.path())
-            .field("info", &self.info)
-            .finish_non_exhaustive()
-    }
+    known: Known<PartInfo>,
 }
 
 impl PartModel {
@@ -168,17 +158,10 @@ impl PartModel {
     /// # Errors
     /// [`ModelError`]: the runtime is missing, the file is missing, empty, damaged, or breaks the contract.
     pub fn load(part: Part, path: &Path) -> Result<Self, ModelError> {
-        let (sessions, sha256) = Sessions::read(path)?;
-        let info = sessions.with(|session| {
-            let info = {
-                let metadata = session.metadata().map_err(|e| damaged(path, &e))?;
-                parse(part, &|key| metadata.custom(key), sha256, path)?
-            };
-            // A grey window: a model whose answer has another shape is refused before any piece is judged by it.
-            run(session, part, &[grey(info.side)], &info, path)?;
-            Ok(info)
-        })?;
-        Ok(PartModel { part, sessions, info })
+        let model = PartModel { part, known: Known::read(path, |get, sha256| parse(part, get, sha256, path))? };
+        // A grey window: a model whose answer has another shape is refused before any piece is judged by it.
+        model.answers(&[grey(model.info().side)])?;
+        Ok(model)
     }
 
     /// Loads the shipped model from where [`find_file`] finds it.
@@ -191,24 +174,24 @@ impl PartModel {
 
     /// What the model says of itself.
     pub fn info(&self) -> &PartInfo {
-        &self.info
+        &self.known.info
     }
 
     /// Its file.
     pub fn path(&self) -> PathBuf {
-        self.sessions.path().to_owned()
+        self.known.path().to_owned()
     }
 
     fn answers(&self, windows: &[Image]) -> Result<Vec<Vec<f32>>, ModelError> {
         let mut out = Vec::with_capacity(windows.len());
         for batch in windows.chunks(BATCH) {
-            out.extend(self.sessions.with(|s| run(s, self.part, batch, &self.info, self.sessions.path()))?);
+            out.extend(self.known.sessions.with(|s| run(s, self.part, batch, self.info(), self.known.path()))?);
         }
         Ok(out)
     }
 
     fn deviation(&self, group: &str, log: f32) -> f64 {
-        let k = self.info.deviation_scale.get(group).copied().unwrap_or(1.0);
+        let k = self.info().deviation_scale.get(group).copied().unwrap_or(1.0);
         k * f64::from(log.clamp(LOG_DEVIATION.0, LOG_DEVIATION.1).exp())
     }
 
@@ -218,7 +201,7 @@ impl PartModel {
     /// [`ModelError::Run`], or [`ModelError::Shape`] where this is no model of stones.
     pub fn stones(&self, windows: &[Image]) -> Result<Vec<StoneSight>, ModelError> {
         self.is(Part::Stone)?;
-        let (slope, depth) = (self.info.slope_unit, self.info.chip_unit);
+        let (slope, depth) = (self.info().slope_unit, self.info().chip_unit);
         let sight = |y: &Vec<f32>| {
             let v = |k: usize| f64::from(y[k]);
             StoneSight {
@@ -278,14 +261,8 @@ fn parse(
     path: &Path,
 ) -> Result<PartInfo, ModelError> {
     let r = Reader { get, path };
-    let schema = r.text("loupe.schema")?;
-    if schema != MODEL_SCHEMA {
-        return r.bad("loupe.schema", format!("is `{schema}`, expected `{MODEL_SCHEMA}`"));
-    }
-    let columns: Vec<String> = r.json("loupe.columns")?;
-    if columns != part.columns() {
-        return r.bad("loupe.columns", format!("{columns:?}, expected {:?}", part.columns()));
-    }
+    r.schema()?;
+    r.columns(part.columns())?;
     let positive = |key: &str| -> Result<f64, ModelError> {
         let v: f64 = r.number(key)?;
         if v.is_finite() && v > 0.0 {
@@ -350,6 +327,7 @@ fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::MODEL_SCHEMA;
 
     #[test]
     fn every_mistake_names_file_and_key() {

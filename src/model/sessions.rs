@@ -92,6 +92,38 @@ impl Sessions {
     }
 }
 
+/// A model file and what it says of itself.
+pub(super) struct Known<I> {
+    pub sessions: Sessions,
+    pub info: I,
+}
+
+impl<I> Known<I> {
+    /// Reads a file, and what `parse` makes of its metadata and its sha256.
+    pub fn read(
+        path: &Path,
+        parse: impl FnOnce(&dyn Fn(&str) -> Option<String>, String) -> Result<I, ModelError>,
+    ) -> Result<Self, ModelError> {
+        let (sessions, sha256) = Sessions::read(path)?;
+        let info = sessions.with(|session| {
+            let metadata = session.metadata().map_err(|e| damaged(path, &e))?;
+            parse(&|key| metadata.custom(key), sha256)
+        })?;
+        Ok(Known { sessions, info })
+    }
+
+    /// The model file.
+    pub fn path(&self) -> &Path {
+        self.sessions.path()
+    }
+}
+
+impl<I: std::fmt::Debug> std::fmt::Debug for Known<I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("path", &self.path()).field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
 /// One call of the runtime with one picture-like input: the numbers of its answer, which must have the shape `expected`.
 pub(super) fn rows(
     session: &mut Session,

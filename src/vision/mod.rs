@@ -82,15 +82,21 @@ impl Plane {
     /// The bilinear value at a point, clamped to the picture.
     #[inline]
     pub fn sample(&self, x: f64, y: f64) -> f32 {
-        let x = x.clamp(0.0, (self.width - 1) as f64);
-        let y = y.clamp(0.0, (self.height - 1) as f64);
-        let (x0, y0) = (x as usize, y as usize);
-        let (x1, y1) = ((x0 + 1).min(self.width - 1), (y0 + 1).min(self.height - 1));
-        let (fx, fy) = ((x - x0 as f64) as f32, (y - y0 as f64) as f32);
-        let top = self.at(x0, y0) * (1.0 - fx) + self.at(x1, y0) * fx;
-        let low = self.at(x0, y1) * (1.0 - fx) + self.at(x1, y1) * fx;
-        top * (1.0 - fy) + low * fy
+        bilinear([self.width, self.height], x, y, |x, y| self.at(x, y))
     }
+}
+
+/// The bilinear value at a point of a picture of `size`, clamped to it.
+#[inline]
+fn bilinear([width, height]: [usize; 2], x: f64, y: f64, at: impl Fn(usize, usize) -> f32) -> f32 {
+    let x = x.clamp(0.0, (width - 1) as f64);
+    let y = y.clamp(0.0, (height - 1) as f64);
+    let (x0, y0) = (x as usize, y as usize);
+    let (x1, y1) = ((x0 + 1).min(width - 1), (y0 + 1).min(height - 1));
+    let (fx, fy) = ((x - x0 as f64) as f32, (y - y0 as f64) as f32);
+    let top = at(x0, y0) * (1.0 - fx) + at(x1, y0) * fx;
+    let low = at(x0, y1) * (1.0 - fx) + at(x1, y1) * fx;
+    top * (1.0 - fy) + low * fy
 }
 
 impl Mask {
@@ -131,6 +137,14 @@ impl Mask {
 }
 
 impl Image {
+    /// Red, green and blue at a point, bilinear, clamped to the picture.
+    #[inline]
+    pub fn sample(&self, x: f64, y: f64) -> [f32; 3] {
+        [0, 1, 2].map(|c| {
+            bilinear([self.width, self.height], x, y, |x, y| f32::from(self.data[3 * (y * self.width + x) + c]))
+        })
+    }
+
     /// One channel (0 red, 1 green, 2 blue) as floats of 0 to 255.
     pub fn channel(&self, c: usize) -> Plane {
         let data = self.data.chunks_exact(3).map(|p| f32::from(p[c])).collect();
