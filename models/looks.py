@@ -29,6 +29,30 @@ def edges_of(polygon):
     return np.concatenate([n, -(n * polygon).sum(1, keepdims=True)], 1)
 
 
+def lit(x, uniform, normal):
+    """Light, colour and sensor of another station. x: [n, 3, h, w], 0 to 255; uniform and normal draw random tensors, of n values where no shape
+    is given."""
+    n = len(x)
+    col = lambda v: v[:, None, None, None]
+    sometimes = lambda share, v, none: torch.where(uniform() < share, v, torch.full_like(v, none))
+    x = (x / 255).clamp(1e-4, 1.0) ** col(sometimes(0.6, torch.exp(0.3 * normal()), 1.0))
+    on = col((uniform() < 0.7).float())
+    y = x * torch.exp(0.06 * normal(n, 3))[:, :, None, None]
+    m = y.mean((1, 2, 3), keepdim=True)
+    y = (y - m) * col(torch.exp(0.25 * normal())) + m + col(0.07 * normal())
+    x = on * y + (1 - on) * x
+    sigma = sometimes(0.3, 0.4 + 0.9 * uniform(), 0.05)
+    tap = torch.arange(-4, 5, device=x.device)
+    kernel = torch.exp(-0.5 * (tap / sigma[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)
+    x = x.reshape(1, 3 * n, *x.shape[2:])
+    x = F.conv2d(F.pad(x, (4, 4, 0, 0), mode="replicate"), kernel[:, None, None, :], groups=3 * n)
+    x = F.conv2d(F.pad(x, (0, 0, 4, 4), mode="replicate"), kernel[:, None, :, None], groups=3 * n)
+    x = x.reshape(n, 3, *x.shape[2:])
+    x = x + col(sometimes(0.5, 0.003 + 0.027 * uniform(), 0.0)) * normal(n, 1, *x.shape[2:])
+    return (x * 255 + 0.5).clamp(0, 255).floor()
+
+
 class Looks:
     """Windows to learn on. plans: cut -> (length, outline, outline of the table, its height), in widths; None for prongs."""
 
@@ -108,7 +132,7 @@ class Looks:
             turn = turn + 0.08 * normal() + math.pi * flip  # mirrored, but with its stone on the left all the same
         way = 1 - 2 * flip
         pixels = self.windows(i, sx, sy, zoom, turn, way)
-        image = self.lit(pixels[:, [2, 1, 0]], uniform, normal)
+        image = lit(pixels[:, [2, 1, 0]], uniform, normal)
         c, s = turn.cos(), turn.sin()
         into = lambda x, y: (way * (c * x + s * y), c * y - s * x)
         dx, dy = into(sx, sy)
@@ -147,28 +171,6 @@ class Looks:
         for step, weight in ((0, (1 - fx) * (1 - fy)), (1, fx * (1 - fy)), (w, (1 - fx) * fy), (w + 1, fx * fy)):
             out = out + self.flat[first + step][..., None].view(torch.uint8).float() * weight[..., None]
         return out.permute(0, 3, 1, 2)
-
-    def lit(self, x, uniform, normal):
-        """Light, colour and sensor of another station."""
-        n = len(x)
-        col = lambda v: v[:, None, None, None]
-        sometimes = lambda share, v, none: torch.where(uniform() < share, v, torch.full_like(v, none))
-        x = (x / 255).clamp(1e-4, 1.0) ** col(sometimes(0.6, torch.exp(0.3 * normal()), 1.0))
-        on = col((uniform() < 0.7).float())
-        y = x * torch.exp(0.06 * normal(n, 3))[:, :, None, None]
-        m = y.mean((1, 2, 3), keepdim=True)
-        y = (y - m) * col(torch.exp(0.25 * normal())) + m + col(0.07 * normal())
-        x = on * y + (1 - on) * x
-        sigma = sometimes(0.3, 0.4 + 0.9 * uniform(), 0.05)
-        tap = torch.arange(-4, 5, device=self.device)
-        kernel = torch.exp(-0.5 * (tap / sigma[:, None]) ** 2)
-        kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)
-        x = x.reshape(1, 3 * n, *x.shape[2:])
-        x = F.conv2d(F.pad(x, (4, 4, 0, 0), mode="replicate"), kernel[:, None, None, :], groups=3 * n)
-        x = F.conv2d(F.pad(x, (0, 0, 4, 4), mode="replicate"), kernel[:, None, :, None], groups=3 * n)
-        x = x.reshape(n, 3, *x.shape[2:])
-        x = x + col(sometimes(0.5, 0.003 + 0.027 * uniform(), 0.0)) * normal(n, 1, *x.shape[2:])
-        return (x * 255 + 0.5).clamp(0, 255).floor()
 
     def plans(self, i, turn, way, zoom, centre, slope, chip):
         """The whole girdle and the whole table, whatever hides them, and what is seen of a chip. centre and slope lie along the

@@ -38,15 +38,17 @@ def resume(path, model, ema, opt):
     return c["step"]
 
 
-def export(out, model, shape, taken, name, version, columns, mix, seed, meta):
-    """Writes a model with an input named `taken` of that shape (without N; 0 to 255) and an output `answer`, with its metadata."""
+def export(out, model, inputs, name, version, columns, mix, seed, meta, answers=("answer",), scale=12, sides=False):
+    """Writes a model with those inputs (their shapes without N; pictures from 0 to 255) and outputs, with its metadata. scale: the middle of what
+    it is for, in um/px; sides: heights and widths may be others, too."""
     import onnx
     tmp = out + ".tmp"
-    torch.onnx.export(model, (torch.rand(2, *shape) * 255,), tmp, input_names=[taken], output_names=["answer"], opset_version=17, dynamo=False,
-                      dynamic_axes={taken: {0: "N"}, "answer": {0: "N"}})
+    axes = {0: "N", **({2: "H", 3: "W"} if sides else {})}
+    torch.onnx.export(model, tuple(torch.rand(2, *shape) * 255 for shape in inputs.values()), tmp, input_names=list(inputs), output_names=list(answers),
+                      opset_version=17, dynamo=False, dynamic_axes={**{k: axes for k in inputs}, answers[0]: axes, **{k: {0: "N"} for k in answers[1:]}})
     g = onnx.load(tmp)
     stamp(g, {"loupe.schema": "loupe.model/1", "loupe.name": name, "loupe.version": version, "loupe.columns": json.dumps(columns),
-              "loupe.um_per_px_min": "4", "loupe.um_per_px": "12", "loupe.um_per_px_max": "25",
+              "loupe.um_per_px_min": "4", "loupe.um_per_px": f"{scale:g}", "loupe.um_per_px_max": "25",
               "loupe.trained_on": f"rendered pieces (datasets/render, {mix})", "loupe.seed": str(seed), "loupe.licence": "Apache-2.0", **meta})
     g.producer_name, g.producer_version, g.doc_string = "loupe", version, ""
     onnx.checker.check_model(g)

@@ -25,5 +25,5 @@ for row in pave:3 halo:2 band:2 row:1 solitaire:1; do
   python3 datasets/render/render.py --kind "${row%:*}" --count "$((pieces * ${row#*:} / 4))" --start 1001 --out "$work/girdles" --seed 4321 \
     --defects datasets/render/girdles.toml --spp 14 --min-contrast 0 --size 800x600
 done
-python3 models/train_girdles.py --pieces "$work/girdles" --out "$work/girdles.onnx" --steps "$steps"
+python3 models/train_girdles.py --pieces "$work/stones" "$work/girdles" --out "$work/girdles.onnx" --steps "$steps"
 echo "$work/stones.onnx, $work/prongs.onnx and $work/girdles.onnx are ready to be measured (models/stones.md)"

@@ -12,7 +12,8 @@ The model of stones has said about where the girdle lies. About that circle the 
 FACETS samples over table and crown and RIM samples across the girdle, from INSIDE of the width and 6 pixels within to OUTSIDE and 6 pixels
 without. The model says for each direction how far out the girdle runs and how sure that is, and whether the rim is broken there; a circle
 is fitted to all directions (weighted least squares, the model of stones being the prior). Where the metal hides the girdle only the facets
-tell where it runs. The network is the same for every direction, so it need not learn what a turn does.
+tell where it runs. Of the table's slope against the line of sight each direction says how much lies along it; that is fitted likewise. The
+network is the same for every direction, so it need not learn what a turn does.
 """
 import argparse, json, math, os, time
 
@@ -26,17 +27,19 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 import parts
-from train_stones import SIDE, WINDOW, load, window
+from train_stones import SIDE, SLOPE_UNIT, WINDOW, load, window
 
 RAYS, FACETS, RIM = 64, 32, 40
 FACETS_FROM, FACETS_TO = 0.1, 0.42  # of the width
 INSIDE, OUTSIDE, MORE_PX = 0.08, 0.05, 6.0  # of the width, and pixels more on both sides
-COLUMNS = ["girdle", "log_precision", "chip"]
-VERSION = "1.0.0"
+COLUMNS = ["girdle", "log_precision", "chip", "slope", "slope_log_precision"]
+VERSION = "1.1.0"
 # Which share of the looks at whole stones may be called chipped for sure, and may be left to a person.
 CHIP_SHARES = {"sure": 0.0005, "maybe": 0.03}
 # How far the model of stones may be off (standard deviations): the centre, in widths; the width, log. As measured in its card, a little more.
 CENTRE_SD, SIZE_SD = 0.014, 0.02
+# What is known of a slope before anything is seen, and of what all directions have in common (how far in the table lies); in SLOPE_UNIT.
+SLOPE_SD, COMMON_SD = 2.5, 1.0
 
 
 def span(width):
@@ -113,8 +116,11 @@ class Strips:
         octave = np.array([round(2 * math.log2(p.unit)) for p in patches])
         count = {o: np.sum(octave == o) for o in set(octave)}
         w = np.array([min(3.0, math.sqrt(max(count.values()) / count[o])) for o in octave])
-        w *= [1 + 1.0 * bool(p.truth[2]) for p in patches]
+        w *= [1 + 1.0 * bool(p.truth[2]) + 1.5 * (p.truth[1] is not None and math.hypot(*p.truth[1]) > 0.06) for p in patches]
         self.weights = w / w.sum()
+
+    def __len__(self):
+        return 1 << 30
 
     def __getitem__(self, step):
         rng = np.random.default_rng([self.seed, step])
@@ -124,7 +130,7 @@ class Strips:
 
 def example(frames, p, rng, learn):
     """A strip, float [3, RAYS, FACETS + RIM], and its truths: girdle per direction (pixels), place and size to be found (x, y right and up,
-    radius; pixels), priors and half the span (pixels), chip per direction, and [chip judged, chipped, depth in widths]."""
+    radius; pixels), priors and half the span (pixels), chip per direction, [chip judged, chipped, depth in widths], and [slope right and up, known]."""
     image, chips = frames[p.frame]
     D = p.unit
     wide = math.exp(0.5 * rng.normal()) if learn else 1.0
@@ -142,20 +148,22 @@ def example(frames, p, rng, learn):
     if chip and chip != "hidden" and chips is not None:
         broken = broken_at(chips, x, y, radius + g)
     todo = np.array([p.x - x, y - p.y, D / 2 - radius], np.float32)
+    slope = np.array(p.truth[1] or (0.0, 0.0), np.float32) / SLOPE_UNIT
     if learn:
         if rng.random() < 0.5:  # mirrored
             i = (-np.arange(RAYS)) % RAYS
-            out, g, broken, todo = out[i], g[i], broken[i], todo * np.float32([1, -1, 1])
+            out, g, broken, todo, slope = out[i], g[i], broken[i], todo * np.float32([1, -1, 1]), slope * np.float32([1, -1])
         n = int(rng.integers(RAYS))  # turned
         b = 2 * math.pi * n / RAYS
         spin = np.array([[math.cos(b), -math.sin(b)], [math.sin(b), math.cos(b)]], np.float32)
         out, g, broken = np.roll(out, n, 0), np.roll(g, n), np.roll(broken, n)
-        todo = np.concatenate([spin @ todo[:2], todo[2:]])
+        todo, slope = np.concatenate([spin @ todo[:2], todo[2:]]), spin @ slope
         out = lit(out, rng)
     known = np.array([chip != "hidden", bool(chip) and chip != "hidden", chip[0] if chip and chip != "hidden" else 0.0], np.float32)
     low, high = span(2 * radius)
     return (np.ascontiguousarray(out.transpose(2, 0, 1)), g.astype(np.float32), todo.astype(np.float32),
-            np.array([CENTRE_SD * D, SIZE_SD * D / 2, (high - low) / 2], np.float32), broken, known)
+            np.array([CENTRE_SD * D, SIZE_SD * D / 2, (high - low) / 2], np.float32), broken, known,
+            np.array([*slope, p.truth[1] is not None], np.float32))
 
 
 def lit(x, rng):
@@ -184,7 +192,7 @@ class GirdleNet(nn.Module):
         self.wide = nn.Sequential(nn.Conv1d(d, d, 7, bias=False), nn.BatchNorm1d(d), nn.ReLU(inplace=True))
         self.all = nn.Linear(2 * d, d)
         self.head = nn.Sequential(nn.Conv1d(3 * d, d, 1), nn.ReLU(inplace=True), nn.Conv1d(d, len(COLUMNS), 1))
-        self.kappa = nn.Parameter(torch.tensor(-1.5))
+        self.kappa, self.slope_kappa = nn.Parameter(torch.tensor(-1.5)), nn.Parameter(torch.tensor(-2.5))
 
     def forward(self, strip):
         x = (strip - 128) / 64
@@ -202,18 +210,31 @@ def rays(device):
     return a.cos(), a.sin()
 
 
+def put_together(v, log_precision, kappa, sd):
+    """Along x, along y and common to all, from what lies along each direction, and the inverse of their covariance. sd [n, 3]: what is known of
+    them before (round zero)."""
+    c, s = rays(v.device)
+    A = torch.stack([c, s, torch.ones_like(c)], 1)
+    w = torch.exp(log_precision.clamp(-6, 9) + kappa)
+    P = torch.einsum("nk,ki,kj->nij", w, A, A) + torch.diag_embed(sd**-2)
+    return torch.linalg.solve(P, torch.einsum("nk,ki->ni", w * v, A)), P
+
+
 def fit_girdle(y, prior, kappa):
     """Place and radius (pixels) and the inverse of their covariance, from the directions and the prior."""
-    c, s = rays(y.device)
-    A = torch.stack([c, s, torch.ones_like(c)], 1)
-    w = torch.exp(y[..., 1].clamp(-6, 9) + kappa) / prior[:, 2:3] ** 2  # precision in 1/pixels^2
-    P = torch.einsum("nk,ki,kj->nij", w, A, A)
-    P = P + torch.diag_embed(torch.stack([prior[:, 0], prior[:, 0], prior[:, 1]], 1) ** -2)
-    b = torch.einsum("nk,ki->ni", w * y[..., 0] * prior[:, 2:3], A)
-    return torch.linalg.solve(P, b), P
+    half = prior[:, 2:3]
+    at, P = put_together(y[..., 0], y[..., 1], kappa, torch.cat([prior[:, :1], prior[:, :1], prior[:, 1:2]], 1) / half)
+    return at * half, P / half[:, :, None] ** 2
 
 
-def loss_of(model, y, g, todo, prior, broken, known):
+def fit_slope(y, kappa):
+    """Slope (SLOPE_UNIT) and its covariance [n, 2, 2]."""
+    sd = torch.tensor([SLOPE_SD, SLOPE_SD, COMMON_SD], device=y.device).expand(len(y), 3)
+    at, P = put_together(y[..., 3], y[..., 4], kappa, sd)
+    return at[:, :2], torch.linalg.inv(P)[:, :2, :2]
+
+
+def loss_of(model, y, g, todo, prior, broken, known, slope):
     at, P = fit_girdle(y, prior, model.kappa)
     e = todo - at
     place = 0.5 * (torch.einsum("ni,nij,nj->n", e, P, e).clamp(max=60) - torch.logdet(P))
@@ -221,7 +242,14 @@ def loss_of(model, y, g, todo, prior, broken, known):
     w = y[..., 1].clamp(-6, 9)
     each = (0.5 * (torch.exp(w) * d * d).clamp(max=60) - 0.5 * w).mean(1)
     bce = F.binary_cross_entropy_with_logits(y[..., 2], broken, reduction="none") * (1 + 2 * broken)
-    return (place + each + 6 * known[:, 0] * bce.mean(1)).mean()
+    at, cov = fit_slope(y, model.slope_kappa)
+    e = slope[:, :2] - at
+    tilt = 0.5 * (torch.einsum("ni,nij,nj->n", e, torch.linalg.inv(cov), e).clamp(max=60) + torch.logdet(cov))
+    c, s = rays(y.device)
+    d = slope[:, :1] * c + slope[:, 1:2] * s - y[..., 3]
+    w = y[..., 4].clamp(-6, 9)
+    tilt = tilt + (0.5 * (torch.exp(w) * d * d).clamp(max=60) - 0.5 * w).mean(1)
+    return (place + each + 6 * known[:, 0] * bce.mean(1) + slope[:, 2] * tilt).mean()
 
 
 def answers(run, frames, patches, looks=1):
@@ -241,17 +269,17 @@ def chip_score(y):
     return (0.5 * (c + np.roll(c, 1, 1))).max(1)
 
 
-def window_odds(path, frames, patches):
-    """What the model of stones says of chips: its odds are added to those of the rim, here as in the program."""
+def window_says(path, frames, patches):
+    """What the model of stones says: its odds of a chip are added to those of the rim, here as in the program; its slope is compared."""
     import onnxruntime
     session = onnxruntime.InferenceSession(path)
     looked = [window(frames[p.frame][0], p.x, p.y, SIDE["stones"], p.window, p.turn) for p in patches]
-    return np.concatenate([session.run(None, {"image": np.ascontiguousarray(np.stack(looked[i:i + 64])[..., ::-1].transpose(0, 3, 1, 2), np.float32)})[0][:, 9]
+    return np.concatenate([session.run(None, {"image": np.ascontiguousarray(np.stack(looked[i:i + 64])[..., ::-1].transpose(0, 3, 1, 2), np.float32)})[0]
                            for i in range(0, len(looked), 64)])
 
 
-def figures(kappa, out, patches, window_chip):
-    y, g, todo, prior, broken, known = [torch.from_numpy(np.asarray(q, np.float32)) for q in out]
+def figures(kappa, slope_kappa, out, patches, window):
+    y, g, todo, prior, broken, known, slope = [torch.from_numpy(np.asarray(q, np.float32)) for q in out]
     at, P = fit_girdle(y, prior, kappa)
     cov = torch.linalg.inv(P)
     e = (todo - at).numpy()
@@ -264,7 +292,8 @@ def figures(kappa, out, patches, window_chip):
     rms = lambda v: float(np.sqrt(np.mean(v**2)))
     print(f"  {len(e)} looks: centre, widths: before rms {rms(before[:, :2] / D[:, None]):.4f}, now rms {rms(e[:, :2] / D[:, None]):.4f} median {np.median(np.abs(e[:, :2]) / D[:, None]):.4f}; pixels rms {rms(e[:, :2]):.3f} median {np.median(np.abs(e[:, :2])):.3f}; stated {np.median(sd[:, :2]):.3f}")
     print(f"  width: before rms {100 * rms(2 * before[:, 2] / D):.2f} %, now rms {100 * rms(2 * e[:, 2] / D):.2f} % median {100 * np.median(np.abs(2 * e[:, 2] / D)):.2f} %, bias {100 * np.mean(2 * e[:, 2] / D):+.2f} %; pixels rms {rms(2 * e[:, 2]):.3f}, stated {np.median(2 * sd[:, 2]):.3f}")
-    score, depth = chip_score(y.numpy()) + np.tile(window_chip, len(e) // len(patches)), known[:, 2].numpy()
+    scale["slope"] = slopes(*fit_slope(y, slope_kappa), slope, patches, window)
+    score, depth = chip_score(y.numpy()) + np.tile(window[:, 9], len(e) // len(patches)), known[:, 2].numpy()
     judged, chipped = known[:, 0].numpy() > 0, known[:, 1].numpy() > 0
     cuts = {name: float(np.quantile(score[judged & ~chipped], 1 - share)) for name, share in CHIP_SHARES.items()}
     for name, cut in cuts.items():
@@ -274,6 +303,29 @@ def figures(kappa, out, patches, window_chip):
                                                for q in [judged & chipped & (of >= lo) & (of < hi)]))
     scale["chip"] = {k: round(v, 3) for k, v in cuts.items()}
     print("  scales", {k: round(v, 3) if isinstance(v, float) else v for k, v in scale.items()}, "kappa", round(float(kappa), 2))
+    return scale
+
+
+def slopes(at, cov, truth, patches, window):
+    """Prints how well slopes are told, by rim and by window; the scale of the rim's deviations."""
+    k = truth[:, 2].numpy() > 0
+    deg = math.degrees(SLOPE_UNIT)
+    n = len(truth) // len(patches)
+    turn = np.tile([p.turn for p in patches], n)
+    w = np.tile(window[:, 6:8], (n, 1))
+    c, s = np.cos(turn), np.sin(turn)
+    by_window = np.stack([c * w[:, 0] - s * w[:, 1], s * w[:, 0] + c * w[:, 1]], 1)
+    t = truth[:, :2].numpy()
+    sd = cov.diagonal(dim1=1, dim2=2).sqrt().numpy()
+    size = np.hypot(*t.T) * deg
+    e = [deg * (v - t) for v in (at.numpy(), by_window, 0.5 * (at.numpy() + by_window))]
+    scale = float(np.quantile(np.abs(e[0][k] / (deg * sd[k])), 0.95) / 2)
+    for lo, hi in ((0, 3), (3, 8), (8, 16), (16, 90)):
+        q = k & (size >= lo) & (size < hi)
+        if q.any():
+            print(f"  slopes of {lo} to {hi} degrees, {int(q.sum())}: rms a coordinate of rim, window, their mean "
+                  + ", ".join(f"{np.sqrt((v[q] ** 2).mean()):.2f}" for v in e) + "; medians " + ", ".join(f"{np.median(np.abs(v[q])):.2f}" for v in e)
+                  + f"; rim says less true {np.mean(np.hypot(*at.numpy()[q].T) * deg - size[q]):+.2f}; stated {deg * scale * np.median(sd[q]):.2f}; correlation of the two {np.corrcoef(e[0][q].ravel(), e[1][q].ravel())[0, 1]:.2f}")
     return scale
 
 
@@ -288,6 +340,9 @@ def main():
     ap.add_argument("--lr", type=float, default=3e-3)
     ap.add_argument("--seed", type=int, default=3)
     ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    ap.add_argument("--workers", type=int, default=0, help="processes that unroll stones ahead of the learning")
+    ap.add_argument("--minutes", type=float, default=math.inf, help="have done with learning this long after the start, whatever the step")
     ap.add_argument("--fresh", action="store_true")
     a = ap.parse_args()
     if not a.out and not a.measure:
@@ -299,30 +354,35 @@ def main():
     inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit
     train, held = ([p for p in part if p.cut == "round" and p.truth[0] and inside(p) and p.unit >= 30] for part in halves)
     print(f"{len(frames)} frames; {len(train)} stones to learn on, {len(held)} left out", flush=True)
-    window_chip = window_odds(a.stones, frames, held)
+    said = window_says(a.stones, frames, held)
     if a.measure:
         import onnx
         import onnxruntime
         meta = {m.key: m.value for m in onnx.load(a.measure).metadata_props}
         session = onnxruntime.InferenceSession(a.measure)
-        figures(torch.tensor(float(meta["loupe.kappa"])), answers(lambda x: session.run(None, {"strip": x})[0], frames, held, 2), held, window_chip)
+        figures(*(torch.tensor(float(meta[k])) for k in ("loupe.kappa", "loupe.slope_kappa")), answers(lambda x: session.run(None, {"strip": x})[0], frames, held, 2), held, said)
         return
-    model, ema = GirdleNet(), GirdleNet()
+    model, ema = (GirdleNet().to(a.device) for _ in range(2))
     ema.load_state_dict(model.state_dict())
     ema.eval()
     opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=0.02)
     ckpt = a.out + ".pt"
     step = 0 if a.fresh else parts.resume(ckpt, model, ema, opt)
     strips = Strips(frames, train, a.seed, a.batch)
+    batches = iter(torch.utils.data.DataLoader(strips, None, sampler=range(step, a.steps), num_workers=a.workers))
     start, losses = time.time(), []
 
     def run(x):
         with torch.no_grad():
-            return ema(torch.from_numpy(x)).numpy()
-    while step < a.steps:
-        x, *t = strips[step]
+            return ema(torch.from_numpy(x).to(a.device)).cpu().numpy()
+
+    def measure(looks):
+        return figures(ema.kappa.detach().cpu(), ema.slope_kappa.detach().cpu(), answers(run, frames, held, looks), held, said)
+    past = lambda: max(step / a.steps, (time.time() - start) / 60 / a.minutes)
+    while past() < 1:
+        x, *t = (q.to(a.device) for q in next(batches))
         for g in opt.param_groups:
-            g["lr"] = parts.rate(a.lr, step, step / a.steps)
+            g["lr"] = parts.rate(a.lr, step, past())
         model.train()
         loss = loss_of(model, model(x), *t)
         opt.zero_grad(set_to_none=True)
@@ -331,19 +391,21 @@ def main():
         opt.step()
         step += 1
         parts.follow(ema, model, step)
-        losses.append(float(loss.detach()))
+        losses.append(loss.detach())
         if step % 100 == 0:
-            print(f"step {step} loss {np.mean(losses):.3f} {time.time() - start:.0f} s", flush=True)
+            print(f"step {step} loss {float(torch.stack(losses).mean()):.3f} {time.time() - start:.0f} s", flush=True)
             losses = []
-        if step % 500 == 0 or step == a.steps:
+        if step % 500 == 0 or past() >= 1:
             parts.save(ckpt, model, ema, opt, step)
-            if step < a.steps and step % 1000 == 0:
-                figures(ema.kappa.detach(), answers(run, frames, held), held, window_chip)
-    scale = figures(ema.kappa.detach(), answers(run, frames, held, 2), held, window_chip)
+            if past() < 1 and step % 1000 == 0 and a.minutes == math.inf:
+                measure(1)
+    scale = measure(2)
+    ema = ema.cpu()
     ways = {"rays": RAYS, "facets": FACETS, "facets_from": FACETS_FROM, "facets_to": FACETS_TO, "rim": RIM, "inside": INSIDE, "outside": OUTSIDE, "more_px": MORE_PX}
-    parts.export(a.out, ema, (3, RAYS, FACETS + RIM), "strip", "girdles", VERSION, COLUMNS, "girdles.toml", a.seed, {
-        "loupe.strip": json.dumps(ways), "loupe.kappa": str(round(float(ema.kappa), 5)), "loupe.prior": json.dumps({"centre": CENTRE_SD, "size": SIZE_SD}),
-        "loupe.deviation_scale": json.dumps({k: round(scale[k], 5) for k in ("place", "size")}), "loupe.chip_odds": json.dumps(scale["chip"])})
+    parts.export(a.out, ema, {"strip": (3, RAYS, FACETS + RIM)}, "girdles", VERSION, COLUMNS, "girdles.toml", a.seed, {
+        "loupe.strip": json.dumps(ways), "loupe.kappa": str(round(float(ema.kappa.detach()), 5)), "loupe.slope_kappa": str(round(float(ema.slope_kappa.detach()), 5)),
+        "loupe.slope_unit": str(SLOPE_UNIT), "loupe.prior": json.dumps({"centre": CENTRE_SD, "size": SIZE_SD, "slope": SLOPE_SD * SLOPE_UNIT, "common": COMMON_SD * SLOPE_UNIT}),
+        "loupe.deviation_scale": json.dumps({k: round(scale[k], 5) for k in ("place", "size", "slope")}), "loupe.chip_odds": json.dumps(scale["chip"])})
 
 
 if __name__ == "__main__":

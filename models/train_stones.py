@@ -477,7 +477,7 @@ def main():
     y, t = answers(run, a.net, frames, held)
     scale = figures(a.net, y, t, held)
     side = SIDE[a.net]
-    parts.export(a.out, ema.cpu(), (3, side, side), "image", a.net, VERSION, COLUMNS[a.net], "stones.toml", a.seed, {
+    parts.export(a.out, ema.cpu(), {"image": (3, side, side)}, a.net, VERSION, COLUMNS[a.net], "stones.toml", a.seed, {
         "loupe.side": str(side), "loupe.window": str(WINDOW if a.net == "stones" else PRONG_WINDOW),
         "loupe.units": json.dumps({"slope": SLOPE_UNIT, "chip": DEPTH_UNIT}), "loupe.deviation_scale": json.dumps(scale)})
 

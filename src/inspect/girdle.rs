@@ -1,6 +1,6 @@
 //! The girdle of a round stone, finely: the picture is unrolled about the circle on which the model of stones has it, the model of
 //! girdles says for each direction how far out the girdle runs and how sure that is, and a circle is fitted to all of them by
-//! weighted least squares. What the model of stones said is the prior.
+//! weighted least squares. What the model of stones said is the prior. The table's slope is put together likewise.
 
 use crate::locate::edges::invert;
 use crate::model::{GirdleInfo, Ray};
@@ -78,6 +78,10 @@ pub struct Girdle {
     pub centre_u: f64,
     /// Standard deviation of its radius, in pixels.
     pub radius_u: f64,
+    /// Slope of the table against the line of sight (tangent), along the frame's x axis and up.
+    pub slope: [f64; 2],
+    /// Standard deviation of each of its coordinates.
+    pub slope_u: f64,
     /// The largest mean log odds of two neighbouring directions that the rim is broken there.
     pub chip: f64,
     /// The direction of that, in radians from the frame's x axis, y up.
@@ -92,36 +96,52 @@ impl Girdle {
     }
 }
 
-/// Fits the circle. None where the fit has no answer.
-pub fn fit(info: &GirdleInfo, rays: &[Ray], circle: &Circle) -> Option<Girdle> {
-    let (prior, scale) = (&info.prior, &info.deviation_scale);
-    let half = info.strip.half(circle.radius);
-    let width = 2.0 * circle.radius;
-    let known = [prior.centre * width, prior.centre * width, prior.size * width / 2.0];
+/// Along x, along y and common to all directions, from what was seen along each (value, precision), and their covariance. sd: what is
+/// known of them before (about zero). None where that has no answer.
+fn put_together(
+    seen: impl Iterator<Item = (f64, f64)>,
+    rays: usize,
+    sd: [f64; 3],
+) -> Option<([f64; 3], [[f64; 3]; 3])> {
     let mut a = [[0.0; 3]; 3];
     let mut b = [0.0; 3];
-    for (k, sd) in known.iter().enumerate() {
+    for (k, sd) in sd.iter().enumerate() {
         a[k][k] = sd.powi(-2);
     }
-    for (ray, [c, s]) in rays.iter().zip(directions(rays.len())) {
-        let w = (ray.log_precision + info.kappa).exp() / (half * half);
+    for ((value, w), [c, s]) in seen.zip(directions(rays)) {
         let row = [c, s, 1.0];
         for i in 0..3 {
-            b[i] += w * row[i] * ray.girdle * half;
+            b[i] += w * row[i] * value;
             for j in 0..3 {
                 a[i][j] += w * row[i] * row[j];
             }
         }
     }
     let a = invert(a)?;
-    let x: Vec<f64> = a.iter().map(|row| row.iter().zip(&b).map(|(m, v)| m * v).sum()).collect();
+    Some((a.map(|row| row.iter().zip(&b).map(|(m, v)| m * v).sum()), a))
+}
+
+/// Fits the circle and the slope. None where a fit has no answer.
+pub fn fit(info: &GirdleInfo, rays: &[Ray], circle: &Circle) -> Option<Girdle> {
+    let (prior, scale) = (&info.prior, &info.deviation_scale);
+    let half = info.strip.half(circle.radius);
+    let width = 2.0 * circle.radius;
     let n = rays.len();
+    let rims = rays.iter().map(|r| (r.girdle * half, (r.log_precision + info.kappa).exp() / (half * half)));
+    let (x, var) = put_together(rims, n, [prior.centre * width, prior.centre * width, prior.size * width / 2.0])?;
+    let unit = info.slope_unit;
+    let slopes =
+        rays.iter().map(|r| (r.slope * unit, (r.slope_log_precision + info.slope_kappa).exp() / (unit * unit)));
+    let (slope, slope_var) = put_together(slopes, n, [prior.slope, prior.slope, prior.common])?;
+    let either = |var: &[[f64; 3]; 3]| ((var[0][0] + var[1][1]) / 2.0).sqrt();
     let broken = |k: usize| 0.5 * (rays[k].chip + rays[(k + n - 1) % n].chip);
     let worst = (0..n).max_by(|i, j| broken(*i).total_cmp(&broken(*j)))?;
     Some(Girdle {
         circle: Circle { x: circle.x + x[0], y: circle.y - x[1], radius: circle.radius + x[2] },
-        centre_u: scale.place * ((a[0][0] + a[1][1]) / 2.0).sqrt(),
-        radius_u: scale.size * a[2][2].sqrt(),
+        centre_u: scale.place * either(&var),
+        radius_u: scale.size * var[2][2].sqrt(),
+        slope: [slope[0], slope[1]],
+        slope_u: scale.slope * either(&slope_var),
         chip: broken(worst),
         chip_at: std::f64::consts::TAU * (worst as f64 - 0.5) / n as f64,
     })
@@ -178,15 +198,26 @@ mod tests {
         let half = info.strip.half(CIRCLE.radius);
         let (right, up, more) = (1.2, -0.8, 0.9);
         let rays: Vec<Ray> = directions(info.strip.rays)
-            .map(|[c, s]| Ray { girdle: (right * c + up * s + more) / half, log_precision: 9.0, chip: -3.0 })
+            .map(|[c, s]| Ray {
+                girdle: (right * c + up * s + more) / half,
+                log_precision: 9.0,
+                chip: -3.0,
+                slope: (0.08 * c - 0.05 * s + 0.02) / info.slope_unit,
+                slope_log_precision: 9.0,
+            })
             .collect();
         let found = fit(info, &rays, &CIRCLE).unwrap();
         let to = found.circle;
         assert!((to.x - CIRCLE.x - right).abs() < 0.02 && (CIRCLE.y - to.y - up).abs() < 0.02, "{found:?}");
         assert!((to.radius - CIRCLE.radius - more).abs() < 0.02 && found.radius_u < 0.1, "{found:?}");
+        assert!((found.slope[0] - 0.08).abs() < 2e-3 && (found.slope[1] + 0.05).abs() < 2e-3, "{found:?}");
         // Without anything seen it stays where it was, and says that it may be off by what was known before.
-        let blind: Vec<Ray> = rays.iter().map(|r| Ray { girdle: 0.0, log_precision: -60.0, ..*r }).collect();
+        let blind: Vec<Ray> = rays
+            .iter()
+            .map(|r| Ray { girdle: 0.0, log_precision: -60.0, slope_log_precision: -60.0, ..*r })
+            .collect();
         let found = fit(info, &blind, &CIRCLE).unwrap();
+        assert!(found.slope[0].abs() < 1e-6 && found.slope_u > 0.9 * info.prior.slope);
         assert!(found.moved(&CIRCLE) < 1e-6 && found.centre_u > 0.9 * 2.0 * CIRCLE.radius * info.prior.centre);
     }
 
@@ -195,7 +226,8 @@ mod tests {
         let model = model();
         let info = model.info();
         let n = info.strip.rays;
-        let mut rays = vec![Ray { girdle: 0.0, log_precision: 3.0, chip: -4.0 }; n];
+        let mut rays =
+            vec![Ray { girdle: 0.0, log_precision: 3.0, chip: -4.0, slope: 0.0, slope_log_precision: 0.0 }; n];
         rays[40].chip = 5.0; // one alone
         (rays[16].chip, rays[17].chip) = (3.0, 3.0);
         let found = fit(info, &rays, &CIRCLE).unwrap();

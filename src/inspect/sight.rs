@@ -98,6 +98,8 @@ fn take(sight: &mut StoneSight, fit: &Girdle, stone: &Stone, pose: &Pose, info: 
     sight.centre_u = fit.centre_u / width;
     sight.size = 2.0 * fit.circle.radius / width;
     sight.size_u = 2.0 * fit.radius_u / width;
+    sight.slope = into(fit.slope);
+    sight.slope_u = fit.slope_u;
     sight.rim = Some(RimSight {
         odds: fit.chip,
         limits: info.chip,

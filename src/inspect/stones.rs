@@ -1,7 +1,7 @@
 //! Every nominal stone: is it there, where does its girdle sit, how large is it, is it level, is it whole, what does it weigh.
 //!
 //! Classic vision and the surface model say whether a seat holds a stone at all (`seat`); the model of stones says so too and
-//! measures (`sight`). Places and slopes are then set against all stones of the frame together (`align`).
+//! measures (`sight`). Places, widths and slopes are then set against all stones of the frame together (`align`).
 
 use super::align::{self, Rigid};
 use super::{carat, seat, sight, Answer, Feature, Inspect, Scene, Value};
@@ -32,6 +32,8 @@ const HOLDER: f64 = 0.01;
 const CURVATURE: f64 = 0.02;
 /// What a lens at 90 mm and more adds, in 1/mm (standard deviation, anything between none and that).
 const PERSPECTIVE: f64 = 0.0064;
+/// How much worse one way to lie must fit than the other (sum of squares in standard deviations) to be ruled out: seven to one.
+const CLEARLY: f64 = 4.0;
 /// Fewest stones that are set against one another.
 const COMPANY: usize = 3;
 
@@ -82,7 +84,17 @@ pub fn placed(scene: &Scene) -> (Vec<Placed>, Rigid) {
             slope_u: seen.slope_u,
         });
     }
+    for s in &out {
+        tracing::debug!(
+            "stone {} of {}: slope {:.3?} +- {:.3}",
+            scene.view.stones[s.index].id,
+            scene.frame.file,
+            s.slope,
+            s.slope_u
+        );
+    }
     let common = lay_on(scene, &mut out);
+    common_size(scene, &mut out);
     level(scene, &mut out);
     (out, common)
 }
@@ -109,14 +121,25 @@ fn lay_on(scene: &Scene, stones: &mut [Placed]) -> Rigid {
     common
 }
 
+/// Widens the uncertainty of diameters by what all stones have in common. Metal that lies over the girdles makes all of them look
+/// smaller, which a picture from above cannot tell from stones that all are: anything between none and that is as likely.
+fn common_size(scene: &Scene, stones: &mut [Placed]) {
+    if stones.len() < COMPANY {
+        return;
+    }
+    let mut less: Vec<f64> = stones.iter().map(|s| s.diameter - scene.view.stones[s.index].diameter_mm).collect();
+    less.sort_by(f64::total_cmp);
+    let common = less[less.len() / 2].min(0.0);
+    for s in stones {
+        s.diameter_u = s.diameter_u.hypot(common / 3f64.sqrt());
+    }
+}
+
 /// Takes out of the slopes what the surface has: a shank's own curvature, and what all stones have in common, the slope of the
 /// piece in its holder, the doming of its top and the lens's perspective.
 fn level(scene: &Scene, stones: &mut [Placed]) {
-    for s in stones.iter_mut() {
-        if let Some(Outline::Band { radius_mm, .. }) = &scene.view.outline {
-            let x = scene.view.stones[s.index].x_mm.clamp(-0.95 * radius_mm, 0.95 * radius_mm);
-            s.slope[0] -= x / (radius_mm * radius_mm - x * x).sqrt();
-        }
+    if let Some(Outline::Band { radius_mm, .. }) = &scene.view.outline {
+        follow(scene, *radius_mm, stones);
     }
     if stones.len() < COMPANY {
         let curvature = match &scene.view.outline {
@@ -144,6 +167,34 @@ fn level(scene: &Scene, stones: &mut [Placed]) {
         s.slope = [s.slope[0] - fit[0] - fit[2] * x, s.slope[1] - fit[1] - fit[3] * y];
         let common = fit_u[0].hypot(fit_u[2] * x).max(fit_u[1].hypot(fit_u[3] * y));
         s.slope_u = s.slope_u.hypot(common);
+    }
+}
+
+/// Takes a shank's curvature out of the slopes, where the stones follow it: a shank's top may be flat under its stones, and the
+/// outline does not say. What fits the slopes better is taken; where neither does clearly, half of what they differ by counts as
+/// uncertainty.
+fn follow(scene: &Scene, radius_mm: f64, stones: &mut [Placed]) {
+    let shank = |s: &Placed| {
+        let x = scene.view.stones[s.index].x_mm.clamp(-0.95 * radius_mm, 0.95 * radius_mm);
+        x / (radius_mm * radius_mm - x * x).sqrt()
+    };
+    // One stone out of level must not decide: each says no more than three standard deviations do.
+    let misfit = |share: f64| {
+        let each = stones.iter().map(|s| {
+            let z = (s.slope[0] - share * shank(s)) / s.slope_u.hypot(LEVEL).hypot(HOLDER);
+            (z * z).min(9.0)
+        });
+        each.sum::<f64>()
+    };
+    let (round, flat) = (misfit(1.0), misfit(0.0));
+    let share = if flat < round { 0.0 } else { 1.0 };
+    let doubtful = (round - flat).abs() < CLEARLY;
+    for s in stones {
+        let by = shank(s);
+        s.slope[0] -= share * by;
+        if doubtful {
+            s.slope_u = s.slope_u.hypot(0.5 * by);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub const GIRDLES_FILE: &str = "girdles.onnx";
 const BATCH: usize = 16;
 
 /// The columns of an answer: one row for each direction.
-const COLUMNS: [&str; 3] = ["girdle", "log_precision", "chip"];
+const COLUMNS: [&str; 5] = ["girdle", "log_precision", "chip", "slope", "slope_log_precision"];
 
 /// Logs of precisions are kept within these, as they were in training.
 const LOG_PRECISION: (f64, f64) = (-6.0, 9.0);
@@ -59,13 +59,18 @@ impl Strip {
     }
 }
 
-/// How far the model of stones may be off (standard deviations).
+/// What is known before anything is seen (standard deviations): how far the model of stones may be off, and how far out of level
+/// stones lie.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Prior {
     /// Each coordinate of the centre, in widths.
     pub centre: f64,
     /// The width, in widths.
     pub size: f64,
+    /// Each coordinate of a slope (tangent).
+    pub slope: f64,
+    /// What the slopes along all directions have in common, which is none of the stone's (tangent).
+    pub common: f64,
 }
 
 /// What standard deviations are multiplied by, so that they are true on pieces left out of training.
@@ -75,6 +80,8 @@ pub struct Scales {
     pub place: f64,
     /// Of the width.
     pub size: f64,
+    /// Of the slope.
+    pub slope: f64,
 }
 
 /// Log odds of a broken rim, those of the model of stones added.
@@ -97,6 +104,10 @@ pub struct GirdleInfo {
     pub strip: Strip,
     /// Log of what the precision of one direction is multiplied by, because directions err together.
     pub kappa: f64,
+    /// The same of slopes.
+    pub slope_kappa: f64,
+    /// Tangents in one unit of a ray's slope.
+    pub slope_unit: f64,
     /// What is known before.
     pub prior: Prior,
     /// Scales of the deviations.
@@ -116,6 +127,10 @@ pub struct Ray {
     pub log_precision: f64,
     /// Log odds that the rim is broken here.
     pub chip: f64,
+    /// How much of the table's slope against the line of sight lies along this direction (tangent, in [`GirdleInfo::slope_unit`]).
+    pub slope: f64,
+    /// Log of that measure's precision.
+    pub slope_log_precision: f64,
 }
 
 /// A loaded model of girdles.
@@ -177,7 +192,8 @@ impl GirdleModel {
 
 fn ray(row: &[f32]) -> Ray {
     let v = |k: usize| f64::from(row[k]);
-    Ray { girdle: v(0), log_precision: v(1).clamp(LOG_PRECISION.0, LOG_PRECISION.1), chip: v(2) }
+    let precision = |k: usize| v(k).clamp(LOG_PRECISION.0, LOG_PRECISION.1);
+    Ray { girdle: v(0), log_precision: precision(1), chip: v(2), slope: v(3), slope_log_precision: precision(4) }
 }
 
 fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> Result<GirdleInfo, ModelError> {
@@ -196,12 +212,16 @@ fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> R
     let prior: Prior = r.json("loupe.prior")?;
     let scales: Scales = r.json("loupe.deviation_scale")?;
     let kappa: f64 = r.number("loupe.kappa")?;
+    let slope_kappa: f64 = r.number("loupe.slope_kappa")?;
+    let slope_unit: f64 = r.number("loupe.slope_unit")?;
     let chip: ChipOdds = r.json("loupe.chip_odds")?;
     let positive = |v: f64| v.is_finite() && v > 0.0;
     for (key, sound) in [
-        ("loupe.prior", positive(prior.centre) && positive(prior.size)),
-        ("loupe.deviation_scale", positive(scales.place) && positive(scales.size)),
+        ("loupe.prior", [prior.centre, prior.size, prior.slope, prior.common].into_iter().all(positive)),
+        ("loupe.deviation_scale", [scales.place, scales.size, scales.slope].into_iter().all(positive)),
         ("loupe.kappa", kappa.is_finite()),
+        ("loupe.slope_kappa", slope_kappa.is_finite()),
+        ("loupe.slope_unit", positive(slope_unit)),
         ("loupe.chip_odds", chip.maybe.is_finite() && chip.sure >= chip.maybe),
     ] {
         if !sound {
@@ -213,6 +233,8 @@ fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> R
         version: r.text("loupe.version")?,
         strip,
         kappa,
+        slope_kappa,
+        slope_unit,
         prior,
         deviation_scale: scales,
         chip,
@@ -240,8 +262,10 @@ mod tests {
                 r#"{"rays":64,"facets":32,"facets_from":0.1,"facets_to":0.4,"rim":40,"inside":0.08,"outside":0.05,"more_px":6}"#,
             ),
             ("loupe.kappa", "-1.5"),
-            ("loupe.prior", r#"{"centre":0.01,"size":0.02}"#),
-            ("loupe.deviation_scale", r#"{"place":1.1,"size":0.9}"#),
+            ("loupe.slope_kappa", "-2.5"),
+            ("loupe.slope_unit", "0.1"),
+            ("loupe.prior", r#"{"centre":0.01,"size":0.02,"slope":0.25,"common":0.1}"#),
+            ("loupe.deviation_scale", r#"{"place":1.1,"size":0.9,"slope":1.2}"#),
             ("loupe.chip_odds", r#"{"sure":2.0,"maybe":0.0}"#),
         ]);
         let read = |m: &BTreeMap<&str, &str>| {
@@ -262,7 +286,9 @@ mod tests {
             ),
             ("loupe.strip", "[]"),
             ("loupe.kappa", "[1]"),
-            ("loupe.prior", r#"{"centre":0,"size":0.02}"#),
+            ("loupe.slope_unit", "0"),
+            ("loupe.prior", r#"{"centre":0,"size":0.02,"slope":0.25,"common":0.1}"#),
+            ("loupe.prior", r#"{"centre":0.01,"size":0.02}"#),
             ("loupe.deviation_scale", r#"{"place":1.0}"#),
             ("loupe.chip_odds", r#"{"sure":1.0,"maybe":2.0}"#),
         ] {
