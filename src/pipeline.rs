@@ -12,7 +12,7 @@ use crate::inspect::{self, Answer, Feature, Inspect, Scene, Value};
 use crate::json::{self, JsonError};
 use crate::judge::{self, ViewAnswer};
 use crate::locate::{self, LocateError, Located, Pose};
-use crate::model::{ClassMap, MarkReader, ModelError, Precision, SurfaceModel};
+use crate::model::{ClassMap, FinishModel, MarkReader, ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
 use crate::report::{
     round_to, CalibrationRow, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA,
@@ -123,6 +123,7 @@ pub struct Inspector {
     settings: Settings,
     model: Option<SurfaceModel>,
     parts: Option<PartModels>,
+    finish: Option<FinishModel>,
     /// Taught files, each loaded when it is first asked for.
     lessons: Mutex<BTreeMap<PathBuf, Arc<Result<Lesson, String>>>>,
     /// What reads marks, loaded when a spec first orders one.
@@ -139,11 +140,14 @@ impl Inspector {
         if let Err(e) = ops::single_threaded() {
             tracing::warn!("{e}");
         }
-        let (model, parts) = match settings.use_model {
-            true => (Some(settings.load_surface()?), Some(PartModels::load_default()?)),
-            false => (None, None),
+        let (model, parts, finish) = match settings.use_model {
+            true => {
+                let (parts, finish) = (PartModels::load_default()?, FinishModel::load_default()?);
+                (Some(settings.load_surface()?), Some(parts), Some(finish))
+            }
+            false => (None, None, None),
         };
-        Ok(Self { settings, model, parts, lessons: Mutex::default(), marks: OnceLock::new() })
+        Ok(Self { settings, model, parts, finish, lessons: Mutex::default(), marks: OnceLock::new() })
     }
 
     /// The settings it was made with.
@@ -164,7 +168,12 @@ impl Inspector {
             let girdles = p.girdles.info();
             [stones, (&girdles.name, &girdles.sha256), prongs]
         });
-        surface.chain(parts).map(|(name, sha256)| ModelRow { name: name.clone(), sha256: sha256.clone() }).collect()
+        let finish = self.finish.iter().map(|m| (&m.info().name, &m.info().sha256));
+        surface
+            .chain(parts)
+            .chain(finish)
+            .map(|(name, sha256)| ModelRow { name: name.clone(), sha256: sha256.clone() })
+            .collect()
     }
 
     /// A taught file, loaded once.
@@ -420,10 +429,15 @@ impl Inspector {
             classes: classes.as_ref(),
             model: self.model.as_ref().map(SurfaceModel::info),
             sights: sights.as_ref(),
+            finish: None,
             anomaly: None,
             marks: None,
             colour: frame.colour_calibration.as_ref().and_then(|name| stations.colours.get(name)),
         };
+        if let (Some(model), Some(um), false) = (&self.finish, frame.um_per_px, silhouette) {
+            scene.finish = inspect::finish::is_limited(&scene)
+                .then(|| inspect::finish::look(model, image, &locate::open_metal(view, &located), um));
+        }
         if let (Some(path), false) = (self.taught(view), silhouette) {
             let judged = match &*self.lesson(&path) {
                 Ok(lesson) => inspect::anomaly::look(&scene, lesson),

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{EXIT_ERROR, EXIT_OK};
 use crate::model::{
-    find_default, runtime_info, Backbone, GirdleModel, MarkReader, ModelError, Part, PartModel, Precision,
-    SurfaceModel,
+    find_default, runtime_info, Backbone, FinishModel, GirdleModel, MarkReader, ModelError, Part, PartModel,
+    Precision, SurfaceModel,
 };
 use crate::vision::Image;
 
@@ -113,9 +113,14 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
         };
         let girdles =
             GirdleModel::load_default().map(|m| said(&m.info().name, &m.info().version, &m.path(), &m.info().sha256));
-        for (name, found) in
-            [("stone model", part(Part::Stone)), ("prong model", part(Part::Prong)), ("girdle model", girdles)]
-        {
+        let finish =
+            FinishModel::load_default().map(|m| said(&m.info().name, &m.info().version, &m.path(), &m.info().sha256));
+        for (name, found) in [
+            ("stone model", part(Part::Stone)),
+            ("prong model", part(Part::Prong)),
+            ("girdle model", girdles),
+            ("finish model", finish),
+        ] {
             checks.push(found.map_or_else(|e| missing(name, &e), |text| fine(name, text)));
         }
         checks.push(match Backbone::default_path().and_then(|p| Backbone::load(&p, None)) {

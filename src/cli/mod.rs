@@ -6,7 +6,6 @@ pub mod calibrate;
 pub mod colour;
 pub mod doctor;
 pub mod eval;
-pub mod finish_rows;
 pub mod inspect;
 pub mod msa;
 pub mod report;
@@ -66,9 +65,6 @@ pub enum Command {
     Bench(bench::Args),
     /// Calibrate a camera's colours on a 24-patch chart
     Colour(colour::Args),
-    /// Write what the finish is told by, as CSV: what models/fit_finish.py learns from
-    #[command(hide = true)]
-    FinishRows(finish_rows::Args),
 }
 
 /// Which surface model a run goes with, if any.
@@ -154,7 +150,6 @@ pub fn main() -> ExitCode {
         Command::Msa(args) => msa::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Colour(args) => colour::run(args),
-        Command::FinishRows(args) => finish_rows::run(args),
     })
 }
 

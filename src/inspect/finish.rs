@@ -1,18 +1,15 @@
-//! Which finish the bare metal shows, and whether it is the ordered one.
+//! Which finish the metal shows, and whether it is the ordered one.
 //!
-//! [`texture`] describes the whole of the metal and, block by block, its parts; a small network, learned on rendered pieces
-//! (`models/fit_finish.py`, `models/finish.md`), says how likely each finish is. Its answer counts where it is surer than
-//! thresholds that were set on pieces it had not learned on; in between a person decides. Light that shows no finish (a dome
-//! over brushed metal) makes it unsure by itself, and the frames of a view are put together by their uncertainty.
+//! The model of finishes, learned on rendered pieces (`models/train_finish.py`, `models/finish.md`), says how likely each finish is,
+//! of the metal as a whole and cell by cell. Its answer counts where it is surer than thresholds that were set on pieces it had not
+//! learned on; in between a person decides. Light that shows no finish (a dome over brushed metal) makes it unsure by itself, and
+//! the frames of a view are put together by their uncertainty. In which direction brushed metal runs is measured ([`texture`]).
 
-use std::sync::OnceLock;
-
-use serde::Deserialize;
-
-use super::texture::{self, Descriptor, Texture};
+use super::texture;
 use super::{Answer, Feature, Inspect, Scene, Value};
+use crate::model::{FinishInfo, FinishModel, FinishSight, FinishThresholds, ModelError, Shown};
 use crate::report::FindingType;
-use crate::vision::VisionError;
+use crate::vision::{ops, Image, Mask, VisionError};
 
 /// The inspector of the finish.
 #[derive(Debug)]
@@ -23,91 +20,157 @@ const PATCH: &str = "surface.patch_mm2";
 const DIRECTION: &str = "surface.brush_deg";
 const CHARACTERISTICS: &[&str] = &[SHARE, PATCH, DIRECTION];
 
-/// Most of the bare metal that may be white: as for the surface's defects.
+/// Most of the metal that may be white: as for the surface's defects.
 const MOST_WHITE: f64 = 0.25;
+/// The least metal whose finish is told, in mm2: eight of the longest waves of an engraved finish each way.
+const LEAST_MM2: f64 = 1.3;
 /// Standard uncertainty of a share that is not known: its guard band reaches over every limit.
 const UNKNOWN: f64 = 0.6;
-/// Standard deviation of what lies anywhere within one block, in blocks (a rectangular distribution).
-const WITHIN: f64 = 0.29;
-/// The least number of blocks that show another finish together: one alone may be a scratch, a mark or a mirror image.
-const LEAST_REGION: usize = 2;
 /// Standard uncertainty of a share that is called none: some of the metal may still show the ordered finish.
 const REST_U: f64 = 0.2;
-/// How much of a region's share its border may be wrong by: a block on it is half this, half that.
+/// How much of a region's share its border may be wrong by: a cell on it is half this, half that.
 const BORDER: f64 = 0.25;
 /// Direction of a brushing: least standard uncertainty in degrees, half a bin of the finest spectrum.
 const LEAST_DIRECTION_U: f64 = 0.5;
+/// How far about the metal it is looked at, in cells: as far as the model sees.
+const MARGIN: usize = 4;
+/// A cell counts with this share of it metal.
+const LEAST_CELL: f32 = 0.5;
+/// All channels at their end.
+const END: u8 = 252;
 
-/// The network with its thresholds, as `models/fit_finish.py` writes it.
-#[derive(Debug, Deserialize)]
-struct Network {
-    /// The finishes its answers stand for.
-    finishes: Vec<String>,
-    /// The values it was learned on, by name.
-    names: Vec<String>,
-    mean: Vec<f32>,
-    scale: Vec<f32>,
-    nets: Vec<Layers>,
-    /// From this probability of the ordered finish on, it is that.
-    accept: f64,
-    /// Below this it is another.
-    reject: f64,
-    /// From this probability of another finish on, a block shows it.
-    block: f64,
+/// What the model of finishes says of a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    sight: FinishSight,
+    /// Cells along x.
+    columns: usize,
+    /// How much of each cell is metal.
+    metal: Vec<f32>,
+    /// Centre of the first cell in the frame's pixels.
+    first: [f64; 2],
+    /// Side of a cell in the frame's pixels.
+    side_px: f64,
+    /// A cell's area in mm2.
+    cell_mm2: f64,
+    thresholds: FinishThresholds,
+    least_cells: f64,
 }
 
-#[derive(Debug, Deserialize)]
-struct Layers {
-    hidden: Vec<Vec<f32>>,
-    hidden_bias: Vec<f32>,
-    out: Vec<Vec<f32>>,
-    out_bias: Vec<f32>,
+impl Seen {
+    /// Metal in mm2.
+    fn area_mm2(&self) -> f64 {
+        self.metal.iter().map(|m| f64::from(*m)).sum::<f64>() * self.cell_mm2
+    }
+
+    /// Where a cell lies in the frame.
+    fn at(&self, cell: usize) -> [f64; 2] {
+        let [x, y] = [cell % self.columns, cell / self.columns].map(|k| k as f64 * self.side_px);
+        [self.first[0] + x, self.first[1] + y]
+    }
+
+    /// The middle of the metal in the frame and half the side of a square of its area.
+    fn middle(&self) -> ([f64; 2], f64) {
+        let total: f64 = self.metal.iter().map(|m| f64::from(*m)).sum::<f64>().max(1e-9);
+        let of =
+            |i: usize| self.metal.iter().enumerate().map(|(k, m)| f64::from(*m) * self.at(k)[i]).sum::<f64>() / total;
+        ([of(0), of(1)], 0.5 * self.side_px * total.sqrt())
+    }
 }
 
-fn network() -> Result<&'static Network, String> {
-    static NETWORK: OnceLock<Result<Network, String>> = OnceLock::new();
-    let load = || {
-        let n: Network = serde_json::from_str(include_str!("../../models/finish.json"))
-            .map_err(|e| format!("models/finish.json: {e}"))?;
-        let width = n.names.len();
-        let sound = n.names == texture::names()
-            && n.mean.len() == width
-            && n.scale.len() == width
-            && n.nets.iter().all(|l| {
-                l.hidden.iter().all(|r| r.len() == width)
-                    && l.hidden_bias.len() == l.hidden.len()
-                    && l.out.len() == n.finishes.len()
-                    && l.out_bias.len() == n.finishes.len()
-                    && l.out.iter().all(|r| r.len() == l.hidden.len())
-            });
-        sound.then_some(n).ok_or_else(|| "models/finish.json is for other values than the program's".to_owned())
+/// Asks the model about a frame's metal ([`crate::locate::open_metal`]).
+///
+/// # Errors
+/// Why it says nothing.
+pub fn look(model: &FinishModel, image: &Image, metal: &Mask, um_per_px: f64) -> Result<Seen, String> {
+    let info = model.info();
+    if !(info.range.0..=info.range.1).contains(&um_per_px) {
+        let (least, most) = info.range;
+        return Err(format!("the model of finishes is for {least} to {most} um a pixel, the frame has {um_per_px}"));
+    }
+    let few = || format!("less than {LEAST_MM2} mm2 of metal show what finish it has");
+    let metal_px = metal.count();
+    if (metal_px as f64) * (um_per_px / 1000.0).powi(2) < LEAST_MM2 {
+        return Err(few());
+    }
+    let white = metal
+        .data
+        .iter()
+        .zip(image.data.chunks_exact(3))
+        .filter(|(m, p)| **m != 0 && p.iter().all(|v| *v >= END))
+        .count() as f64
+        / metal_px as f64;
+    if white > MOST_WHITE {
+        return Err(format!("{:.0} % of the metal is overexposed and shows nothing", 100.0 * white));
+    }
+    let seen = show(info, image, metal, um_per_px).map_err(|e| e.to_string())?.ok_or_else(few)?;
+    let (shown, first, k) = seen;
+    let sight = model.look(&shown).map_err(|e: ModelError| e.to_string())?;
+    let side_px = info.cell as f64 * k;
+    Ok(Seen {
+        sight,
+        columns: shown.columns,
+        metal: shown.metal,
+        first,
+        side_px,
+        cell_mm2: (side_px * um_per_px / 1000.0).powi(2),
+        thresholds: info.thresholds,
+        least_cells: info.least_cells,
+    })
+}
+
+/// The metal's surroundings as the model is shown them, where the centre of their first cell lies in the frame, and how many of the
+/// frame's pixels one pixel is. None where no cell has metal.
+#[allow(clippy::type_complexity)]
+fn show(
+    info: &FinishInfo,
+    image: &Image,
+    metal: &Mask,
+    um_per_px: f64,
+) -> Result<Option<(Shown, [f64; 2], f64)>, VisionError> {
+    let cell = info.cell;
+    let k = (um_per_px / info.um_per_px).min(1.0);
+    let size = |n: usize| ((n as f64 * k).round() as usize).max(cell);
+    let (w, h) = (size(image.width), size(image.height));
+    let small;
+    let (image, metal) = if k < 1.0 {
+        small = ops::area(image, w, h)?;
+        (&small, ops::area_mask(metal, w, h)?)
+    } else {
+        (image, metal.clone())
     };
-    NETWORK.get_or_init(load).as_ref().map_err(Clone::clone)
-}
-
-impl Network {
-    /// Probability of each finish.
-    fn answer(&self, d: &Descriptor) -> Vec<f64> {
-        let x: Vec<f32> = d
-            .values
-            .iter()
-            .zip(self.mean.iter().zip(&self.scale))
-            .map(|(v, (m, s))| ((v - m) / s).clamp(-4.0, 4.0))
-            .collect();
-        let dot = |w: &[f32], x: &[f32], b: f32| b + w.iter().zip(x).map(|(a, b)| a * b).sum::<f32>();
-        let mut out = vec![0.0; self.finishes.len()];
-        for l in &self.nets {
-            let h: Vec<f32> = l.hidden.iter().zip(&l.hidden_bias).map(|(w, b)| dot(w, &x, *b).tanh()).collect();
-            let z: Vec<f64> = l.out.iter().zip(&l.out_bias).map(|(w, b)| f64::from(dot(w, &h, *b))).collect();
-            let top = z.iter().copied().fold(f64::MIN, f64::max);
-            let e: Vec<f64> = z.iter().map(|v| (v - top).exp()).collect();
-            let sum: f64 = e.iter().sum();
-            for (o, e) in out.iter_mut().zip(&e) {
-                *o += e / sum / self.nets.len() as f64;
+    let metal = ops::erode(&metal, info.erode_px)?;
+    let Some(b) = metal.bounds() else { return Ok(None) };
+    // Whole cells about the metal, none beyond the picture.
+    let cells = |from: usize, length: usize, all: usize| {
+        let last = (all / cell).max(1);
+        let (first, end) = (from / cell, (from + length).div_ceil(cell));
+        (first.saturating_sub(MARGIN), (end + MARGIN).min(last))
+    };
+    let ((x0, x1), (y0, y1)) = (cells(b.x, b.width, image.width), cells(b.y, b.height, image.height));
+    if x1 <= x0 || y1 <= y0 || image.width < cell || image.height < cell {
+        return Ok(None);
+    }
+    let (columns, rows) = (x1 - x0, y1 - y0);
+    let plane = columns * rows * cell * cell;
+    let mut pixels = vec![0f32; 3 * plane];
+    let mut share = vec![0f32; columns * rows];
+    for y in 0..rows * cell {
+        for x in 0..columns * cell {
+            let i = (y + y0 * cell) * image.width + x + x0 * cell;
+            for c in 0..3 {
+                pixels[c * plane + y * columns * cell + x] = f32::from(image.data[3 * i + c]);
+            }
+            if metal.data[i] != 0 {
+                share[y / cell * columns + x / cell] += 1.0 / (cell * cell) as f32;
             }
         }
-        out
     }
+    if share.iter().all(|s| *s == 0.0) {
+        return Ok(None);
+    }
+    let first = [x0, y0].map(|c| ((c as f64 + 0.5) * cell as f64) / k - 0.5);
+    Ok(Some((Shown { columns, rows, pixels, metal: share }, first, 1.0 / k)))
 }
 
 impl Inspect for Finish {
@@ -121,8 +184,7 @@ impl Inspect for Finish {
 
     fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
         let mut answer = Answer::default();
-        let limited = |c: &str| scene.spec.limit(c, &scene.view.name).is_some();
-        if !CHARACTERISTICS.iter().any(|c| limited(c)) {
+        if !is_limited(scene) {
             return Ok(answer);
         }
         let none = |why: String| Answer {
@@ -130,92 +192,146 @@ impl Inspect for Finish {
             ..Answer::default()
         };
         let Some(mm_per_px) = scene.mm_per_px() else { return Ok(none("the frame has no um_per_px".into())) };
-        let network = match network() {
-            Ok(n) => n,
-            Err(why) => return Ok(none(why)),
+        let seen = match &scene.finish {
+            Some(Ok(seen)) => seen,
+            Some(Err(why)) => return Ok(none(why.clone())),
+            None => return Ok(none("it needs the model of finishes (this run is without)".into())),
         };
-        let Some(ordered) = network.finishes.iter().position(|f| *f == scene.spec.finish) else {
+        let names = FinishModel::finishes();
+        let Some(ordered) = names.iter().position(|f| *f == scene.spec.finish) else {
             return Ok(none(format!("the finish {} is none that can be told", scene.spec.finish)));
         };
-        let bare = scene.bare_metal;
-        let light = &scene.frame.light;
-        let Some(seen) = texture::describe(scene.image, bare, &scene.located.metal, light, mm_per_px)? else {
-            let least = texture::LEAST_BLOCKS * texture::BLOCK_MM.powi(2);
-            return Ok(none(format!("less than {least:.1} mm2 of bare metal show what finish it has")));
-        };
-        if seen.white > MOST_WHITE {
-            let why = format!("{:.0} % of the bare metal is overexposed and shows nothing", 100.0 * seen.white);
-            return Ok(none(why));
-        }
-        let whole = network.answer(&seen.whole);
+        let whole = &seen.sight.whole;
         let seen_as = (0..whole.len()).max_by(|a, b| whole[*a].total_cmp(&whole[*b])).unwrap_or(ordered);
-        tracing::debug!("{}: finish {:?}", scene.frame.file, whole);
-        let regions = regions(network, &seen, ordered);
-        answer.features.push(share(network, &seen, &whole, ordered, &regions));
+        tracing::debug!("{}: finish {whole:.4?}", scene.frame.file);
+        let regions = regions(seen, ordered);
+        answer.features.push(share(seen, ordered, &regions));
         answer.assessed.extend([SHARE, PATCH]);
         // A finish that is wrong all over is one finding.
-        if whole[ordered] >= network.reject {
-            answer.features.extend(regions.iter().map(|r| patch(network, &seen, r)));
+        if whole[ordered] >= seen.thresholds.reject {
+            answer.features.extend(regions.iter().map(|r| patch(seen, r)));
         }
-        if network.finishes[seen_as] == "brushed" {
+        if names[seen_as] != "brushed" {
+            answer.not_assessed.push((DIRECTION, format!("the metal looks {}", names[seen_as])));
+        } else if let Some(lines) = texture::describe(scene.image, scene.bare_metal, mm_per_px)? {
             answer.assessed.push(DIRECTION);
-            answer.features.push(direction(scene, &seen));
+            answer.features.push(direction(scene, seen, &lines));
         } else {
-            answer.not_assessed.push((DIRECTION, format!("the metal looks {}", network.finishes[seen_as])));
+            answer.not_assessed.push((DIRECTION, "too little of the bare metal lies together".into()));
         }
         Ok(answer)
     }
 }
 
-/// Blocks side by side that show one finish other than the ordered.
+/// Whether the spec limits anything of the finish in a scene's view.
+pub fn is_limited(scene: &Scene) -> bool {
+    CHARACTERISTICS.iter().any(|c| scene.spec.limit(c, &scene.view.name).is_some())
+}
+
+/// Cells side by side that show one finish other than the ordered.
 struct Region {
     finish: usize,
-    blocks: Vec<usize>,
+    cells: Vec<usize>,
+    /// Metal of them, in cells.
+    metal: f64,
     probability: f64,
 }
 
-fn regions(network: &Network, seen: &Texture, ordered: usize) -> Vec<Region> {
-    let answers: Vec<Vec<f64>> = seen.blocks.iter().map(|b| network.answer(b)).collect();
-    let other: Vec<Option<usize>> =
-        answers.iter().map(|p| (0..p.len()).find(|k| *k != ordered && p[*k] >= network.block)).collect();
+fn regions(seen: &Seen, ordered: usize) -> Vec<Region> {
+    let answers = &seen.sight.cells;
+    let other: Vec<Option<usize>> = answers
+        .iter()
+        .zip(&seen.metal)
+        .map(|(p, m)| (0..p.len()).find(|k| *k != ordered && *m > LEAST_CELL && p[*k] >= seen.thresholds.patch))
+        .collect();
     let mut taken = vec![false; other.len()];
     let mut out = Vec::new();
-    for first in 0..other.len() {
-        let Some(finish) = other[first].filter(|_| !taken[first]) else { continue };
-        let mut blocks = vec![first];
-        taken[first] = true;
+    for start in 0..other.len() {
+        let Some(finish) = other[start].filter(|_| !taken[start]) else { continue };
+        let mut cells = vec![start];
+        taken[start] = true;
         let mut next = 0;
-        while next < blocks.len() {
-            let at = seen.blocks[blocks[next]].cell;
-            for (k, b) in seen.blocks.iter().enumerate() {
-                let near = at[0].abs_diff(b.cell[0]) + at[1].abs_diff(b.cell[1]) == 1;
-                if near && !taken[k] && other[k] == Some(finish) {
+        while next < cells.len() {
+            let at = cells[next];
+            let column = at % seen.columns;
+            let beside = [
+                (column > 0).then(|| at - 1),
+                (column + 1 < seen.columns).then_some(at + 1),
+                at.checked_sub(seen.columns),
+                Some(at + seen.columns).filter(|k| *k < other.len()),
+            ];
+            for k in beside.into_iter().flatten() {
+                if !taken[k] && other[k] == Some(finish) {
                     taken[k] = true;
-                    blocks.push(k);
+                    cells.push(k);
                 }
             }
             next += 1;
         }
-        if blocks.len() >= LEAST_REGION {
-            let probability = blocks.iter().map(|k| answers[*k][finish]).sum::<f64>() / blocks.len() as f64;
-            out.push(Region { finish, blocks, probability });
+        let metal: f64 = cells.iter().map(|k| f64::from(seen.metal[*k])).sum();
+        if metal >= seen.least_cells {
+            let probability = cells.iter().map(|k| answers[*k][finish]).sum::<f64>() / cells.len() as f64;
+            out.push(Region { finish, cells, metal, probability });
         }
     }
     out
 }
 
+/// Half the side, in cells, of what a cell's odds are the mean of where they are compared.
+const ABOUT: usize = 2;
+/// Least probability that is told from none there.
+const LEAST_P: f64 = 1e-4;
+/// Fewest cells that are compared.
+const FEWEST: usize = 5;
+
+/// How much the cells differ in what they say against the ordered finish: the standard deviation over the metal of the log odds of the
+/// best other finish, each the mean of its surroundings. 0 where too few cells have enough metal about them.
+fn unevenness(seen: &Seen, ordered: usize) -> f64 {
+    let rows = seen.metal.len() / seen.columns.max(1);
+    let against = |k: usize| {
+        let p = &seen.sight.cells[k];
+        let odds = |f: usize| p[f].max(LEAST_P).ln();
+        (0..p.len()).filter(|f| *f != ordered).map(odds).fold(f64::MIN, f64::max) - odds(ordered)
+    };
+    let against: Vec<f64> = (0..seen.metal.len()).map(against).collect();
+    let most = ((2 * ABOUT + 1) * (2 * ABOUT + 1)) as f64;
+    let mut means = Vec::new();
+    for y in 0..rows {
+        for x in 0..seen.columns {
+            let (mut metal, mut sum) = (0.0, 0.0);
+            for j in y.saturating_sub(ABOUT)..(y + ABOUT + 1).min(rows) {
+                for i in x.saturating_sub(ABOUT)..(x + ABOUT + 1).min(seen.columns) {
+                    let k = j * seen.columns + i;
+                    metal += f64::from(seen.metal[k]);
+                    sum += f64::from(seen.metal[k]) * against[k];
+                }
+            }
+            if metal >= 0.5 * most {
+                means.push(sum / metal);
+            }
+        }
+    }
+    if means.len() < FEWEST {
+        return 0.0;
+    }
+    let n = means.len() as f64;
+    let mean = means.iter().sum::<f64>() / n;
+    (means.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt()
+}
+
 /// How much of the metal shows the ordered finish.
-fn share(network: &Network, seen: &Texture, whole: &[f64], ordered: usize, regions: &[Region]) -> Feature {
+fn share(seen: &Seen, ordered: usize, regions: &[Region]) -> Feature {
+    let whole = &seen.sight.whole;
     let p = whole[ordered];
-    let area = seen.whole.area_mm2.max(1e-9);
-    let lost: f64 = regions.iter().flat_map(|r| &r.blocks).map(|k| seen.blocks[*k].area_mm2 / area).sum();
-    let lost = lost.min(1.0);
-    // What is smaller than a block is not seen.
-    let blind = WITHIN * texture::BLOCK_MM.powi(2) / area;
-    let (value, uncertainty) = if p < network.reject {
+    let cells = seen.area_mm2().max(1e-9) / seen.cell_mm2;
+    let lost = (regions.iter().map(|r| r.metal).sum::<f64>() / cells).min(1.0);
+    // What is smaller than the least region is not seen (anything between none and that: a rectangular distribution).
+    let blind = seen.least_cells / cells / 12f64.sqrt();
+    let uneven = lost == 0.0 && unevenness(seen, ordered) > seen.thresholds.even;
+    let (value, uncertainty) = if p < seen.thresholds.reject {
         // Another finish is all over it, or over so much of it that the rest does not show: how much is not measured.
         (0.0, REST_U)
-    } else if p >= network.accept || lost > 0.0 && p >= 0.5 {
+    } else if p >= seen.thresholds.accept && !uneven || lost > 0.0 && p >= 0.5 {
         (1.0 - lost, blind.hypot(BORDER * lost))
     } else {
         (p, UNKNOWN)
@@ -223,56 +339,64 @@ fn share(network: &Network, seen: &Texture, whole: &[f64], ordered: usize, regio
     let best = (0..whole.len()).filter(|k| *k != ordered).max_by(|a, b| whole[*a].total_cmp(&whole[*b]));
     let unsure = uncertainty == UNKNOWN;
     let doubt = best.filter(|_| unsure).map(|k| {
-        let name = &network.finishes;
-        format!("it may be {} ({:.0} %) or {} ({:.0} %)", name[ordered], 100.0 * p, name[k], 100.0 * whole[k])
+        let name = FinishModel::finishes();
+        match uneven && p >= seen.thresholds.accept {
+            true => format!("it looks {}, but not the same all over: a place may be {}", name[ordered], name[k]),
+            false => {
+                format!("it may be {} ({:.0} %) or {} ({:.0} %)", name[ordered], 100.0 * p, name[k], 100.0 * whole[k])
+            }
+        }
     });
     // Where no finish is sure the row says so; there is nothing to point at.
     let wrong = p < 0.5 && !unsure || lost > 0.0;
-    Feature {
-        kind: wrong.then_some(FindingType::WrongFinish),
-        name: "finish".into(),
-        x_px: seen.whole.at_px[0],
-        y_px: seen.whole.at_px[1],
-        radius_px: 0.5 * seen.whole.side_px,
-        outline_px: vec![],
-        confidence: if wrong { (1.0 - p).max(regions.iter().map(|r| r.probability).fold(0.0, f64::max)) } else { p },
-        found_by: vec!["finish".into()],
-        values: vec![Value { characteristic: SHARE, value, uncertainty }],
-        opinion: None,
-        doubt,
-        nominal: true,
-    }
+    let mut feature = of_all(seen, "finish", Value { characteristic: SHARE, value, uncertainty });
+    feature.kind = wrong.then_some(FindingType::WrongFinish);
+    feature.confidence =
+        if wrong { (1.0 - p).max(regions.iter().map(|r| r.probability).fold(0.0, f64::max)) } else { p };
+    feature.doubt = doubt;
+    feature
 }
 
 /// A region as a finding.
-fn patch(network: &Network, seen: &Texture, region: &Region) -> Feature {
-    let of = |k: &usize| &seen.blocks[*k];
-    let n = region.blocks.len() as f64;
-    let middle = [0, 1].map(|i| region.blocks.iter().map(|k| of(k).at_px[i]).sum::<f64>() / n);
+fn patch(seen: &Seen, region: &Region) -> Feature {
+    let n = region.cells.len() as f64;
+    let middle = [0, 1].map(|i| region.cells.iter().map(|k| seen.at(*k)[i]).sum::<f64>() / n);
     let reach = |k: &usize| {
-        let b = of(k);
-        (b.at_px[0] - middle[0]).hypot(b.at_px[1] - middle[1]) + 0.5 * b.side_px
+        let at = seen.at(*k);
+        (at[0] - middle[0]).hypot(at[1] - middle[1]) + 0.5 * seen.side_px
     };
-    let area: f64 = region.blocks.iter().map(|k| of(k).area_mm2).sum();
-    let value = Value { characteristic: PATCH, value: area, uncertainty: (BORDER * area).max(WITHIN * area / n) };
+    let area = region.metal * seen.cell_mm2;
+    let value = Value { characteristic: PATCH, value: area, uncertainty: BORDER * area };
+    let mut feature = of_all(seen, &format!("{}-1", FinishModel::finishes()[region.finish]), value);
+    feature.kind = Some(FindingType::WrongFinish);
+    (feature.x_px, feature.y_px) = (middle[0], middle[1]);
+    feature.radius_px = region.cells.iter().map(reach).fold(0.0, f64::max);
+    feature.confidence = region.probability;
+    feature.nominal = false;
+    feature
+}
+
+/// A feature of all of the metal.
+fn of_all(seen: &Seen, name: &str, value: Value) -> Feature {
+    let (middle, radius_px) = seen.middle();
     Feature {
-        kind: Some(FindingType::WrongFinish),
-        name: format!("{}-1", network.finishes[region.finish]),
+        kind: None,
+        name: name.into(),
         x_px: middle[0],
         y_px: middle[1],
-        radius_px: region.blocks.iter().map(reach).fold(0.0, f64::max),
+        radius_px,
         outline_px: vec![],
-        confidence: region.probability,
+        confidence: 1.0,
         found_by: vec!["finish".into()],
         values: vec![value],
         opinion: None,
         doubt: None,
-        nominal: false,
+        nominal: true,
     }
 }
 
 /// Direction of the brushing in piece coordinates, degrees counter-clockwise from x.
-fn direction(scene: &Scene, seen: &Texture) -> Feature {
+fn direction(scene: &Scene, seen: &Seen, texture: &texture::Texture) -> Feature {
     let turn = scene.located.pose.rotation.to_degrees();
     let limit = scene.spec.limit(DIRECTION, &scene.view.name);
     // A line has no ends: of the values that are half a turn apart the one nearest to what was ordered.
@@ -281,28 +405,14 @@ fn direction(scene: &Scene, seen: &Texture) -> Feature {
         (_, Some(a), Some(b)) => (a + b) / 2.0,
         (_, a, b) => a.or(b).unwrap_or(90.0),
     });
-    let value = seen.whole.lines.to_degrees() - turn;
+    let value = texture.lines.to_degrees() - turn;
     let value = about + wrapped(value - about);
     // Blocks tell how well the direction is known; each counts by itself.
-    let apart: Vec<f64> =
-        seen.blocks.iter().map(|b| wrapped((b.lines - seen.whole.lines).to_degrees()).powi(2)).collect();
+    let apart: Vec<f64> = texture.blocks.iter().map(|b| wrapped((b - texture.lines).to_degrees()).powi(2)).collect();
     let n = apart.len() as f64;
     let scatter = if apart.len() >= 3 { (apart.iter().sum::<f64>() / n / n).sqrt() } else { 5.0 };
     let u = scatter.hypot(scene.located.rotation_u.to_degrees()).max(LEAST_DIRECTION_U);
-    Feature {
-        kind: None,
-        name: "brushing".into(),
-        x_px: seen.whole.at_px[0],
-        y_px: seen.whole.at_px[1],
-        radius_px: 0.5 * seen.whole.side_px,
-        outline_px: vec![],
-        confidence: 1.0,
-        found_by: vec!["finish".into()],
-        values: vec![Value { characteristic: DIRECTION, value, uncertainty: u }],
-        opinion: None,
-        doubt: None,
-        nominal: true,
-    }
+    of_all(seen, "brushing", Value { characteristic: DIRECTION, value, uncertainty: u })
 }
 
 /// Degrees between two lines, from -90 to 90.
@@ -313,7 +423,6 @@ fn wrapped(degrees: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vision::{Image, Mask};
 
     /// Metal with streaks along `deg`, seen with a camera's noise.
     pub(super) fn brushed(deg: f64, seed: u64) -> Image {
@@ -341,47 +450,107 @@ mod tests {
         for deg in [0.0, 25.0, 90.0, 141.0] {
             let image = brushed(deg, 5);
             let all = Mask::full(image.width, image.height);
-            let seen = texture::describe(&image, &all, &all, "ring", 0.012).unwrap().unwrap();
-            let off = wrapped(seen.whole.lines.to_degrees() - deg);
-            assert!(off.abs() < 2.0, "{deg}: {}", seen.whole.lines.to_degrees());
+            let seen = texture::describe(&image, &all, 0.012).unwrap().unwrap();
+            let off = wrapped(seen.lines.to_degrees() - deg);
+            assert!(off.abs() < 2.0, "{deg}: {}", seen.lines.to_degrees());
             assert!(seen.blocks.len() >= 8, "{}", seen.blocks.len());
         }
     }
 
+    fn model() -> FinishModel {
+        FinishModel::load_default().unwrap()
+    }
+
     #[test]
-    fn brightness_is_not_in_the_description() {
-        let image = brushed(30.0, 9);
-        let mut darker = image.clone();
-        darker.data.iter_mut().for_each(|v| *v /= 2);
-        let all = Mask::full(image.width, image.height);
-        let of = |i: &Image| texture::describe(i, &all, &all, "ring", 0.012).unwrap().unwrap().whole;
-        let (a, b) = (of(&image), of(&darker));
-        assert_eq!(a.values.len(), texture::names().len());
-        for ((x, y), name) in a.values.iter().zip(&b.values).zip(texture::names()) {
-            // Halving rounds, which is a little more noise.
-            assert!((x - y).abs() < 0.35, "{name}: {x} {y}");
+    fn what_is_shown_lies_where_the_metal_is() {
+        let model = model();
+        let cell = model.info().cell;
+        let (width, height) = (40 * cell, 30 * cell);
+        let image = Image { width, height, data: vec![90; 3 * width * height], grey: false };
+        let mut metal = Mask::empty(width, height);
+        let (cx, cy) = (25.5 * cell as f64, 15.5 * cell as f64);
+        ops::fill_circle(&mut metal, cx, cy, 5.0 * cell as f64, 255);
+        for um in [12.0, 6.0] {
+            let (shown, first, k) = show(model.info(), &image, &metal, um).unwrap().unwrap();
+            assert_eq!(shown.pixels.len(), 3 * shown.columns * shown.rows * cell * cell);
+            let total: f32 = shown.metal.iter().sum();
+            let middle = |i: usize| {
+                let at = |c: usize| first[i] + [c % shown.columns, c / shown.columns][i] as f64 * cell as f64 * k;
+                shown.metal.iter().enumerate().map(|(c, m)| f64::from(*m) * at(c)).sum::<f64>() / f64::from(total)
+            };
+            assert!((middle(0) - cx).abs() < 1.0 && (middle(1) - cy).abs() < 1.0, "{} {}", middle(0), middle(1));
+            let expected = std::f64::consts::PI * (5.0 * um / 12.0_f64).powi(2);
+            assert!((f64::from(total) / expected - 1.0).abs() < 0.2, "{total} {expected}");
         }
     }
 
     #[test]
-    fn too_little_metal_says_nothing() {
+    fn too_little_metal_or_white_metal_says_nothing() {
         let image = brushed(0.0, 1);
-        let all = Mask::full(image.width, image.height);
         let mut few = Mask::empty(image.width, image.height);
-        crate::vision::ops::fill_circle(&mut few, 100.0, 100.0, 30.0, 255);
-        assert_eq!(texture::describe(&image, &few, &all, "ring", 0.012).unwrap(), None);
+        ops::fill_circle(&mut few, 100.0, 100.0, 30.0, 255);
+        let model = model();
+        assert!(look(&model, &image, &few, 12.0).unwrap_err().contains("mm2 of metal"));
+        let all = Mask::full(image.width, image.height);
+        let burnt = Image { data: vec![255; image.data.len()], ..image.clone() };
+        assert!(look(&model, &burnt, &all, 12.0).unwrap_err().contains("100 % of the metal is overexposed"));
+        assert!(look(&model, &image, &all, 40.0).unwrap_err().contains("um a pixel"));
+        assert!((look(&model, &image, &all, 12.0).unwrap().sight.whole.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_region_is_cells_side_by_side() {
+        let calm = vec![0.97, 0.01, 0.01, 0.01];
+        let mut seen = Seen {
+            sight: FinishSight { whole: calm.clone(), cells: vec![calm; 100] },
+            columns: 10,
+            metal: vec![1.0; 100],
+            first: [8.0, 8.0],
+            side_px: 16.0,
+            cell_mm2: 0.04,
+            thresholds: FinishThresholds { accept: 0.9, reject: 0.05, patch: 0.95, even: 0.3 },
+            least_cells: 6.0,
+        };
+        let matte = vec![0.01, 0.01, 0.97, 0.01];
+        // Ten that touch, across the end of a row and not: the last of one row and the first of the next are no neighbours.
+        for k in [12, 13, 22, 23, 32, 33, 39, 50] {
+            seen.sight.cells[k] = matte.clone();
+        }
+        let found = regions(&seen, 0);
+        assert_eq!((found.len(), found[0].finish, found[0].cells.len()), (1, 2, 6));
+        let f = share(&seen, 0, &found);
+        assert!((f.values[0].value - 0.94).abs() < 1e-9 && f.kind == Some(FindingType::WrongFinish));
+        let at = patch(&seen, &found[0]);
+        assert_eq!((at.x_px, at.y_px), (8.0 + 2.5 * 16.0, 8.0 + 2.0 * 16.0));
+        assert!((at.values[0].value - 0.24).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_not_the_same_all_over_is_a_persons_matter() {
+        let calm = vec![0.97, 0.01, 0.01, 0.01];
+        let mut seen = Seen {
+            sight: FinishSight { whole: calm.clone(), cells: vec![calm; 100] },
+            columns: 10,
+            metal: vec![1.0; 100],
+            first: [8.0, 8.0],
+            side_px: 16.0,
+            cell_mm2: 0.04,
+            thresholds: FinishThresholds { accept: 0.9, reject: 0.05, patch: 0.95, even: 0.3 },
+            least_cells: 6.0,
+        };
+        assert!(unevenness(&seen, 0) < 1e-9);
+        assert_eq!(share(&seen, 0, &[]).values[0].value, 1.0);
+        // A corner that is less like it, but like nothing else.
+        for k in (0..50).filter(|k| k % 10 < 5) {
+            seen.sight.cells[k] = vec![0.5, 0.4, 0.05, 0.05];
+        }
+        assert!(unevenness(&seen, 0) > 1.0);
+        let f = share(&seen, 0, &[]);
+        assert!(f.values[0].uncertainty == UNKNOWN && f.kind.is_none() && f.doubt.unwrap().contains("brushed"));
     }
 
     #[test]
     fn half_turns_are_the_same_line() {
         assert_eq!([wrapped(179.0), wrapped(-95.0), wrapped(45.0)], [-1.0, 85.0, 45.0]);
-    }
-
-    #[test]
-    fn the_network_is_for_these_values() {
-        let n = network().unwrap();
-        assert_eq!(n.finishes.len(), 4);
-        assert!(n.reject < n.accept && n.accept < 1.0 && n.block > 0.5);
-        assert!(!n.nets.is_empty());
     }
 }

@@ -52,6 +52,8 @@ pub struct Scene<'a> {
     pub model: Option<&'a ModelInfo>,
     /// What the models of stones and prongs saw, where they were run.
     pub sights: Option<&'a sight::Sights>,
+    /// What the model of finishes says of the bare metal, or why it says nothing; none where it was not asked.
+    pub finish: Option<Result<finish::Seen, String>>,
     /// What a taught file says of the frame, or why it says nothing; none where the view names none.
     pub anomaly: Option<Result<anomaly::Judged, String>>,
     /// The marks that the spec orders here as they were read, or why they were not; none where it orders none.

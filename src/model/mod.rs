@@ -5,10 +5,11 @@
 //! output `probs`, float32 `[N, C, H / s, W / s]`, probabilities of the C classes at every s-th pixel, class 0 is
 //! `good`. Everything else about it stands in its metadata ([`ModelInfo`]). That is the surface model; the models of stones
 //! and prongs ([`PartModel`]) answer each window of fixed size with one row of numbers, the model of girdles ([`GirdleModel`]) each
-//! unrolled rim with one row for each direction.
+//! unrolled rim with one row for each direction; the model of finishes ([`FinishModel`]) is shown a frame and its bare metal.
 
 mod backbone;
 mod class_map;
+mod finish;
 mod girdles;
 mod info;
 mod ocr;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 pub use backbone::{Backbone, BackboneInfo, FeatureMap, BACKBONE_FILE, GRANULE};
 pub use class_map::ClassMap;
+pub use finish::{FinishInfo, FinishModel, FinishSight, FinishThresholds, Shown, FINISH_FILE};
 pub use girdles::{ChipOdds, GirdleInfo, GirdleModel, Ray, Strip, GIRDLES_FILE};
 pub use info::{ModelInfo, MODEL_SCHEMA};
 pub use ocr::{Lattice, MarkReader, ReaderInfo, TextBox, DETECTOR_FILE, READER_FILE};

@@ -542,6 +542,34 @@ pub fn resize(p: &Plane, width: usize, height: usize) -> Result<Plane> {
     Ok(out)
 }
 
+/// A picture of fewer pixels, each the mean of what it covers.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn area(image: &Image, width: usize, height: usize) -> Result<Image> {
+    let source: Vec<core::Vec3b> =
+        image.data.chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]])).collect();
+    let source = Mat::new_rows_cols_with_data(image.height as i32, image.width as i32, &source)?;
+    let mut out = vec![core::Vec3b::default(); width * height];
+    let mut to = Mat::new_rows_cols_with_data_mut(height as i32, width as i32, &mut out)?;
+    let size = Size::new(width as i32, height as i32);
+    imgproc::resize(&source, &mut to, size, 0.0, 0.0, imgproc::INTER_AREA)?;
+    drop(to);
+    Ok(Image { width, height, data: out.into_iter().flat_map(|p| p.0).collect(), grey: image.grey })
+}
+
+/// [`area`] for masks: inside where nearly all of what a pixel covers is.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn area_mask(mask: &Mask, width: usize, height: usize) -> Result<Mask> {
+    let mut out = Mask::empty(width, height);
+    let size = Size::new(width as i32, height as i32);
+    imgproc::resize(&mask_view(mask)?, &mut mask_view_mut(&mut out)?, size, 0.0, 0.0, imgproc::INTER_AREA)?;
+    out.data.iter_mut().for_each(|v| *v = if *v > 250 { 255 } else { 0 });
+    Ok(out)
+}
+
 /// Rows become columns.
 ///
 /// # Errors

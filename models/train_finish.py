@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+"""Train, measure and export the model of finishes (models/finish.onnx): which finish the bare metal shows, as a whole and place by place.
+
+    python models/train_finish.py --pieces DIR [DIR ...] --out models/finish.onnx
+    python models/train_finish.py --pieces DIR [DIR ...] --test DIR [DIR ...] --measure models/finish.onnx
+
+DIR holds rendered pieces (datasets/render; finish.toml is the mix made for this). Every fifth piece of a kind is left out of training: on
+those the thresholds are set and the figures printed; --test prints those of other pieces, all of them. Goes on from the last checkpoint
+(--fresh starts anew).
+
+The model is shown a frame at UM_PER_PX micrometres a pixel (a coarser one as it is) and, cell by cell (CELL pixels), how much of it is bare
+metal. It says of each cell which finish it shows, and of the frame as a whole what the cells with metal say together.
+"""
+import argparse, glob, json, math, os, time, tomllib
+from concurrent.futures import ThreadPoolExecutor
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import cv2
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+import parts
+import rendered
+from looks import lit
+from train_stones import Residual, block
+
+FINISHES = ["polished", "brushed", "matte", "florentine"]
+UM_PER_PX, CELL, SIDE = 12.0, 16, 320  # SIDE: of a training picture, in pixels
+VERSION = "2.0.0"
+# Share of orders of another finish that may be accepted, of good frames that may be called wrong, of frames of one finish that may show a
+# region of another, and of those that may be left to a person because they look uneven.
+SHARES = {"accept": 0.003, "reject": 0.003, "patch": 0.005, "even": 0.2}
+LEAST_CELLS = 12  # a region of another finish: 12 cells of 0.19 mm are 0.44 mm2
+ERODE = 2  # pixels that the metal is drawn in by: what lies at its borders mirrors other things
+
+
+class Frame:
+    """A frame at the model's scale. label: of each cell, -1 unknown; whole: of all of it, -1 where it shows two."""
+    __slots__ = ("name", "light", "ordered", "image", "metal", "other", "own", "wrong", "whole", "um")
+
+
+def read(job):
+    folder, row, truth = job
+    f = Frame()
+    f.name, f.light = f"{os.path.basename(folder)}/{row['file']}", row["light"]
+    image = cv2.imread(os.path.join(folder, row["file"]))
+    shape = image.shape[:2]
+    k = min(1.0, truth["um_per_px"] / UM_PER_PX)
+    size = (max(CELL, round(shape[1] * k)), max(CELL, round(shape[0] * k)))
+    shrink = lambda x: cv2.resize(x, size, interpolation=cv2.INTER_AREA) if k < 1 else x
+    f.um = truth["um_per_px"] / k
+    f.image = shrink(image)
+    bare = rendered.mask_of(folder, "metal_mask", shape) & ~rendered.mask_of(folder, "stone_mask", shape) & ~rendered.mask_of(folder, "prong_mask", shape)
+    f.metal = (shrink(bare.astype(np.uint8) * 255) > 250).astype(np.uint8)
+    f.own = f.ordered = FINISHES.index(tomllib.load(open(os.path.join(folder, "spec.toml"), "rb"))["finish"])
+    f.wrong, f.other, f.whole = None, None, f.ordered
+    for d in truth["defects"]:
+        if d["type"] == "wrong_finish":
+            f.other = FINISHES.index(d["finish_seen"])
+            f.wrong = shrink(rendered.mask_of(folder, "wrong_finish_mask", shape).astype(np.uint8) * 255)
+            share = d["finish_share"]
+            f.whole = f.ordered if share > 0.995 else f.other if share < 0.02 else -1
+    return f
+
+
+def load(folders, held=None):
+    """Frames of pieces that training uses (held: false), leaves out (true), or all; of a burst the first."""
+    jobs = []
+    for root in folders:
+        for path in sorted(glob.glob(os.path.join(root, "*", "truth.json"))):
+            folder = os.path.dirname(path)
+            if held is not None and rendered.held_out(os.path.basename(folder)) != held:
+                continue
+            rows = json.load(open(os.path.join(folder, "piece.json")))["frames"]
+            rows = rows[:1] if any(r.get("burst") for r in rows) else rows
+            truth = json.load(open(path))
+            jobs += [(folder, r, truth) for r in rows if r["light"] != "backlight"]
+    with ThreadPoolExecutor() as pool:
+        return [f for f in pool.map(read, jobs) if f.metal.sum() > 40 * CELL * CELL]
+
+
+def cells(mask):
+    """Mean of each cell of a picture whose sides are whole cells, 0 to 1."""
+    h, w = mask.shape
+    return mask.reshape(h // CELL, CELL, w // CELL, CELL).mean((1, 3), dtype=np.float32)
+
+
+def example(f, rng):
+    """A picture [3, SIDE, SIDE] RGB, its metal [1, c, c], labels of cells [c, c] (-1 unknown) and of the whole."""
+    ys, xs = np.nonzero(f.metal[::4, ::4])
+    i = rng.integers(len(xs))
+    a, k = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(-0.12, 0.12))  # pixels of the frame to one of the picture
+    flip = -1 if rng.random() < 0.5 else 1
+    A = np.array([[k * math.cos(a) * flip, k * math.sin(a)], [-k * math.sin(a) * flip, k * math.cos(a)]])
+    c = np.array([4.0 * xs[i], 4.0 * ys[i]]) + rng.uniform(-0.3, 0.3, 2) * SIDE
+    A = np.concatenate([A, (c - A @ [SIDE / 2, SIDE / 2])[:, None]], 1)
+    look = lambda x, way, border: cv2.warpAffine(x, A, (SIDE, SIDE), flags=way | cv2.WARP_INVERSE_MAP, borderMode=border)
+    image = look(f.image, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+    metal = look(f.metal, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+    metal = cv2.erode(metal, None, iterations=int(rng.integers(0, 4)))
+    m = cells(metal)
+    label = np.full(m.shape, f.ordered, np.int64)
+    whole = f.whole
+    if f.wrong is not None:
+        share = cells(look(f.wrong, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)) / 255
+        label[share > 0.9] = f.other
+        label[(share > 0.1) & (share <= 0.9)] = -1
+        seen = (share * m).sum() / max(m.sum(), 1e-3)
+        whole = f.ordered if seen < 0.01 else f.other if seen > 0.99 else -1
+    return np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)), m[None], label, np.int64(whole)
+
+
+class Examples:
+    """Training pictures of random frames: batch `step`."""
+
+    def __init__(self, frames, seed, batch):
+        self.frames, self.seed, self.batch = frames, seed, batch
+        # Rare finishes by the root of how rare they are; two finishes side by side more often, the light that shows a finish as it comes.
+        n = np.bincount([f.ordered if f.other is None else f.other for f in frames], minlength=len(FINISHES)) + 1
+        w = np.array([1 / math.sqrt(n[f.ordered if f.other is None else f.other]) * (1.5 if f.whole < 0 else 1.0) for f in frames])
+        self.p = w / w.sum()
+
+    def __getitem__(self, step):
+        rng = np.random.default_rng([self.seed, step])
+        rows = [example(self.frames[i], rng) for i in rng.choice(len(self.frames), self.batch, p=self.p)]
+        return tuple(torch.from_numpy(np.stack(q)) for q in zip(*rows))
+
+
+class FinishNet(nn.Module):
+    def __init__(self, w=(16, 32, 48, 64)):
+        super().__init__()
+        self.body = nn.Sequential(block(3, w[0], 2), block(w[0], w[1], 2), block(w[1], w[2], 2), Residual(w[2]), block(w[2], w[3], 2), Residual(w[3]), Residual(w[3]))
+        self.near = nn.Conv2d(w[3], w[3], 1)
+        self.all = nn.Linear(2 * w[3], w[3])
+        self.each = nn.Conv2d(w[3], len(FINISHES) + 1, 1)
+        self.whole = nn.Sequential(nn.Linear(2 * w[3], w[3]), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(w[3], len(FINISHES)))
+
+    def forward(self, image, metal):
+        x = self.body((image - 127.0) / 64.0)
+        total = metal.sum((2, 3)) + 0.1
+        mean = (x * metal).sum((2, 3)) / total
+        scatter = torch.sqrt((((x - mean[:, :, None, None]) ** 2) * metal).sum((2, 3)) / total + 1e-4)
+        about = torch.cat([mean, scatter], 1)
+        h = F.relu(self.near(x) + self.all(about)[:, :, None, None])
+        y = self.each(h)
+        said = y[:, : len(FINISHES)]
+        trust = torch.sigmoid(y[:, len(FINISHES):]) * metal
+        return said, (said * trust).sum((2, 3)) / (trust.sum((2, 3)) + 0.1) + self.whole(about)
+
+
+def loss_of(y, metal, label, whole):
+    said, all_ = y
+    each = F.cross_entropy(said, label, ignore_index=-1, reduction="none") * metal[:, 0]
+    known = (label >= 0) * metal[:, 0]
+    return each.sum() / known.sum().clamp(min=1) + F.cross_entropy(all_, whole, ignore_index=-1)
+
+
+def shown(f):
+    """A frame as the program shows it: whole cells."""
+    h, w = (q // CELL * CELL for q in f.image.shape[:2])
+    metal = cv2.erode(f.metal[:h, :w], None, iterations=ERODE)
+    return np.ascontiguousarray(f.image[:h, :w, ::-1].transpose(2, 0, 1)[None], np.float32), cells(metal)[None, None]
+
+
+def softmax(z, axis):
+    e = np.exp(z - z.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def answers(run, frames, heat=1.0):
+    """Of each frame the probabilities of all of it and of its cells, and the cells' metal."""
+    out = []
+    for f in frames:
+        image, metal = shown(f)
+        said, whole = run(image, metal)
+        out.append((softmax(whole[0] / heat, 0), softmax(said[0] / heat, 0), metal[0, 0]))
+    return out
+
+
+def regions(p, metal, ordered, least):
+    """Cells side by side with at least that probability of one other finish each: the areas (in cells of metal) of those large enough."""
+    out = []
+    for k in range(len(FINISHES)):
+        if k != ordered:
+            n, lab = cv2.connectedComponents(((p[k] >= least) & (metal > 0.5)).astype(np.uint8), connectivity=4)
+            areas = [metal[lab == i].sum() for i in range(1, n)]
+            out += [(k, a) for a in areas if a >= LEAST_CELLS]
+    return out
+
+
+def unevenness(p, metal, ordered):
+    """How much the cells differ in what they say against the ordered finish: the standard deviation over the metal of the log odds of the best
+    other finish, each the mean of 5 x 5 cells. 0 where too few cells have so much metal about them."""
+    odds = np.log(np.maximum(p, 1e-4))
+    against = np.delete(odds, ordered, 0).max(0) - odds[ordered]
+    blur = lambda x: cv2.blur(np.ascontiguousarray(x, np.float32), (5, 5), borderType=cv2.BORDER_CONSTANT)
+    about = blur(metal)
+    mean = (blur(against * metal) / np.maximum(about, 1e-3))[about >= 0.5]
+    return float(mean.std()) if mean.size >= 5 else 0.0
+
+
+def wilson(k, n, z=1.96):
+    if n == 0:
+        return "-"
+    p = k / n
+    c, h = (p + z * z / 2 / n) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
+    return f"{k} of {n} = {100 * p:.1f} % [{100 * max(0, c - h):.1f}, {100 * min(1, c + h):.1f}]"
+
+
+def fit_heat(frames, out):
+    """What log odds are divided by, so that the probabilities are true on these frames; never sharper than they were learned, for these are of the
+    mix that was learned and others are less like it."""
+    k = [i for i, f in enumerate(frames) if f.whole >= 0]
+    z = np.log(np.maximum(np.array([out[i][0] for i in k]), 1e-12))
+    y = np.array([frames[i].whole for i in k])
+    cost = lambda h: -np.log(np.maximum(softmax(z / h, 1)[np.arange(len(y)), y], 1e-12)).mean()
+    return float(min(np.exp(np.linspace(0, 1.5, 31)), key=cost))
+
+
+def thresholds(frames, out):
+    k = [i for i, f in enumerate(frames) if f.whole >= 0]
+    p, y = np.array([out[i][0] for i in k]), np.array([frames[i].whole for i in k])
+    own = np.sort(p[np.arange(len(y)), y])
+    others = np.sort([q[j] for q, t in zip(p, y) for j in range(len(FINISHES)) if j != t])[::-1]
+    t = {"accept": float(max(others[int(SHARES["accept"] * len(others))] + 1e-4, 0.8)), "reject": float(min(own[int(SHARES["reject"] * len(own))], 0.2))}
+    t["accept"] = min(t["accept"], 0.999)
+    good = [i for i in k if frames[i].whole == frames[i].ordered]
+    for least in (0.97, 0.98, 0.99, 0.995, 0.998, 0.999):
+        t["patch"] = least
+        if sum(bool(regions(out[i][1], out[i][2], frames[i].ordered, least)) for i in good) <= SHARES["patch"] * len(good):
+            break
+    sure = [unevenness(out[i][1], out[i][2], frames[i].ordered) for i in good if out[i][0][frames[i].ordered] >= t["accept"]]
+    t["even"] = float(np.quantile(sure, 1 - SHARES["even"]))
+    return {n: round(v, 5) for n, v in t.items()}
+
+
+def figures(title, frames, out, t):
+    k = [i for i, f in enumerate(frames) if f.whole >= 0]
+    p, y = np.array([out[i][0] for i in k]), np.array([frames[i].whole for i in k])
+    light, n = np.array([frames[i].light for i in k]), len(k)
+    right, own, sure = p.argmax(1) == y, p[np.arange(n), y], p.max(1) >= t["accept"]
+    print(f"{title}: {n} frames that show one finish, {len(frames) - n} that show two")
+    print("  told right: " + wilson(int(right.sum()), n) + "; of those it is sure of: " + wilson(int(right[sure].sum()), int(sure.sum())))
+    print("  ordered as it is: accepted " + wilson(int((own >= t["accept"]).sum()), n) + "; called wrong " + wilson(int((own < t["reject"]).sum()), n))
+    others = np.array([q[j] for q, a in zip(p, y) for j in range(len(FINISHES)) if j != a])
+    print("  ordered as one of the three others: accepted " + wilson(int((others >= t["accept"]).sum()), len(others)) + "; called wrong " + wilson(int((others < t["reject"]).sum()), len(others)))
+    for c, name in enumerate(FINISHES):
+        print(f"  {name:<11} seen as " + "".join(f"{f} {int(((y == c) & (p.argmax(1) == j)).sum())}  " for j, f in enumerate(FINISHES)))
+    for l in sorted(set(light)):
+        print(f"  {l}: told right " + wilson(int(right[light == l].sum()), int((light == l).sum())) + f", sure {int(sure[light == l].sum())}")
+    found = lambda i: regions(out[i][1], out[i][2], frames[i].ordered, t["patch"])
+    good = [i for i in k if frames[i].whole == frames[i].ordered]
+    print("  frames of one finish with a region called another: " + wilson(sum(bool(found(i)) for i in good), len(good)))
+    two = [i for i, f in enumerate(frames) if f.whole < 0]
+    taken = lambda i: out[i][0][frames[i].ordered] >= t["accept"]
+    even = lambda i: unevenness(out[i][1], out[i][2], frames[i].ordered) <= t["even"]
+    print("  accepted and even: of one finish, as ordered " + wilson(sum(taken(i) and even(i) for i in good), len(good))
+          + "; with a place of another " + wilson(sum(taken(i) and even(i) and not found(i) for i in two), len(two)))
+    for lo, hi in ((0.05, 0.5), (0.5, 1), (1, 2), (2, 100)):
+        some = [i for i in two if lo <= (cells(frames[i].wrong[: out[i][2].shape[0] * CELL, : out[i][2].shape[1] * CELL]) / 255 * out[i][2]).sum() * (CELL * frames[i].um / 1000) ** 2 < hi]
+        print(f"  a region of {lo} to {hi} mm2 of another finish seen: " + wilson(sum(any(q == frames[i].other for q, _ in found(i)) for i in some), len(some)))
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--pieces", nargs="+", required=True)
+    ap.add_argument("--test", nargs="*", default=[])
+    ap.add_argument("--out")
+    ap.add_argument("--measure", metavar="ONNX", help="print the figures of this model on the pieces left out and on --test, and stop")
+    ap.add_argument("--steps", type=int, default=4000)
+    ap.add_argument("--batch", type=int, default=32)
+    ap.add_argument("--lr", type=float, default=2e-3)
+    ap.add_argument("--seed", type=int, default=5)
+    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    ap.add_argument("--workers", type=int, default=0, help="processes that make pictures ahead of the learning")
+    ap.add_argument("--minutes", type=float, default=math.inf, help="have done with learning this long after the start, whatever the step")
+    ap.add_argument("--fresh", action="store_true")
+    a = ap.parse_args()
+    if not a.out and not a.measure:
+        ap.error("--out or --measure is needed")
+    cv2.setNumThreads(1)
+    torch.set_num_threads(a.threads)
+    torch.set_float32_matmul_precision("high")
+    torch.manual_seed(a.seed)
+    held = load(a.pieces, True)
+    if a.measure:
+        import onnx
+        import onnxruntime
+        meta = {m.key: m.value for m in onnx.load(a.measure).metadata_props}
+        t = json.loads(meta["loupe.thresholds"])
+        session = onnxruntime.InferenceSession(a.measure)
+        run = lambda image, metal: session.run(None, {"image": image, "metal": metal})
+        figures("left out", held, answers(run, held), t)
+        for d in a.test:
+            frames = load([d])
+            figures(os.path.basename(d.rstrip("/")), frames, answers(run, frames), t)
+        return
+    start = time.time()
+    train = load(a.pieces, False)
+    print(f"{len(train)} frames to learn on, {len(held)} left out; {np.bincount([f.ordered for f in train], minlength=4)} ordered, "
+          f"{np.bincount([f.other for f in train if f.other is not None], minlength=4)} wrong; {time.time() - start:.0f} s", flush=True)
+    model, ema = (FinishNet().to(a.device, memory_format=torch.channels_last) for _ in range(2))
+    ema.load_state_dict(model.state_dict())
+    ema.eval()
+    opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=0.05)
+    step = 0 if a.fresh else parts.resume(a.out + ".pt", model, ema, opt)
+    batches = iter(torch.utils.data.DataLoader(Examples(train, a.seed, a.batch), None, sampler=range(step, a.steps), num_workers=a.workers))
+
+    def run(image, metal):
+        with torch.no_grad():
+            return [q.cpu().numpy() for q in ema(torch.from_numpy(image).to(a.device), torch.from_numpy(metal).to(a.device))]
+    losses = []
+    past = lambda: max(step / a.steps, (time.time() - start) / 60 / a.minutes)
+    while past() < 1:
+        image, metal, label, whole = (q.to(a.device) for q in next(batches))
+        g = torch.Generator(a.device).manual_seed(a.seed * 1_000_003 + step)
+        n = len(image)
+        image = lit(image.float(), lambda *q: torch.rand(q or (n,), generator=g, device=a.device), lambda *q: torch.randn(q or (n,), generator=g, device=a.device))
+        for group in opt.param_groups:
+            group["lr"] = parts.rate(a.lr, step, past())
+        model.train()
+        loss = loss_of(model(image.contiguous(memory_format=torch.channels_last), metal), metal, label, whole)
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        opt.step()
+        step += 1
+        parts.follow(ema, model, step)
+        losses.append(loss.detach())
+        if step % 100 == 0:
+            print(f"step {step} loss {float(torch.stack(losses).mean()):.3f} {time.time() - start:.0f} s", flush=True)
+            losses = []
+        if step % 500 == 0 or past() >= 1:
+            parts.save(a.out + ".pt", model, ema, opt, step)
+    heat = fit_heat(held, answers(run, held))
+    out = answers(run, held, heat)
+    t = thresholds(held, out)
+    print(f"log odds divided by {heat:.2f}; thresholds {t}")
+    figures("left out", held, out, t)
+    for d in a.test:
+        frames = load([d])
+        figures(os.path.basename(d.rstrip("/")), frames, answers(run, frames, heat), t)
+    # The heat goes into the weights.
+    ema = ema.cpu()
+    for last in (ema.each, ema.whole[3]):
+        last.weight.data[: len(FINISHES)] /= heat
+        last.bias.data[: len(FINISHES)] /= heat
+    parts.export(a.out, ema, {"image": (3, SIDE, SIDE), "metal": (1, SIDE // CELL, SIDE // CELL)}, "finish", VERSION, FINISHES, "finish.toml", a.seed, {
+        "loupe.cell": str(CELL), "loupe.erode_px": str(ERODE), "loupe.least_cells": str(LEAST_CELLS), "loupe.thresholds": json.dumps(t)},
+        answers=("cells", "whole"), scale=UM_PER_PX, sides=True)
+
+
+if __name__ == "__main__":
+    main()
