@@ -9,11 +9,13 @@ use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::inspect::sight::{self, PartModels};
+use crate::locate::Pose;
 use crate::model::{find_default, Backbone, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece, PIECE_SCHEMA};
 use crate::pipeline::{Inspector, Job, Settings};
 use crate::source;
-use crate::spec::{Limit, Outline, Spec, View, SPEC_SCHEMA};
+use crate::spec::{Limit, Outline, Spec, Stone, View, SPEC_SCHEMA};
 use crate::teach::Fit;
 use crate::vision::{self, Image, Mask};
 
@@ -119,6 +121,7 @@ fn measure(args: &Args) -> Result<Figures, String> {
             if args.model.model.is_none() && find_default(Precision::Int8).is_some_and(|p| p.is_file()) {
                 rows.push(precision_row(&jobs[0], &one, runs)?);
             }
+            rows.push(stones_row(&one, runs)?);
         }
         full
     };
@@ -322,6 +325,78 @@ fn cores_row(
 }
 
 /// [`in_turn`] after one run of each that is not counted.
+/// Stones of the row that times them.
+const STONES: usize = 40;
+
+fn stones_row(one: &rayon::ThreadPool, runs: usize) -> Result<Row, String> {
+    let models = PartModels::load_default().map_err(|e| e.to_string())?;
+    let (image, stones) = draw_stones(960, 720, STONES, 12.0);
+    let pose = Pose::centred(image.width, image.height, 12.0);
+    let stones: Vec<&Stone> = stones.iter().collect();
+    let cut = |s: &&Stone| sight::stone_window(&image, &pose, models.stones.info(), s).map_err(|e| e.to_string());
+    let windows: Vec<Image> = stones.iter().map(cut).collect::<Result<_, _>>()?;
+    let seen = models.stones(&image, &pose, &stones).map_err(|e| e.to_string())?;
+    let rims = seen.iter().filter(|s| s.rim.is_some()).count();
+    let (whole, bare) = one.install(|| {
+        medians(
+            runs,
+            || {
+                let _ = std::hint::black_box(models.stones(&image, &pose, &stones));
+            },
+            || {
+                let _ = std::hint::black_box(models.stones.stones(&windows));
+            },
+        )
+    });
+    Ok(Row {
+        name: "stones_over_bare",
+        ratio: whole / bare,
+        time_ms: whole,
+        base_ms: bare,
+        what: format!(
+            "{STONES} round stones on a {} x {} frame, one thread: windows, the model of stones, {rims} rims unrolled, the \
+             model of girdles, fits, over the model of stones alone",
+            image.width, image.height
+        ),
+    })
+}
+
+/// Draws round stones in rows on gold, each with eight facets about a table, and gives their spec rows.
+fn draw_stones(width: usize, height: usize, count: usize, um_per_px: f64) -> (Image, Vec<Stone>) {
+    let columns = ((count as f64 * width as f64 / height as f64).sqrt().ceil() as usize).max(1);
+    let pitch = width as f64 / columns as f64;
+    let radius = 0.38 * pitch;
+    let centre = |k: usize| [(k % columns) as f64 + 0.5, (k / columns) as f64 + 0.5].map(|v| v * pitch - 0.5);
+    let (mut image, _) = draw_signet(3 * width, 3 * height, 7);
+    // The middle of a large signet: nothing but metal.
+    let rows = image.data.chunks_exact(9 * width).skip(height).take(height);
+    image = Image { width, height, data: rows.flat_map(|r| r[3 * width..6 * width].to_vec()).collect(), grey: false };
+    for k in 0..count {
+        let [cx, cy] = centre(k);
+        for y in (cy - radius) as usize..=((cy + radius) as usize + 1).min(height - 1) {
+            for x in (cx - radius) as usize..=((cx + radius) as usize + 1).min(width - 1) {
+                let (dx, dy) = (x as f64 - cx, y as f64 - cy);
+                let r = dx.hypot(dy) / radius;
+                if r > 1.0 {
+                    continue;
+                }
+                let facet = (8.0 * dy.atan2(dx)).cos();
+                let light = if r < 0.56 { 205.0 + 25.0 * facet } else { 165.0 - 65.0 * facet };
+                let v = if r > 0.97 { 60.0 } else { light };
+                image.data[3 * (y * width + x)..][..3].fill(v as u8);
+            }
+        }
+    }
+    let pose = Pose::centred(width, height, um_per_px);
+    let stones = (0..count).map(|k| {
+        let [x_mm, y_mm] = pose.to_mm(centre(k)[0], centre(k)[1]);
+        let (id, cut) = (format!("S{}", k + 1), "round".to_owned());
+        let diameter_mm = 2.0 * pose.mm(radius);
+        Stone { id, x_mm, y_mm, diameter_mm, cut, turn_deg: None, gem: None, prongs: vec![] }
+    });
+    (image, stones.collect())
+}
+
 fn medians(runs: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64) {
     a();
     b();
