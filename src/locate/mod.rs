@@ -142,6 +142,20 @@ const DEPTH_UM: f64 = 10.0;
 /// A prong's tip darkens and tints the metal about it by reflection: its halo reaches this many radii.
 pub const PRONG_HALO: f64 = 1.35;
 
+/// All of the metal that no nominal stone or prong covers, up to its rims and edges: they mirror what flat metal does not, and a
+/// finish shows by that.
+pub fn open_metal(view: &View, located: &Located) -> Mask {
+    let mut mask = located.metal.clone();
+    for s in &view.stones {
+        let discs = s.prongs.iter().map(|q| (q.x_mm, q.y_mm, q.radius_mm));
+        for (x, y, radius) in discs.chain([(s.x_mm, s.y_mm, s.reach_mm())]) {
+            let p = located.pose.to_px(x, y);
+            ops::fill_circle(&mut mask, p[0], p[1], located.pose.px(radius), 0);
+        }
+    }
+    mask
+}
+
 /// Metal that nothing nominal covers: the outline's inside less its rim, the stones and the prongs. The margins follow
 /// from the pose's uncertainty (k = 2), the setting's tolerance and two pixels of blur.
 ///
