@@ -1,41 +1,90 @@
-"""What the trainings of the models of parts share (train_stones.py, train_girdles.py)."""
+"""What the trainings of the models of parts and finishes share (train_stones.py, train_girdles.py, train_finish.py)."""
+import argparse
 import hashlib
 import json
 import math
 import os
+import time
 
+import cv2
 import torch
 
 from stamp import stamp
 
 
-def rate(lr, step, past):
-    """The learning rate of a step: a hundred steps of warm-up, then a cosine down to a hundredth. past: how much is done, 0 to 1."""
-    return lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, past))))
+def arguments(about, steps, batch, lr, seed):
+    """The arguments that all of the trainings take; others may be added before they are parsed."""
+    ap = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--pieces", nargs="+", required=True)
+    ap.add_argument("--out")
+    ap.add_argument("--measure", metavar="ONNX", help="print the figures of this model on the pieces left out, and stop")
+    ap.add_argument("--steps", type=int, default=steps)
+    ap.add_argument("--batch", type=int, default=batch)
+    ap.add_argument("--lr", type=float, default=lr)
+    ap.add_argument("--seed", type=int, default=seed)
+    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    ap.add_argument("--minutes", type=float, default=math.inf, help="have done with learning this long after the start, whatever the step")
+    ap.add_argument("--ckpt", help="the checkpoint, else FILE.pt beside --out")
+    ap.add_argument("--fresh", action="store_true", help="do not take up a checkpoint")
+    return ap
 
 
-def follow(ema, model, step):
-    """Moves the averaged weights towards the model's."""
-    d = min(0.995, (step + 1) / (step + 20))
-    with torch.no_grad():
-        for v, q in zip(ema.state_dict().values(), model.state_dict().values()):
-            v.lerp_(q, 1 - d) if v.dtype.is_floating_point else v.copy_(q)
+def parsed(ap):
+    """The arguments, and the libraries set as they say."""
+    a = ap.parse_args()
+    if not a.out and not a.measure:
+        ap.error("--out or --measure is needed")
+    a.ckpt = a.ckpt or f"{a.out}.pt"
+    cv2.setNumThreads(1)
+    torch.set_num_threads(a.threads)
+    torch.set_float32_matmul_precision("high")
+    torch.manual_seed(a.seed)
+    return a
 
 
-def save(path, model, ema, opt, step):
-    """A checkpoint, whole or not at all."""
-    torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "step": step}, path + ".tmp")
-    os.replace(path + ".tmp", path)
+class Course:
+    """How a model learns: AdamW, a hundred steps of warm-up and a cosine down to a hundredth, averaged weights (`ema`), checkpoints that it is
+    taken up from. a: the arguments."""
 
+    def __init__(self, a, model, ema, decay):
+        self.a, self.model, self.ema, self.step, self.losses, self.start = a, model, ema, 0, [], time.time()
+        ema.load_state_dict(model.state_dict())
+        ema.eval()
+        self.opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=decay)
+        if not a.fresh and os.path.exists(a.ckpt):
+            c = torch.load(a.ckpt, map_location="cpu", weights_only=False)
+            model.load_state_dict(c["model"]), ema.load_state_dict(c["ema"]), self.opt.load_state_dict(c["opt"])
+            self.step = c["step"]
+            print(f"taken up at step {self.step}", flush=True)
 
-def resume(path, model, ema, opt):
-    """Takes up a checkpoint; its step, 0 where there is none."""
-    if not os.path.exists(path):
-        return 0
-    c = torch.load(path, map_location="cpu", weights_only=False)
-    model.load_state_dict(c["model"]), ema.load_state_dict(c["ema"]), opt.load_state_dict(c["opt"])
-    print(f"taken up at step {c['step']}", flush=True)
-    return c["step"]
+    def past(self):
+        """How much is done, 0 to 1."""
+        return max(self.step / self.a.steps, (time.time() - self.start) / 60 / self.a.minutes)
+
+    def learn(self, loss_of):
+        """One step. loss_of: gives the loss, with the model in training. True every 1000 steps: time for a look at the figures."""
+        for g in self.opt.param_groups:
+            g["lr"] = self.a.lr * min(1, (self.step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, self.past()))))
+        self.model.train()
+        loss = loss_of()
+        self.opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.opt.step()
+        self.step += 1
+        d = min(0.995, (self.step + 1) / (self.step + 20))
+        with torch.no_grad():
+            for v, q in zip(self.ema.state_dict().values(), self.model.state_dict().values()):
+                v.lerp_(q, 1 - d) if v.dtype.is_floating_point else v.copy_(q)
+        self.losses.append(loss.detach())
+        if self.step % 100 == 0:
+            print(f"step {self.step} loss {float(torch.stack(self.losses).mean()):.3f} {time.time() - self.start:.0f} s", flush=True)
+            self.losses = []
+        if self.step % 500 == 0 or self.past() >= 1:  # whole or not at all
+            torch.save({"model": self.model.state_dict(), "ema": self.ema.state_dict(), "opt": self.opt.state_dict(), "step": self.step}, self.a.ckpt + ".tmp")
+            os.replace(self.a.ckpt + ".tmp", self.a.ckpt)
+        return self.step % 1000 == 0 and self.past() < 1 and self.a.minutes == math.inf
 
 
 def export(out, model, inputs, name, version, columns, mix, seed, meta, answers=("answer",), scale=12, sides=False):

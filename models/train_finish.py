@@ -11,7 +11,7 @@ those the thresholds are set and the figures printed; --test prints those of oth
 The model is shown a frame at UM_PER_PX micrometres a pixel (a coarser one as it is) and, cell by cell (CELL pixels), how much of it is bare
 metal. It says of each cell which finish it shows, and of the frame as a whole what the cells with metal say together.
 """
-import argparse, glob, json, math, os, time, tomllib
+import glob, json, math, os, tomllib
 from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -234,7 +234,7 @@ def thresholds(frames, out):
         if sum(bool(regions(out[i][1], out[i][2], frames[i].ordered, least)) for i in good) <= SHARES["patch"] * len(good):
             break
     sure = [unevenness(out[i][1], out[i][2], frames[i].ordered) for i in good if out[i][0][frames[i].ordered] >= t["accept"]]
-    t["even"] = float(np.quantile(sure, 1 - SHARES["even"]))
+    t["even"] = float(np.quantile(sure, 1 - SHARES["even"])) if sure else 1.0
     return {n: round(v, 5) for n, v in t.items()}
 
 
@@ -266,27 +266,10 @@ def figures(title, frames, out, t):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--pieces", nargs="+", required=True)
-    ap.add_argument("--test", nargs="*", default=[])
-    ap.add_argument("--out")
-    ap.add_argument("--measure", metavar="ONNX", help="print the figures of this model on the pieces left out and on --test, and stop")
-    ap.add_argument("--steps", type=int, default=4000)
-    ap.add_argument("--batch", type=int, default=32)
-    ap.add_argument("--lr", type=float, default=2e-3)
-    ap.add_argument("--seed", type=int, default=5)
-    ap.add_argument("--threads", type=int, default=2)
-    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    ap = parts.arguments(__doc__, 4000, 32, 2e-3, 5)
+    ap.add_argument("--test", nargs="*", default=[], help="other pieces whose figures are printed, too")
     ap.add_argument("--workers", type=int, default=0, help="processes that make pictures ahead of the learning")
-    ap.add_argument("--minutes", type=float, default=math.inf, help="have done with learning this long after the start, whatever the step")
-    ap.add_argument("--fresh", action="store_true")
-    a = ap.parse_args()
-    if not a.out and not a.measure:
-        ap.error("--out or --measure is needed")
-    cv2.setNumThreads(1)
-    torch.set_num_threads(a.threads)
-    torch.set_float32_matmul_precision("high")
-    torch.manual_seed(a.seed)
+    a = parts.parsed(ap)
     held = load(a.pieces, True)
     if a.measure:
         import onnx
@@ -300,43 +283,22 @@ def main():
             frames = load([d])
             figures(os.path.basename(d.rstrip("/")), frames, answers(run, frames), t)
         return
-    start = time.time()
     train = load(a.pieces, False)
     print(f"{len(train)} frames to learn on, {len(held)} left out; {np.bincount([f.ordered for f in train], minlength=4)} ordered, "
-          f"{np.bincount([f.other for f in train if f.other is not None], minlength=4)} wrong; {time.time() - start:.0f} s", flush=True)
+          f"{np.bincount([f.other for f in train if f.other is not None], minlength=4)} wrong", flush=True)
     model, ema = (FinishNet().to(a.device, memory_format=torch.channels_last) for _ in range(2))
-    ema.load_state_dict(model.state_dict())
-    ema.eval()
-    opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=0.05)
-    step = 0 if a.fresh else parts.resume(a.out + ".pt", model, ema, opt)
-    batches = iter(torch.utils.data.DataLoader(Examples(train, a.seed, a.batch), None, sampler=range(step, a.steps), num_workers=a.workers))
+    course = parts.Course(a, model, ema, 0.05)
+    batches = iter(torch.utils.data.DataLoader(Examples(train, a.seed, a.batch), None, sampler=range(course.step, a.steps), num_workers=a.workers))
 
     def run(image, metal):
         with torch.no_grad():
             return [q.cpu().numpy() for q in ema(torch.from_numpy(image).to(a.device), torch.from_numpy(metal).to(a.device))]
-    losses = []
-    past = lambda: max(step / a.steps, (time.time() - start) / 60 / a.minutes)
-    while past() < 1:
+    while course.past() < 1:
         image, metal, label, whole = (q.to(a.device) for q in next(batches))
-        g = torch.Generator(a.device).manual_seed(a.seed * 1_000_003 + step)
+        g = torch.Generator(a.device).manual_seed(a.seed * 1_000_003 + course.step)
         n = len(image)
         image = lit(image.float(), lambda *q: torch.rand(q or (n,), generator=g, device=a.device), lambda *q: torch.randn(q or (n,), generator=g, device=a.device))
-        for group in opt.param_groups:
-            group["lr"] = parts.rate(a.lr, step, past())
-        model.train()
-        loss = loss_of(model(image.contiguous(memory_format=torch.channels_last), metal), metal, label, whole)
-        opt.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        opt.step()
-        step += 1
-        parts.follow(ema, model, step)
-        losses.append(loss.detach())
-        if step % 100 == 0:
-            print(f"step {step} loss {float(torch.stack(losses).mean()):.3f} {time.time() - start:.0f} s", flush=True)
-            losses = []
-        if step % 500 == 0 or past() >= 1:
-            parts.save(a.out + ".pt", model, ema, opt, step)
+        course.learn(lambda: loss_of(model(image.contiguous(memory_format=torch.channels_last), metal), metal, label, whole))
     heat = fit_heat(held, answers(run, held))
     out = answers(run, held, heat)
     t = thresholds(held, out)

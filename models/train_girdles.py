@@ -15,7 +15,7 @@ is fitted to all directions (weighted least squares, the model of stones being t
 tell where it runs. Of the table's slope against the line of sight each direction says how much lies along it; that is fitted likewise. The
 network is the same for every direction, so it need not learn what a turn does.
 """
-import argparse, json, math, os, time
+import json, math, os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -330,26 +330,10 @@ def slopes(at, cov, truth, patches, window):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--pieces", nargs="+", required=True)
-    ap.add_argument("--out")
-    ap.add_argument("--measure", metavar="ONNX", help="print the figures of this model on the pieces left out, and stop")
+    ap = parts.arguments(__doc__, 4000, 64, 3e-3, 3)
     ap.add_argument("--stones", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "stones.onnx"), help="the model of stones")
-    ap.add_argument("--steps", type=int, default=4000)
-    ap.add_argument("--batch", type=int, default=64)
-    ap.add_argument("--lr", type=float, default=3e-3)
-    ap.add_argument("--seed", type=int, default=3)
-    ap.add_argument("--threads", type=int, default=2)
-    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     ap.add_argument("--workers", type=int, default=0, help="processes that unroll stones ahead of the learning")
-    ap.add_argument("--minutes", type=float, default=math.inf, help="have done with learning this long after the start, whatever the step")
-    ap.add_argument("--fresh", action="store_true")
-    a = ap.parse_args()
-    if not a.out and not a.measure:
-        ap.error("--out or --measure is needed")
-    cv2.setNumThreads(1)
-    torch.set_num_threads(a.threads)
-    torch.manual_seed(a.seed)
+    a = parts.parsed(ap)
     frames, halves = load("stones", a.pieces)
     inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit
     train, held = ([p for p in part if p.cut == "round" and p.truth[0] and inside(p) and p.unit >= 30] for part in halves)
@@ -363,14 +347,9 @@ def main():
         figures(*(torch.tensor(float(meta[k])) for k in ("loupe.kappa", "loupe.slope_kappa")), answers(lambda x: session.run(None, {"strip": x})[0], frames, held, 2), held, said)
         return
     model, ema = (GirdleNet().to(a.device) for _ in range(2))
-    ema.load_state_dict(model.state_dict())
-    ema.eval()
-    opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=0.02)
-    ckpt = a.out + ".pt"
-    step = 0 if a.fresh else parts.resume(ckpt, model, ema, opt)
+    course = parts.Course(a, model, ema, 0.02)
     strips = Strips(frames, train, a.seed, a.batch)
-    batches = iter(torch.utils.data.DataLoader(strips, None, sampler=range(step, a.steps), num_workers=a.workers))
-    start, losses = time.time(), []
+    batches = iter(torch.utils.data.DataLoader(strips, None, sampler=range(course.step, a.steps), num_workers=a.workers))
 
     def run(x):
         with torch.no_grad():
@@ -378,27 +357,10 @@ def main():
 
     def measure(looks):
         return figures(ema.kappa.detach().cpu(), ema.slope_kappa.detach().cpu(), answers(run, frames, held, looks), held, said)
-    past = lambda: max(step / a.steps, (time.time() - start) / 60 / a.minutes)
-    while past() < 1:
+    while course.past() < 1:
         x, *t = (q.to(a.device) for q in next(batches))
-        for g in opt.param_groups:
-            g["lr"] = parts.rate(a.lr, step, past())
-        model.train()
-        loss = loss_of(model, model(x), *t)
-        opt.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        opt.step()
-        step += 1
-        parts.follow(ema, model, step)
-        losses.append(loss.detach())
-        if step % 100 == 0:
-            print(f"step {step} loss {float(torch.stack(losses).mean()):.3f} {time.time() - start:.0f} s", flush=True)
-            losses = []
-        if step % 500 == 0 or past() >= 1:
-            parts.save(ckpt, model, ema, opt, step)
-            if past() < 1 and step % 1000 == 0 and a.minutes == math.inf:
-                measure(1)
+        if course.learn(lambda: loss_of(model, model(x), *t)):
+            measure(1)
     scale = measure(2)
     ema = ema.cpu()
     ways = {"rays": RAYS, "facets": FACETS, "facets_from": FACETS_FROM, "facets_to": FACETS_TO, "rim": RIM, "inside": INSIDE, "outside": OUTSIDE, "more_px": MORE_PX}

@@ -13,7 +13,7 @@ x axis (for a long stone: its width) runs right. The model says in units of the 
 is, how its size differs (log), the slope of its table against the line of sight, how deep a chip is and where, and a standard
 deviation of each. A prong is seen through a window PRONG_WINDOW of its radius wide, turned so that its stone lies to the left.
 """
-import argparse, glob, json, math, os, sys, time, tomllib
+import glob, json, math, os, sys, tomllib
 from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -392,26 +392,11 @@ def figures(net, y, t, patches, frames_mm=None):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap = parts.arguments(__doc__, 3000, 48, 2e-3, 11)
     ap.add_argument("--net", choices=list(SIDE), required=True)
-    ap.add_argument("--pieces", nargs="+", required=True)
-    ap.add_argument("--out")
-    ap.add_argument("--measure", metavar="ONNX", help="print the figures of this model on the pieces left out, and stop")
-    ap.add_argument("--steps", type=int, default=3000)
-    ap.add_argument("--batch", type=int, default=48)
-    ap.add_argument("--lr", type=float, default=2e-3)
-    ap.add_argument("--seed", type=int, default=11)
-    ap.add_argument("--threads", type=int, default=2)
-    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    ap.add_argument("--minutes", type=float, default=math.inf, help="have done with learning this long after the start, whatever the step")
     ap.add_argument("--wide", type=float, default=1.0, help="channels of the model of stones, times this")
-    ap.add_argument("--ckpt")
-    ap.add_argument("--fresh", action="store_true")
     ap.add_argument("--start", help="begin with the weights of this checkpoint, as far as they fit")
-    a = ap.parse_args()
-    if not a.out and not a.measure:
-        ap.error("--out or --measure is needed")
-    cv2.setNumThreads(1)
+    a = parts.parsed(ap)
     if a.measure:
         import onnxruntime
         options = onnxruntime.SessionOptions()
@@ -421,18 +406,11 @@ def main():
         run = lambda images: session.run(None, {"image": np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), np.float32)})[0]
         figures(a.net, *answers(run, a.net, frames, held), held)
         return
-    start = time.time()
-    a.ckpt = a.ckpt or a.out + ".pt"
-    torch.set_num_threads(a.threads)
-    torch.set_float32_matmul_precision("high")
-    torch.manual_seed(a.seed)
     frames, (train, held) = load(a.net, a.pieces)
     print(f"{len(frames)} frames; {len(train)} windows to learn on, {len(held)} left out", flush=True)
     looks = Looks(a.net, frames, train, SIDE[a.net], MASK, plans() if a.net == "stones" else None, rarity(a.net, train),
                   {"slope": SLOPE_UNIT, "chip": DEPTH_UNIT}, a.device)
     model, ema = (Net(a.net, a.wide).to(a.device, memory_format=torch.channels_last) for _ in range(2))
-    ema.load_state_dict(model.state_dict())
-    ema.eval()
     if a.start:
         begin = torch.load(a.start, map_location="cpu", weights_only=False)["ema"]
         own = model.state_dict()
@@ -444,36 +422,19 @@ def main():
                 own[k].zero_()
                 own[k][part] = v[part]
         model.load_state_dict(own)
-        ema.load_state_dict(own)
-    opt = torch.optim.AdamW(model.parameters(), lr=a.lr, weight_decay=0.02)
-    step = 0 if a.fresh else parts.resume(a.ckpt, model, ema, opt)
+    course = parts.Course(a, model, ema, 0.02)
 
     def run(images):
         with torch.no_grad():
             return ema(tensor(images).to(a.device)).cpu().numpy()
-    losses = []
-    past = lambda: max(step / a.steps, (time.time() - start) / 60 / a.minutes)
-    while past() < 1:
-        x, t, masks = looks.batch(a.batch, a.seed * 1_000_003 + step)
-        for g in opt.param_groups:
-            g["lr"] = parts.rate(a.lr, step, past())
-        model.train()
-        y, plan = model.full(x.contiguous(memory_format=torch.channels_last))
-        loss = loss_of(a.net, y, t, plan, masks)
-        opt.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        opt.step()
-        step += 1
-        parts.follow(ema, model, step)
-        losses.append(loss.detach())
-        if step % 100 == 0:
-            print(f"step {step} loss {float(torch.stack(losses).mean()):.3f} {(time.time() - start):.0f} s", flush=True)
-            losses = []
-        if step % 200 == 0 or past() >= 1:
-            parts.save(a.ckpt, model, ema, opt, step)
-            if held and step % 1000 == 0 and past() < 1 and a.minutes == math.inf:
-                figures(a.net, *answers(run, a.net, frames, held, 1), held)
+    while course.past() < 1:
+        x, t, masks = looks.batch(a.batch, a.seed * 1_000_003 + course.step)
+
+        def loss():
+            y, plan = model.full(x.contiguous(memory_format=torch.channels_last))
+            return loss_of(a.net, y, t, plan, masks)
+        if course.learn(loss) and held:
+            figures(a.net, *answers(run, a.net, frames, held, 1), held)
     y, t = answers(run, a.net, frames, held)
     scale = figures(a.net, y, t, held)
     side = SIDE[a.net]

@@ -498,10 +498,10 @@ mod tests {
         assert!((look(&model, &image, &all, 12.0).unwrap().sight.whole.iter().sum::<f64>() - 1.0).abs() < 1e-9);
     }
 
-    #[test]
-    fn a_region_is_cells_side_by_side() {
+    /// Ten by ten cells of polished metal.
+    fn even() -> Seen {
         let calm = vec![0.97, 0.01, 0.01, 0.01];
-        let mut seen = Seen {
+        Seen {
             sight: FinishSight { whole: calm.clone(), cells: vec![calm; 100] },
             columns: 10,
             metal: vec![1.0; 100],
@@ -510,7 +510,12 @@ mod tests {
             cell_mm2: 0.04,
             thresholds: FinishThresholds { accept: 0.9, reject: 0.05, patch: 0.95, even: 0.3 },
             least_cells: 6.0,
-        };
+        }
+    }
+
+    #[test]
+    fn a_region_is_cells_side_by_side() {
+        let mut seen = even();
         let matte = vec![0.01, 0.01, 0.97, 0.01];
         // Ten that touch, across the end of a row and not: the last of one row and the first of the next are no neighbours.
         for k in [12, 13, 22, 23, 32, 33, 39, 50] {
@@ -527,21 +532,12 @@ mod tests {
 
     #[test]
     fn what_is_not_the_same_all_over_is_a_persons_matter() {
-        let calm = vec![0.97, 0.01, 0.01, 0.01];
-        let mut seen = Seen {
-            sight: FinishSight { whole: calm.clone(), cells: vec![calm; 100] },
-            columns: 10,
-            metal: vec![1.0; 100],
-            first: [8.0, 8.0],
-            side_px: 16.0,
-            cell_mm2: 0.04,
-            thresholds: FinishThresholds { accept: 0.9, reject: 0.05, patch: 0.95, even: 0.3 },
-            least_cells: 6.0,
-        };
+        let mut seen = even();
         assert!(unevenness(&seen, 0) < 1e-9);
         assert_eq!(share(&seen, 0, &[]).values[0].value, 1.0);
-        // A corner that is less like it, but like nothing else.
-        for k in (0..50).filter(|k| k % 10 < 5) {
+        // Half of it is less like it, but like nothing else; all of it together is a little like brushed metal.
+        seen.sight.whole = vec![0.96, 0.02, 0.01, 0.01];
+        for k in (0..100).filter(|k| k % 10 < 5) {
             seen.sight.cells[k] = vec![0.5, 0.4, 0.05, 0.05];
         }
         assert!(unevenness(&seen, 0) > 1.0);

@@ -204,6 +204,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::model::info::every_mistake;
     use crate::model::MODEL_SCHEMA;
 
     #[test]
@@ -222,29 +223,15 @@ mod tests {
             ("loupe.least_cells", "12"),
             ("loupe.thresholds", r#"{"accept":0.9,"reject":0.05,"patch":0.95,"even":0.3}"#),
         ]);
-        let read = |m: &BTreeMap<&str, &str>| {
-            parse(&|k| m.get(k).map(|v| (*v).to_owned()), "00".into(), Path::new("m.onnx"))
-        };
-        assert_eq!(read(&good).unwrap().cell, 16);
-        for key in good.keys() {
-            let mut m = good.clone();
-            m.remove(key);
-            let e = read(&m).unwrap_err().to_string();
-            assert!(e.contains("m.onnx") && e.contains(key), "{e}");
-        }
-        for (key, value) in [
+        let wrong = [
             ("loupe.columns", r#"["polished"]"#),
             ("loupe.um_per_px", "NaN"),
             ("loupe.um_per_px_min", "30"),
             ("loupe.cell", "0"),
             ("loupe.least_cells", "-1"),
             ("loupe.thresholds", r#"{"accept":0.1,"reject":0.2,"patch":0.9,"even":0.3}"#),
-        ] {
-            let mut m = good.clone();
-            m.insert(key, value);
-            let e = read(&m).unwrap_err().to_string();
-            assert!(e.contains("m.onnx") && e.contains("loupe.um_per_px") | e.contains(key), "{key} = {value}: {e}");
-        }
+        ];
+        assert_eq!(every_mistake(&good, &wrong, parse).cell, 16);
     }
 
     #[test]

@@ -215,6 +215,32 @@ impl Reader<'_> {
     }
 }
 
+/// Tests: every key of sound metadata is needed, and each wrong value is refused, by a message that names file and key.
+#[cfg(test)]
+pub(super) fn every_mistake<I>(
+    good: &BTreeMap<&str, &str>,
+    wrong: &[(&str, &str)],
+    parse: impl Fn(&dyn Fn(&str) -> Option<String>, String, &Path) -> Result<I, ModelError>,
+) -> I {
+    let read =
+        |m: &BTreeMap<&str, &str>| parse(&|k| m.get(k).map(|v| (*v).to_owned()), "00".into(), Path::new("m.onnx"));
+    let says = |m: &BTreeMap<&str, &str>, key: &str| {
+        let e = read(m).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(e.contains("m.onnx") && e.contains(key), "{key} = {:?}: `{e}`", m.get(key));
+    };
+    for key in good.keys() {
+        let mut m = good.clone();
+        m.remove(key);
+        says(&m, key);
+    }
+    for (key, value) in wrong {
+        let mut m = good.clone();
+        m.insert(key, value);
+        says(&m, key);
+    }
+    read(good).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
