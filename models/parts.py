@@ -87,6 +87,16 @@ class Course:
         return self.step % 1000 == 0 and self.past() < 1 and self.a.minutes == math.inf
 
 
+def wilson(k, n):
+    """The 95 % interval of a share, k of n (Wilson 1927)."""
+    if not n:
+        return [float("nan")] * 2
+    z, p = 1.96, k / n
+    d = 1 + z * z / n
+    m, w = (p + z * z / (2 * n)) / d, z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / d
+    return [m - w, m + w]
+
+
 def export(out, model, inputs, name, version, columns, mix, seed, meta, answers=("answer",), scale=12, sides=False):
     """Writes a model with those inputs (their shapes without N; pictures from 0 to 255) and outputs, with its metadata. scale: the middle of what
     it is for, in um/px; sides: heights and widths may be others, too."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train, measure and export the model of finishes (models/finish.onnx): which finish the bare metal shows, as a whole and place by place.
+"""Train, measure and export the model of finishes (models/finish.onnx): which finish the metal shows, as a whole and place by place.
 
     python models/train_finish.py --pieces DIR [DIR ...] --out models/finish.onnx
     python models/train_finish.py --pieces DIR [DIR ...] --test DIR [DIR ...] --measure models/finish.onnx
@@ -8,8 +8,8 @@ DIR holds rendered pieces (datasets/render; finish.toml is the mix made for this
 those the thresholds are set and the figures printed; --test prints those of other pieces, all of them. Goes on from the last checkpoint
 (--fresh starts anew).
 
-The model is shown a frame at UM_PER_PX micrometres a pixel (a coarser one as it is) and, cell by cell (CELL pixels), how much of it is bare
-metal. It says of each cell which finish it shows, and of the frame as a whole what the cells with metal say together.
+The model is shown a frame at UM_PER_PX micrometres a pixel (a coarser one as it is) and, cell by cell (CELL pixels), how much of it is
+metal that no stone or prong covers. It says of each cell which finish it shows, and of the frame as a whole what the cells with metal say together.
 """
 import glob, json, math, os, tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -39,8 +39,8 @@ ERODE = 2  # pixels that the metal is drawn in by: what lies at its borders mirr
 
 
 class Frame:
-    """A frame at the model's scale. label: of each cell, -1 unknown; whole: of all of it, -1 where it shows two."""
-    __slots__ = ("name", "light", "ordered", "image", "metal", "other", "own", "wrong", "whole", "um")
+    """A frame at the model's scale. whole: the finish of all of it, -1 where it shows two; wrong: where it shows the other one, 0 to 255."""
+    __slots__ = ("name", "light", "ordered", "image", "metal", "other", "wrong", "whole", "um")
 
 
 def read(job):
@@ -56,7 +56,7 @@ def read(job):
     f.image = shrink(image)
     bare = rendered.mask_of(folder, "metal_mask", shape) & ~rendered.mask_of(folder, "stone_mask", shape) & ~rendered.mask_of(folder, "prong_mask", shape)
     f.metal = (shrink(bare.astype(np.uint8) * 255) > 250).astype(np.uint8)
-    f.own = f.ordered = FINISHES.index(tomllib.load(open(os.path.join(folder, "spec.toml"), "rb"))["finish"])
+    f.ordered = FINISHES.index(tomllib.load(open(os.path.join(folder, "spec.toml"), "rb"))["finish"])
     f.wrong, f.other, f.whole = None, None, f.ordered
     for d in truth["defects"]:
         if d["type"] == "wrong_finish":
@@ -203,12 +203,11 @@ def unevenness(p, metal, ordered):
     return float(mean.std()) if mean.size >= 5 else 0.0
 
 
-def wilson(k, n, z=1.96):
+def said(k, n):
     if n == 0:
         return "-"
-    p = k / n
-    c, h = (p + z * z / 2 / n) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
-    return f"{k} of {n} = {100 * p:.1f} % [{100 * max(0, c - h):.1f}, {100 * min(1, c + h):.1f}]"
+    lo, hi = parts.wilson(k, n)
+    return f"{k} of {n} = {100 * k / n:.1f} % [{100 * max(0, lo):.1f}, {100 * min(1, hi):.1f}]"
 
 
 def fit_heat(frames, out):
@@ -244,25 +243,25 @@ def figures(title, frames, out, t):
     light, n = np.array([frames[i].light for i in k]), len(k)
     right, own, sure = p.argmax(1) == y, p[np.arange(n), y], p.max(1) >= t["accept"]
     print(f"{title}: {n} frames that show one finish, {len(frames) - n} that show two")
-    print("  told right: " + wilson(int(right.sum()), n) + "; of those it is sure of: " + wilson(int(right[sure].sum()), int(sure.sum())))
-    print("  ordered as it is: accepted " + wilson(int((own >= t["accept"]).sum()), n) + "; called wrong " + wilson(int((own < t["reject"]).sum()), n))
+    print("  told right: " + said(int(right.sum()), n) + "; of those it is sure of: " + said(int(right[sure].sum()), int(sure.sum())))
+    print("  ordered as it is: accepted " + said(int((own >= t["accept"]).sum()), n) + "; called wrong " + said(int((own < t["reject"]).sum()), n))
     others = np.array([q[j] for q, a in zip(p, y) for j in range(len(FINISHES)) if j != a])
-    print("  ordered as one of the three others: accepted " + wilson(int((others >= t["accept"]).sum()), len(others)) + "; called wrong " + wilson(int((others < t["reject"]).sum()), len(others)))
+    print("  ordered as one of the three others: accepted " + said(int((others >= t["accept"]).sum()), len(others)) + "; called wrong " + said(int((others < t["reject"]).sum()), len(others)))
     for c, name in enumerate(FINISHES):
         print(f"  {name:<11} seen as " + "".join(f"{f} {int(((y == c) & (p.argmax(1) == j)).sum())}  " for j, f in enumerate(FINISHES)))
     for l in sorted(set(light)):
-        print(f"  {l}: told right " + wilson(int(right[light == l].sum()), int((light == l).sum())) + f", sure {int(sure[light == l].sum())}")
+        print(f"  {l}: told right " + said(int(right[light == l].sum()), int((light == l).sum())) + f", sure {int(sure[light == l].sum())}")
     found = lambda i: regions(out[i][1], out[i][2], frames[i].ordered, t["patch"])
     good = [i for i in k if frames[i].whole == frames[i].ordered]
-    print("  frames of one finish with a region called another: " + wilson(sum(bool(found(i)) for i in good), len(good)))
+    print("  frames of one finish with a region called another: " + said(sum(bool(found(i)) for i in good), len(good)))
     two = [i for i, f in enumerate(frames) if f.whole < 0]
     taken = lambda i: out[i][0][frames[i].ordered] >= t["accept"]
     even = lambda i: unevenness(out[i][1], out[i][2], frames[i].ordered) <= t["even"]
-    print("  accepted and even: of one finish, as ordered " + wilson(sum(taken(i) and even(i) for i in good), len(good))
-          + "; with a place of another " + wilson(sum(taken(i) and even(i) and not found(i) for i in two), len(two)))
+    print("  accepted and even: of one finish, as ordered " + said(sum(taken(i) and even(i) for i in good), len(good))
+          + "; with a place of another " + said(sum(taken(i) and even(i) and not found(i) for i in two), len(two)))
     for lo, hi in ((0.05, 0.5), (0.5, 1), (1, 2), (2, 100)):
         some = [i for i in two if lo <= (cells(frames[i].wrong[: out[i][2].shape[0] * CELL, : out[i][2].shape[1] * CELL]) / 255 * out[i][2]).sum() * (CELL * frames[i].um / 1000) ** 2 < hi]
-        print(f"  a region of {lo} to {hi} mm2 of another finish seen: " + wilson(sum(any(q == frames[i].other for q, _ in found(i)) for i in some), len(some)))
+        print(f"  a region of {lo} to {hi} mm2 of another finish seen: " + said(sum(any(q == frames[i].other for q, _ in found(i)) for i in some), len(some)))
 
 
 def main():

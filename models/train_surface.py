@@ -23,6 +23,7 @@ import torch.nn.functional as F
 
 from rendered import CLASSES, CRACK, IGNORE, LINT, MARK, METAL, OTHER, PORE, SOUND, STAIN, WORN
 import rendered
+from parts import wilson
 from stamp import stamp
 
 ANY = len(CLASSES)  # a pixel of a real set that is sound: which of the sound classes it shows is not labelled
@@ -998,15 +999,6 @@ def rendered_figures(fn, frames):
                     places[c][0] += hit if c >= SOUND else not hit
     iou = {CLASSES[c]: round(float(table[c, c] / max(1, table[c].sum() + table[:, c].sum() - table[c, c])), 4) for c in range(n) if table[c].sum()}
     return {"frames": len(frames), "iou": iou, "places": {CLASSES[c]: f"{a}/{b}" for c, (a, b) in places.items() if b}}
-
-
-def wilson(k, n):
-    if not n:
-        return [float("nan")] * 2
-    z, p = 1.96, k / n
-    d = 1 + z * z / n
-    m, w = (p + z * z / (2 * n)) / d, z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / d
-    return [m - w, m + w]
 
 
 def evaluate(a, sp, labels):

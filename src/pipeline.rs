@@ -429,6 +429,7 @@ impl Inspector {
             classes: classes.as_ref(),
             model: self.model.as_ref().map(SurfaceModel::info),
             sights: sights.as_ref(),
+            placed: Default::default(),
             finish: None,
             anomaly: None,
             marks: None,

@@ -184,6 +184,7 @@ fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
         classes: None,
         model: None,
         sights: None,
+        placed: Default::default(),
         finish: None,
         anomaly: None,
         colour: None,

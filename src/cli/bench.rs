@@ -324,10 +324,10 @@ fn cores_row(
     }
 }
 
-/// [`in_turn`] after one run of each that is not counted.
 /// Stones of the row that times them.
 const STONES: usize = 40;
 
+/// What the stones of a frame cost, over the bare calls of their model.
 fn stones_row(one: &rayon::ThreadPool, runs: usize) -> Result<Row, String> {
     let models = PartModels::load_default().map_err(|e| e.to_string())?;
     let (image, stones) = draw_stones(960, 720, STONES, 12.0);
@@ -397,6 +397,7 @@ fn draw_stones(width: usize, height: usize, count: usize, um_per_px: f64) -> (Im
     (image, stones.collect())
 }
 
+/// [`in_turn`] after one run of each that is not counted.
 fn medians(runs: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64) {
     a();
     b();

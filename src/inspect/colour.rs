@@ -6,6 +6,7 @@
 //! ratio. What mirrors nothing (shadows, below [`DARK`] of the median light) and what is at its end with the pixels about it
 //! is left out; of the rest light is summed, so that noise of dark pixels is no colour.
 
+use super::metal::END;
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::colour::{delta_e00, lab, xyz, yellowness_d1925, Calibration};
 use crate::locate::outline;
@@ -22,8 +23,6 @@ const CHARACTERISTICS: &[&str] = &[DELTA, YELLOWNESS, LAB[0], LAB[1], LAB[2]];
 
 /// Darker than this share of the metal's median light is shadow, or the mirror image of something dark.
 const DARK: f64 = 0.4;
-/// A channel at its end.
-const END: u8 = 252;
 /// The least share of the bare metal that must show its colour, as for worn plating; the least light of its median, as a
 /// share of white: below, offsets of the camera are colours.
 const LEAST_SHARE: f64 = 0.25;

@@ -5,6 +5,8 @@
 //! learned on; in between a person decides. Light that shows no finish (a dome over brushed metal) makes it unsure by itself, and
 //! the frames of a view are put together by their uncertainty. In which direction brushed metal runs is measured ([`texture`]).
 
+use super::metal::END;
+use super::surface::MOST_WHITE;
 use super::texture;
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::model::{FinishInfo, FinishModel, FinishSight, FinishThresholds, ModelError, Shown};
@@ -20,8 +22,6 @@ const PATCH: &str = "surface.patch_mm2";
 const DIRECTION: &str = "surface.brush_deg";
 const CHARACTERISTICS: &[&str] = &[SHARE, PATCH, DIRECTION];
 
-/// Most of the metal that may be white: as for the surface's defects.
-const MOST_WHITE: f64 = 0.25;
 /// The least metal whose finish is told, in mm2: eight of the longest waves of an engraved finish each way.
 const LEAST_MM2: f64 = 1.3;
 /// Standard uncertainty of a share that is not known: its guard band reaches over every limit.
@@ -36,8 +36,6 @@ const LEAST_DIRECTION_U: f64 = 0.5;
 const MARGIN: usize = 4;
 /// A cell counts with this share of it metal.
 const LEAST_CELL: f32 = 0.5;
-/// All channels at their end.
-const END: u8 = 252;
 
 /// What the model of finishes says of a frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,9 +56,9 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Metal in mm2.
-    fn area_mm2(&self) -> f64 {
-        self.metal.iter().map(|m| f64::from(*m)).sum::<f64>() * self.cell_mm2
+    /// How much metal there is, in cells.
+    fn cells(&self) -> f64 {
+        self.metal.iter().map(|m| f64::from(*m)).sum::<f64>().max(1e-9)
     }
 
     /// Where a cell lies in the frame.
@@ -71,7 +69,7 @@ impl Seen {
 
     /// The middle of the metal in the frame and half the side of a square of its area.
     fn middle(&self) -> ([f64; 2], f64) {
-        let total: f64 = self.metal.iter().map(|m| f64::from(*m)).sum::<f64>().max(1e-9);
+        let total = self.cells();
         let of =
             |i: usize| self.metal.iter().enumerate().map(|(k, m)| f64::from(*m) * self.at(k)[i]).sum::<f64>() / total;
         ([of(0), of(1)], 0.5 * self.side_px * total.sqrt())
@@ -103,8 +101,8 @@ pub fn look(model: &FinishModel, image: &Image, metal: &Mask, um_per_px: f64) ->
     if white > MOST_WHITE {
         return Err(format!("{:.0} % of the metal is overexposed and shows nothing", 100.0 * white));
     }
-    let seen = show(info, image, metal, um_per_px).map_err(|e| e.to_string())?.ok_or_else(few)?;
-    let (shown, first, k) = seen;
+    let shown = show(info, image, metal, um_per_px).map_err(|e| e.to_string())?;
+    let (shown, first, k) = shown.ok_or_else(few)?;
     let sight = model.look(&shown).map_err(|e: ModelError| e.to_string())?;
     let side_px = info.cell as f64 * k;
     Ok(Seen {
@@ -134,12 +132,12 @@ fn show(
     let (w, h) = (size(image.width), size(image.height));
     let small;
     let (image, metal) = if k < 1.0 {
-        small = ops::area(image, w, h)?;
-        (&small, ops::area_mask(metal, w, h)?)
+        small = (ops::area(image, w, h)?, ops::area_mask(metal, w, h)?);
+        (&small.0, &small.1)
     } else {
-        (image, metal.clone())
+        (image, metal)
     };
-    let metal = ops::erode(&metal, info.erode_px)?;
+    let metal = ops::erode(metal, info.erode_px)?;
     let Some(b) = metal.bounds() else { return Ok(None) };
     // Whole cells about the metal, none beyond the picture.
     let cells = |from: usize, length: usize, all: usize| {
@@ -323,7 +321,7 @@ fn unevenness(seen: &Seen, ordered: usize) -> f64 {
 fn share(seen: &Seen, ordered: usize, regions: &[Region]) -> Feature {
     let whole = &seen.sight.whole;
     let p = whole[ordered];
-    let cells = seen.area_mm2().max(1e-9) / seen.cell_mm2;
+    let cells = seen.cells();
     let lost = (regions.iter().map(|r| r.metal).sum::<f64>() / cells).min(1.0);
     // What is smaller than the least region is not seen (anything between none and that: a rectangular distribution).
     let blind = seen.least_cells / cells / 12f64.sqrt();

@@ -53,7 +53,7 @@ const ROUNDING: f32 = 0.1;
 /// The share of the metal that is taken for as noisy as metal gets.
 const NOISIEST: f64 = 0.9;
 /// A channel's end, less the noise about it.
-const END: u8 = 252;
+pub(super) const END: u8 = 252;
 
 impl Metal {
     /// The metal inside `bounds`, averaged over blocks of `f` by `f` pixels, and the first pixel of its box.

@@ -52,7 +52,9 @@ pub struct Scene<'a> {
     pub model: Option<&'a ModelInfo>,
     /// What the models of stones and prongs saw, where they were run.
     pub sights: Option<&'a sight::Sights>,
-    /// What the model of finishes says of the bare metal, or why it says nothing; none where it was not asked.
+    /// The stones set against one another, made when [`stones::placed`] is first asked.
+    pub placed: std::cell::OnceCell<(Vec<stones::Placed>, align::Rigid)>,
+    /// What the model of finishes says of the open metal, or why it says nothing; none where it was not asked.
     pub finish: Option<Result<finish::Seen, String>>,
     /// What a taught file says of the frame, or why it says nothing; none where the view names none.
     pub anomaly: Option<Result<anomaly::Judged, String>>,

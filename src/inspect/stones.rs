@@ -58,8 +58,12 @@ pub struct Placed {
     pub slope_u: f64,
 }
 
-/// The stones that the model sees in their seats.
-pub fn placed(scene: &Scene) -> (Vec<Placed>, Rigid) {
+/// The stones that the model sees in their seats, and what they have in common; made once for a scene.
+pub fn placed<'a>(scene: &'a Scene) -> &'a (Vec<Placed>, Rigid) {
+    scene.placed.get_or_init(|| set_together(scene))
+}
+
+fn set_together(scene: &Scene) -> (Vec<Placed>, Rigid) {
     let Some(sights) = scene.sights else { return (vec![], Rigid::default()) };
     let pose = &scene.located.pose;
     let scale_u = scene.scale_u();

@@ -58,7 +58,7 @@ const LARGEST_PIT_MM: f64 = 0.6;
 const LARGEST_SPOT_MM: f64 = 0.3;
 /// The largest share of the bare metal that may be white (every channel at its end) in a frame that is to tell whether the
 /// surface is sound: a quarter of the surface unseen is a defect in four unseen.
-const MOST_WHITE: f64 = 0.25;
+pub(super) const MOST_WHITE: f64 = 0.25;
 /// Less than this share of the metal between the stones left bare says too little of the surface.
 const LEAST_BARE: f64 = 0.1;
 /// The least share of the bare metal whose colour must be seen for worn plating to be assessed; brightness still tells of the

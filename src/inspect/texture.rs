@@ -1,6 +1,7 @@
 //! In which direction the metal's texture runs: the power of the picture over direction and frequency, in cycles per mm on the
 //! metal and relative to the camera's noise.
 
+use super::metal::END;
 use crate::vision::{ops, Image, Mask, Plane, VisionError};
 
 /// Sectors of 5 degrees that directions are counted in.
@@ -23,8 +24,6 @@ const BLOCK_MM: f64 = 0.8;
 const LEAST_BLOCK: f64 = 0.5;
 /// The least bare metal whose direction is told, in blocks.
 const LEAST_BLOCKS: f64 = 2.0;
-/// A channel at its end.
-const END: u8 = 252;
 
 /// In which direction a frame's metal is textured. Directions are those in which the lines run, in radians counter-clockwise from
 /// the frame's x axis (y up), 0 to pi.

@@ -215,13 +215,23 @@ impl Reader<'_> {
     }
 }
 
-/// Tests: every key of sound metadata is needed, and each wrong value is refused, by a message that names file and key.
+/// Tests: every key of sound metadata is needed (those of all models and `own`), and each wrong value is refused, by a message that
+/// names file and key. What the sound metadata say.
 #[cfg(test)]
 pub(super) fn every_mistake<I>(
-    good: &BTreeMap<&str, &str>,
+    columns: &[&str],
+    own: &[(&str, &str)],
     wrong: &[(&str, &str)],
     parse: impl Fn(&dyn Fn(&str) -> Option<String>, String, &Path) -> Result<I, ModelError>,
 ) -> I {
+    let columns = serde_json::to_string(columns).unwrap();
+    let mut good = BTreeMap::from([
+        ("loupe.schema", MODEL_SCHEMA),
+        ("loupe.name", "a model"),
+        ("loupe.version", "1.0.0"),
+        ("loupe.columns", columns.as_str()),
+    ]);
+    good.extend(own.iter().copied());
     let read =
         |m: &BTreeMap<&str, &str>| parse(&|k| m.get(k).map(|v| (*v).to_owned()), "00".into(), Path::new("m.onnx"));
     let says = |m: &BTreeMap<&str, &str>, key: &str| {
@@ -238,7 +248,7 @@ pub(super) fn every_mistake<I>(
         m.insert(key, value);
         says(&m, key);
     }
-    read(good).unwrap()
+    read(&good).unwrap()
 }
 
 #[cfg(test)]

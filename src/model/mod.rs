@@ -5,7 +5,7 @@
 //! output `probs`, float32 `[N, C, H / s, W / s]`, probabilities of the C classes at every s-th pixel, class 0 is
 //! `good`. Everything else about it stands in its metadata ([`ModelInfo`]). That is the surface model; the models of stones
 //! and prongs ([`PartModel`]) answer each window of fixed size with one row of numbers, the model of girdles ([`GirdleModel`]) each
-//! unrolled rim with one row for each direction; the model of finishes ([`FinishModel`]) is shown a frame and its bare metal.
+//! unrolled rim with one row for each direction; the model of finishes ([`FinishModel`]) is shown a frame and its metal.
 
 mod backbone;
 mod class_map;

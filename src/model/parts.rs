@@ -328,23 +328,17 @@ fn run(
 mod tests {
     use super::*;
     use crate::model::info::every_mistake;
-    use crate::model::MODEL_SCHEMA;
 
     #[test]
     fn every_mistake_names_file_and_key() {
-        let columns = serde_json::to_string(Part::Prong.columns()).unwrap();
-        let good: BTreeMap<&str, &str> = BTreeMap::from([
-            ("loupe.schema", MODEL_SCHEMA),
-            ("loupe.name", "prongs"),
-            ("loupe.version", "1.0.0"),
-            ("loupe.columns", columns.as_str()),
+        let good = [
             ("loupe.side", "64"),
             ("loupe.window", "7"),
             ("loupe.um_per_px_min", "4"),
             ("loupe.um_per_px_max", "25"),
             ("loupe.units", "{}"),
             ("loupe.deviation_scale", r#"{"place":1.1,"size":0.9}"#),
-        ]);
+        ];
         let wrong = [
             ("loupe.columns", r#"["present"]"#),
             ("loupe.side", "0"),
@@ -353,6 +347,10 @@ mod tests {
             ("loupe.deviation_scale", r#"{"place":1.0}"#),
             ("loupe.deviation_scale", r#"{"place":1.0,"size":-1}"#),
         ];
-        assert_eq!(every_mistake(&good, &wrong, |get, sha, path| parse(Part::Prong, get, sha, path)).side, 64);
+        assert_eq!(
+            every_mistake(Part::Prong.columns(), &good, &wrong, |get, sha, path| parse(Part::Prong, get, sha, path))
+                .side,
+            64
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::Session;
-use ort::value::TensorRef;
+use ort::value::{DynValue, TensorRef};
 
 use super::{runtime, ModelError};
 use crate::hash::sha256_hex;
@@ -135,9 +135,21 @@ pub(super) fn rows(
     let failed = |e: ort::Error| ModelError::Run { path: path.to_owned(), message: e.to_string() };
     let input = TensorRef::from_array_view((shape.map(|v| v as i64), data)).map_err(failed)?;
     let outputs = session.run(ort::inputs![input]).map_err(failed)?;
-    let (got, numbers) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
-    let bad =
-        |message: String| Err(ModelError::Shape { path: path.to_owned(), tensor: "output `answer`".into(), message });
+    numbers(&outputs[0], "answer", expected, path)
+}
+
+/// The numbers of an output, which must have the shape `expected` and be finite.
+pub(super) fn numbers(
+    output: &DynValue,
+    name: &str,
+    expected: &[usize],
+    path: &Path,
+) -> Result<Vec<f32>, ModelError> {
+    let failed = |e: ort::Error| ModelError::Run { path: path.to_owned(), message: e.to_string() };
+    let (got, numbers) = output.try_extract_tensor::<f32>().map_err(failed)?;
+    let bad = |message: String| {
+        Err(ModelError::Shape { path: path.to_owned(), tensor: format!("output `{name}`"), message })
+    };
     if !got.iter().copied().eq(expected.iter().map(|v| *v as i64)) {
         return bad(format!("has the shape {got:?}, expected {expected:?}"));
     }

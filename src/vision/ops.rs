@@ -26,6 +26,11 @@ fn mask_view_mut(m: &mut Mask) -> Result<opencv::boxed_ref::BoxedRefMut<'_, Mat>
     Ok(Mat::new_rows_cols_with_data_mut(m.height as i32, m.width as i32, &mut m.data)?)
 }
 
+/// OpenCV's pixels of a run of red, green and blue.
+fn pixels(data: &[u8]) -> impl Iterator<Item = core::Vec3b> + '_ {
+    data.chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]]))
+}
+
 /// OpenCV's own threads are switched off: pieces run in parallel, and one piece on one thread gives the same
 /// numbers whatever the machine.
 pub fn single_threaded() -> Result<()> {
@@ -464,7 +469,7 @@ pub fn window(image: &Image, x: f64, y: f64, side: usize, width: f64, turn: f64)
     let mut part: Vec<core::Vec3b> = Vec::with_capacity(w * h);
     for row in y0..y1 {
         let from = 3 * (row * image.width + x0);
-        part.extend(image.data[from..from + 3 * w].chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]])));
+        part.extend(pixels(&image.data[from..from + 3 * w]));
     }
     let source = Mat::new_rows_cols_with_data(h as i32, w as i32, &part)?;
     let mut smooth = Mat::default();
@@ -504,8 +509,7 @@ fn warped(source: &Mat, back: &[[f64; 3]; 2], width: usize, height: usize) -> Re
 /// # Errors
 /// Where OpenCV refuses.
 pub fn warp_image(image: &Image, to_source: &[[f64; 3]; 2], width: usize, height: usize) -> Result<Image> {
-    let source: Vec<core::Vec3b> =
-        image.data.chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]])).collect();
+    let source: Vec<core::Vec3b> = pixels(&image.data).collect();
     let source = Mat::new_rows_cols_with_data(image.height as i32, image.width as i32, &source)?;
     let [[a, b, _], [c, d, _]] = *to_source;
     let (kx, ky) = (a.hypot(c), b.hypot(d));
@@ -547,8 +551,7 @@ pub fn resize(p: &Plane, width: usize, height: usize) -> Result<Plane> {
 /// # Errors
 /// Where OpenCV refuses.
 pub fn area(image: &Image, width: usize, height: usize) -> Result<Image> {
-    let source: Vec<core::Vec3b> =
-        image.data.chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]])).collect();
+    let source: Vec<core::Vec3b> = pixels(&image.data).collect();
     let source = Mat::new_rows_cols_with_data(image.height as i32, image.width as i32, &source)?;
     let mut out = vec![core::Vec3b::default(); width * height];
     let mut to = Mat::new_rows_cols_with_data_mut(height as i32, width as i32, &mut out)?;
@@ -586,8 +589,7 @@ pub fn transpose(p: &Plane) -> Result<Plane> {
 /// Where OpenCV refuses.
 pub fn remap(image: &Image, from: impl Fn(f64, f64) -> [f64; 2]) -> Result<Image> {
     let (w, h) = (image.width, image.height);
-    let source: Vec<core::Vec3b> =
-        image.data.chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]])).collect();
+    let source: Vec<core::Vec3b> = pixels(&image.data).collect();
     let map: Vec<core::Vec2f> =
         (0..w * h).map(|i| core::Vec2f::from(from((i % w) as f64, (i / w) as f64).map(|v| v as f32))).collect();
     let mut out = vec![core::Vec3b::default(); w * h];
