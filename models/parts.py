@@ -25,6 +25,7 @@ def arguments(about, steps, batch, lr, seed):
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     ap.add_argument("--minutes", type=float, default=math.inf, help="have done with learning this long after the start, whatever the step")
+    ap.add_argument("--start", metavar="ONNX", help="begin with the weights of this exported model")
     ap.add_argument("--ckpt", help="the checkpoint, else FILE.pt beside --out")
     ap.add_argument("--fresh", action="store_true", help="do not take up a checkpoint")
     return ap
@@ -85,6 +86,51 @@ class Course:
             torch.save({"model": self.model.state_dict(), "ema": self.ema.state_dict(), "opt": self.opt.state_dict(), "step": self.step}, self.a.ckpt + ".tmp")
             os.replace(self.a.ckpt + ".tmp", self.a.ckpt)
         return self.step % 1000 == 0 and self.past() < 1 and self.a.minutes == math.inf
+
+
+def begin(model, path, sample):
+    """The weights of an exported model, whose batch norms are folded into the convolutions before them, for learning to go on from. sample: what the
+    model is shown here; each norm takes the mean and deviation it sees there, and undoes them, so that the model answers as before. The
+    exported model's metadata."""
+    import onnx
+    from onnx import numpy_helper
+    exported = onnx.load(path)
+    graph = exported.graph
+    known = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
+    folded = iter([known[n] for node in graph.node if node.op_type == "Conv" for n in node.input[1:] if n.startswith("onnx::")])
+    own, names = model.state_dict(), dict(model.named_modules())
+    # Convolutions in the order they run: the exported graph's.
+    order, hooks = [], []
+    for k, m in names.items():
+        if isinstance(m, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
+            hooks.append(m.register_forward_hook(lambda m, i, o, k=k: order.append(k)))
+    model.eval()
+    with torch.no_grad():
+        model(sample)
+    for h in hooks:
+        h.remove()
+    biases = {}
+    for k, after in zip(order, order[1:] + [None]):
+        if isinstance(names[k], (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
+            continue
+        if after and isinstance(names[after], (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
+            own[k + ".weight"].copy_(next(folded))
+            biases[after] = next(folded)
+    for k, v in known.items():
+        if k in own:
+            own[k].copy_(v)
+    model.load_state_dict(own)
+
+    def settle(m, inputs, bias):
+        x = inputs[0].transpose(0, 1).flatten(1)
+        m.running_mean.copy_(x.mean(1)), m.running_var.copy_(x.var(1))
+        m.weight.copy_((m.running_var + m.eps).sqrt()), m.bias.copy_(bias + m.running_mean)
+    hooks = [names[k].register_forward_pre_hook(lambda m, i, b=b: settle(m, i, b)) for k, b in biases.items()]
+    with torch.no_grad():
+        model(sample)
+    for h in hooks:
+        h.remove()
+    return {m.key: m.value for m in exported.metadata_props}
 
 
 def wilson(k, n):

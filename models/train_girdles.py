@@ -347,8 +347,12 @@ def main():
         figures(*(torch.tensor(float(meta[k])) for k in ("loupe.kappa", "loupe.slope_kappa")), answers(lambda x: session.run(None, {"strip": x})[0], frames, held, 2), held, said)
         return
     model, ema = (GirdleNet().to(a.device) for _ in range(2))
-    course = parts.Course(a, model, ema, 0.02)
     strips = Strips(frames, train, a.seed, a.batch)
+    if a.start:
+        meta = parts.begin(model, a.start, torch.cat([strips[k][0] for k in range(4)]).to(a.device))
+        with torch.no_grad():
+            model.kappa.fill_(float(meta["loupe.kappa"])), model.slope_kappa.fill_(float(meta["loupe.slope_kappa"]))
+    course = parts.Course(a, model, ema, 0.02)
     batches = iter(torch.utils.data.DataLoader(strips, None, sampler=range(course.step, a.steps), num_workers=a.workers))
 
     def run(x):

@@ -395,7 +395,6 @@ def main():
     ap = parts.arguments(__doc__, 3000, 48, 2e-3, 11)
     ap.add_argument("--net", choices=list(SIDE), required=True)
     ap.add_argument("--wide", type=float, default=1.0, help="channels of the model of stones, times this")
-    ap.add_argument("--start", help="begin with the weights of this checkpoint, as far as they fit")
     a = parts.parsed(ap)
     if a.measure:
         import onnxruntime
@@ -412,16 +411,7 @@ def main():
                   {"slope": SLOPE_UNIT, "chip": DEPTH_UNIT}, a.device)
     model, ema = (Net(a.net, a.wide).to(a.device, memory_format=torch.channels_last) for _ in range(2))
     if a.start:
-        begin = torch.load(a.start, map_location="cpu", weights_only=False)["ema"]
-        own = model.state_dict()
-        for k, v in begin.items():
-            if k in own and own[k].shape == v.shape:
-                own[k].copy_(v)
-            elif k in own and v.ndim:  # new columns start at nothing
-                part = tuple(slice(0, min(p, q)) for p, q in zip(own[k].shape, v.shape))
-                own[k].zero_()
-                own[k][part] = v[part]
-        model.load_state_dict(own)
+        parts.begin(model, a.start, looks.batch(256, a.seed)[0].contiguous(memory_format=torch.channels_last))
     course = parts.Course(a, model, ema, 0.02)
 
     def run(images):

@@ -189,6 +189,10 @@ class Piece:
         j, t = self.cap("stone.offset_mm", 0.03), self.cap("stone.tilt_deg", 1.8)
         apart = self.mix["crowd_stones"]["gems"]
         own = self.rng("gems")
+        cutter = self.rng("cutter")
+        styles, odds = zip(*self.mix["round_cut"].items())
+        style = str(cutter.choice(styles, p=np.array(odds) / sum(odds)))
+        alike = float(cutter.uniform(0, 2 * math.pi)) if cutter.random() < self.mix["turned_alike"] else None
         for s in self.design:
             cut = str(s.get("cut", "round"))
             ang, off = rng.uniform(0, 2 * math.pi), min(abs(rng.normal(0, 0.012)), j)
@@ -201,11 +205,14 @@ class Piece:
                     far = max(pr, key=lambda q: math.hypot(q["x_mm"] - s["x_mm"], q["y_mm"] - s["y_mm"]))
                     if (far["x_mm"] < s["x_mm"]) if turn else (far["y_mm"] < s["y_mm"]):
                         turn += math.pi
-            turn += float(rng.uniform(0, 2 * math.pi)) if cut not in S.LENGTH or cut == "round" else float(rng.normal(0, 0.015))
+            round_one = cut not in S.LENGTH or cut == "round"
+            turn += float(rng.uniform(0, 2 * math.pi)) if round_one else float(rng.normal(0, 0.015))
+            if round_one and alike is not None:
+                turn = alike + float(cutter.normal(0, 0.03))
             self.stones.append({
                 "id": s["id"], "x": s["x_mm"] + off * math.cos(ang), "y": s["y_mm"] + off * math.sin(ang), "d": s["diameter_mm"],
                 "cut": cut, "turn": turn, "nominal": (s["x_mm"], s["y_mm"]), "missing": False, "tilt": float(min(abs(rng.normal(0, 0.7)), t)),
-                "tilt_az": float(rng.uniform(0, 2 * math.pi)), "chip": None, "variant": int(rng.integers(4)),
+                "tilt_az": float(rng.uniform(0, 2 * math.pi)), "chip": None, "variant": int(rng.integers(4)), "style": style if round_one else "brilliant",
                 "gem": str(own.choice(gems, p=np.array(p) / sum(p))) if apart and own.random() < apart
                 else first if rest is None or s["diameter_mm"] > 0.9 * big else rest, "moves": None})
             for k, q in enumerate(pr):
@@ -277,7 +284,7 @@ class Piece:
         for i, s in enumerate(self.stones):
             if s["missing"]:
                 continue
-            v, f, chip = S.stone_mesh(s["cut"], s["variant"], s["chip"])
+            v, f, chip = S.stone_mesh(s["cut"], s["variant"], s["chip"], s["style"])
             c, n = math.cos(s["turn"]), math.sin(s["turn"])
             v = (v * s["d"]) @ np.array([[c, -n, 0], [n, c, 0], [0, 0, 1]]).T
             mx, my, mt = s["moves"][step] if s["moves"] else (0.0, 0.0, 0.0)

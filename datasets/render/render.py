@@ -39,7 +39,7 @@ def load_mix(path):
         for k, v in tomllib.loads(Path(path).read_text()).items():
             if k not in mix:
                 sys.exit(f"{path}: unknown key {k}; known: {', '.join(mix)}")
-            if isinstance(v, dict) and k in ("light", "defect", "gems", "lights_per_piece"):
+            if isinstance(v, dict) and k in ("light", "defect", "gems", "lights_per_piece", "round_cut"):
                 mix[k] = v  # weights: what is left out has none
             elif isinstance(v, dict):
                 bad = set(v) - set(mix[k])
@@ -105,6 +105,8 @@ def build(spec_in, kind, name, index, args, mix, first):
                 p.burst = True
             p.settings()
             nuisance.add(p)
+            if not spec_in and not p.burst:  # one frame does not show play: no such piece could pass
+                spec["limit"] = [r for r in spec["limit"] if r["characteristic"] != "stone.play_mm"]
             return p, attempt
         except Retry:
             continue
@@ -273,7 +275,7 @@ def truth(p, notes, cam, poses, frames):
         u, v = (float(q) for q in p.project(s["x"], s["y"], p.base_z(np.array(s["x"]), np.array(s["y"])) + p.seat["lift"] * s["d"]))
         row = {"id": s["id"], "x_mm": (u - (W - 1) / 2) * mm, "y_mm": ((H - 1) / 2 - v) * mm, "diameter_mm": s["d"], "cut": s["cut"],
                "nominal_xy": [float(q) for q in s["nominal"]], "missing": s["missing"], "x_px": u, "y_px": v,
-               "offset_mm": math.hypot(s["x"] - s["nominal"][0], s["y"] - s["nominal"][1]), "tilt_deg": s["tilt"], "gem": s["gem"],
+               "offset_mm": math.hypot(s["x"] - s["nominal"][0], s["y"] - s["nominal"][1]), "tilt_deg": s["tilt"], "gem": s["gem"], "style": s["style"],
                "turn_deg": math.degrees(s["turn"]) % 360, "tilt_axis_deg": math.degrees(s["tilt_az"])}
         up = p.tilt_to_surface(*s["nominal"]) @ stone_turn((math.cos(s["tilt_az"]), math.sin(s["tilt_az"])), s["tilt"])[:, 2]
         row["normal"] = [p.cr * up[0] - p.sr * up[1], p.sr * up[0] + p.cr * up[1], up[2]]  # of its table, along the frame's axes
@@ -383,6 +385,8 @@ def main():
     ap.add_argument("--spp", type=int, default=28, help="samples a pixel")
     ap.add_argument("--depth", type=int, default=10, help="longest light path")
     args = ap.parse_args()
+    if args.start < 1 or args.count < 0 or args.seed < 0:
+        ap.error("--start counts from 1; --count and --seed are no less than 0")
     if bool(args.specs) == bool(args.kind):
         ap.error("give spec files or --kind")
     try:

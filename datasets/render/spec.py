@@ -32,11 +32,13 @@ KARAT = {375: "9K", 417: "10K", 585: "14K", 750: "18K", 916: "22K"}
 WORD = {"silver": "AG", "platinum": "PT"}  # the metal's symbol before its fineness
 
 
-def limits_for(has_stones, hallmark=None):
+def limits_for(has_stones, has_outline, hallmark=None):
     rows = [("pit.diameter_mm", "upper", 0.05), ("porosity.pore_count", "upper", 3),
             ("scratch.length_mm", "upper", 0.3), ("stain.area_mm2", "upper", 0.04),
-            ("worn_plating.area_mm2", "upper", 0.04), ("outline.deviation_mm", "upper", 0.1),
-            ("surface.finish", "lower", 0.95)]
+            ("worn_plating.area_mm2", "upper", 0.04)]
+    if has_outline:
+        rows.append(("outline.deviation_mm", "upper", 0.1))
+    rows.append(("surface.finish", "lower", 0.95))
     if has_stones:
         rows += [("stone.present", "lower", 1), ("stone.offset_mm", "upper", 0.08),
                  ("stone.tilt_deg", "upper", 5.0), ("stone.chip_mm", "upper", 0.05),
@@ -196,7 +198,7 @@ def random_spec(kind, name, rng):
         view["hallmark"] = [{"text": hallmark}]
     return {"schema": "loupe.spec/1", "sku": f"{kind}-{name}", "metal": metal, "finish": finish,
             "view": [{**view, "stone": stones}],
-            "limit": [{"characteristic": c, k: v} for c, k, v in limits_for(bool(stones), hallmark)]}
+            "limit": [{"characteristic": c, k: v} for c, k, v in limits_for(bool(stones), bool(outline), hallmark)]}
 
 
 def read_spec(path):

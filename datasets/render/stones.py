@@ -19,6 +19,16 @@ GEMS = {  # index of refraction; absorption per stone width and channel, linear 
     "tsavorite": (1.740, (1.9, 0.15, 1.2)),
     "cubic_zirconia": (2.16, (0.0, 0.0, 0.0)),
 }
+# Styles of the round cut: ranges of table, crown and pavilion angle, length of the lower halves and culet (a radius), of the width and in
+# degrees; then the facets of crown and pavilion: all, eight, or sixteen alike. Melee is often cut with fewer facets.
+ROUND = {
+    "brilliant": ((0.54, 0.59), (33.5, 35.5), (40.4, 41.2), (0.73, 0.80), (0.01, 0.01), "all", "all"),
+    "old_european": ((0.42, 0.52), (36.0, 41.0), (40.5, 43.0), (0.55, 0.68), (0.03, 0.07), "all", "all"),
+    "single": ((0.52, 0.64), (30.0, 36.0), (39.5, 42.5), (0.0, 0.0), (0.01, 0.05), "eight", "eight"),
+    "swiss": ((0.52, 0.62), (30.0, 36.0), (39.5, 42.5), (0.6, 0.8), (0.01, 0.05), "sixteen", "sixteen"),
+    "fan": ((0.52, 0.62), (30.0, 36.0), (39.5, 42.5), (0.0, 0.0), (0.01, 0.05), "sixteen", "eight"),
+    "half": ((0.52, 0.62), (30.0, 36.0), (39.5, 42.5), (0.6, 0.8), (0.01, 0.05), "sixteen", "all"),
+}
 
 
 # ---------------------------------------------------------------- plan
@@ -87,8 +97,8 @@ def reach(s):
 
 # ---------------------------------------------------------------- polyhedra
 
-def brilliant_planes(table=0.56, crown=34.5, pavilion=40.8, girdle=0.03, star=0.5, lower=0.77, culet=0.01):
-    """Half-spaces n.p <= d of a round brilliant of diameter 1, girdle mid plane at z = 0."""
+def brilliant_planes(table=0.56, crown=34.5, pavilion=40.8, girdle=0.03, star=0.5, lower=0.77, culet=0.01, above="all", below="all"):
+    """Half-spaces n.p <= d of a round stone of diameter 1, girdle mid plane at z = 0. above, below: the facets, as in ROUND."""
     R, rt, g = 0.5, table / 2, girdle / 2
     tc, tp = math.tan(math.radians(crown)), math.tan(math.radians(pavilion))
     hc = g + (R - rt) * tc
@@ -107,17 +117,21 @@ def brilliant_planes(table=0.56, crown=34.5, pavilion=40.8, girdle=0.03, star=0.
     c22 = math.cos(math.radians(22.5))
     for k in range(8):
         A = 45.0 * k
-        for s, t in ((1, tc), (-1, tp)):
-            n = np.array([t * math.cos(math.radians(A)), t * math.sin(math.radians(A)), s]) / math.hypot(1, t)
-            planes.append((n, n @ at(R, A, s * g)))
+        for s, t, facets in ((1, tc, above), (-1, tp, below)):
+            for az in (A, A + 22.5) if facets == "sixteen" else (A,):
+                n = np.array([t * math.cos(math.radians(az)), t * math.sin(math.radians(az)), s]) / math.hypot(1, t)
+                planes.append((n, n @ at(R, az, s * g)))
         rk = rt + star * (R - rt)
         kite = at(rk, A + 22.5, g + (R - rk * c22) * tc)
-        planes.append(through(at(rt, A, hc), at(rt, A + 45, hc), kite, mid))
+        if above == "all":
+            planes.append(through(at(rt, A, hc), at(rt, A + 45, hc), kite, mid))
         rl = R * (1 - lower)
         low = at(rl, A + 22.5, -g - (R - rl * c22) * tp)
         for A0 in (A, A + 45):
-            planes.append(through(at(R, A0, g), at(R, A + 22.5, g), kite, mid))
-            planes.append(through(at(R, A0, -g), at(R, A + 22.5, -g), low, mid))
+            if above == "all":
+                planes.append(through(at(R, A0, g), at(R, A + 22.5, g), kite, mid))
+            if below == "all":
+                planes.append(through(at(R, A0, -g), at(R, A + 22.5, -g), low, mid))
     return planes
 
 
@@ -130,8 +144,8 @@ def girdle_planes(cut):
     return [(a, a[:2] @ b) for a, b in zip(n, p)]
 
 
-def cut_planes(cut, r):
-    """Half-spaces of a stone of width 1; r scatters the proportions within what cutters do."""
+def cut_planes(cut, r, style="brilliant"):
+    """Half-spaces of a stone of width 1; r scatters the proportions within what cutters do. style: of a round cut."""
     poly = cut_outline(cut)
     g = 0.015
 
@@ -185,8 +199,9 @@ def cut_planes(cut, r):
                     m = np.array([n[0] * math.cos(q) - n[1] * math.sin(q), n[0] * math.sin(q) + n[1] * math.cos(q), n[2]])
                     planes.append((m / np.linalg.norm(m), d / np.linalg.norm(m)))
         return planes
-    base = brilliant_planes(table=r.uniform(0.54, 0.59), crown=r.uniform(33.5, 35.5),
-                            pavilion=r.uniform(40.4, 41.2), lower=r.uniform(0.73, 0.8))
+    *ranges, above, below = ROUND[style]
+    table, crown, pavilion, lower, culet = (r.uniform(*q) for q in ranges)
+    base = brilliant_planes(table=table, crown=crown, pavilion=pavilion, lower=lower, culet=culet, above=above, below=below)
     if cut not in ("oval", "pear", "marquise"):
         return base + planes
     a, b = 0.5, LENGTH[cut] / 2
@@ -229,11 +244,11 @@ def polyhedron(planes):
 _cache = {}
 
 
-def stone_mesh(cut, variant, chip=None):
+def stone_mesh(cut, variant, chip=None, style="brilliant"):
     """Vertices, triangles, and which triangles are a break. chip: depth over width, azimuth, seed of the break."""
-    key = (cut, variant)
+    key = (cut, variant, style)
     if key not in _cache:
-        planes = cut_planes(cut, np.random.default_rng(900 + variant))
+        planes = cut_planes(cut, np.random.default_rng(900 + variant), style)
         _cache[key] = planes, polyhedron(planes)
     planes, (v, f, _) = _cache[key]
     if not chip:

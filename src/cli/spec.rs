@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::{ModelArgs, EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::draft::{self, Draft};
 use crate::inspect::sight::PartModels;
+use crate::judge;
 use crate::spec::{Spec, SpecError, Stone};
 use crate::vision;
 
@@ -95,6 +96,9 @@ pub fn run(args: &Args) -> u8 {
                     spec.views.len(),
                     spec.limits.len()
                 );
+                for note in judge::outlook(&spec) {
+                    println!("{}: note: {note}", file.display());
+                }
             }
             Err(e @ SpecError::Read { .. }) => {
                 eprintln!("loupe: {e}");

@@ -89,18 +89,20 @@ impl Inspect for Contour {
             // A single place without an edge is noise; a stretch of them is a lack deeper than was searched.
             *out = if blind > near.len() { unseen } else { f64::from(ops::median(&mut near)) };
         }
-        // How far a good edge strays: the scatter of the smoothed places about their own median. The median itself is
-        // the piece's uniform growth or shrinking and the edge detector's bias; it is no lack at one place.
+        // How far a good edge strays: the scatter of the smoothed places about their own median.
         let mut all: Vec<f32> = smooth.iter().map(|v| *v as f32).collect();
         let median = f64::from(ops::median(&mut all));
         let scatter = f64::from(ops::robust_sigma(&mut all));
         let (worst, least) =
             smooth.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map(|(i, v)| (i, *v)).unwrap_or((0, 0.0));
         let deviation = (-least).max(0.0);
-        let u = scatter.hypot(scene.located.shift_u_mm).hypot(median).max(pose.mm(0.1));
+        // What all of the edge has in common is the piece's own growth or shrinking, or only where a rounded edge is seen, or
+        // any share of both: half of it is taken off, and it counts as a rectangular distribution (GUM 4.3.7).
+        let common = median.abs() / 12f64.sqrt();
+        let u = scatter.hypot(scene.located.shift_u_mm).hypot(common).max(pose.mm(0.1));
         let value = Value {
             characteristic: CHARACTERISTIC,
-            value: deviation,
+            value: if least <= unseen { deviation } else { (median / 2.0 - least).max(0.0) },
             uncertainty: u.hypot(scene.scale_u() * crate::locate::outline::reach_of(scene.view)),
         };
         // The notch: from the deepest place both ways until half of its depth.

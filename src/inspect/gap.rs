@@ -13,7 +13,8 @@ use crate::vision::{ops, Plane, VisionError};
 #[derive(Debug)]
 pub struct Gap;
 
-const GAP: &str = "stone.gap_mm";
+/// The characteristic of the gap between girdle and metal.
+pub const GAP: &str = "stone.gap_mm";
 /// Directions about a stone, and how many of them at least must be free of prongs and neighbours.
 const DIRECTIONS: usize = 96;
 const LEAST_FREE: usize = DIRECTIONS / 4;

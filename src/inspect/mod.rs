@@ -7,7 +7,7 @@ pub mod carat;
 pub mod colour;
 pub mod contour;
 pub mod finish;
-mod gap;
+pub mod gap;
 mod girdle;
 pub mod hallmark;
 pub mod learned;

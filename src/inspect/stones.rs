@@ -18,7 +18,8 @@ const PRESENT: &str = "stone.present";
 const OFFSET: &str = "stone.offset_mm";
 const DIAMETER: &str = "stone.diameter_mm";
 const TILT: &str = "stone.tilt_deg";
-const CHIP: &str = "stone.chip_mm";
+/// The characteristic of chips.
+pub const CHIP: &str = "stone.chip_mm";
 const CARAT: &str = "stone.carat";
 const MEASURED: [&str; 5] = [OFFSET, DIAMETER, TILT, CHIP, CARAT];
 
@@ -364,7 +365,7 @@ const CHIP_ODDS: (f64, f64) = (2.0, 0.5);
 
 /// Half the depth, in widths, of a chip that the model may miss: of those from a tenth of the width on it misses two in nine, of
 /// those of 0.06 to 0.1 half.
-const UNSEEN_CHIP: f64 = 0.05;
+pub const UNSEEN_CHIP: f64 = 0.05;
 
 fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &crate::model::StoneSight) -> Feature {
     let pose = &scene.located.pose;

@@ -4,7 +4,10 @@
 //! limit by at least U is a pass, outside by at least U a fail, and between a person decides. A spec may order another
 //! coverage factor, simple acceptance, or shared risk ([`Rule`]).
 
+mod outlook;
 mod total;
+
+pub use outlook::outlook;
 
 use crate::inspect::Feature;
 use crate::inspect::{hallmark, prongs};

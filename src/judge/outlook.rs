@@ -1,0 +1,89 @@
+//! What a spec's limits hold for every piece made to it, before any is taken: what nothing in the spec can be measured against, and
+//! what is measured less finely than it is limited. Each leaves all pieces to a person.
+
+use crate::inspect::{gap, play, stones};
+use crate::spec::{Limit, Rule, Spec, Stone, View};
+
+/// What to know of a spec's limits, a sentence each.
+pub fn outlook(spec: &Spec) -> Vec<String> {
+    spec.limits.iter().filter_map(|limit| of_limit(spec, limit)).collect()
+}
+
+fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
+    let name = limit.characteristic.as_str();
+    let views: Vec<&View> =
+        spec.views.iter().filter(|v| limit.view.as_ref().is_none_or(|only| *only == v.name)).collect();
+    let stones = || views.iter().flat_map(|v| &v.stones);
+    let lacks = |what: &str| Some(format!("{name} is limited, but {what}: every piece will be left to a person"));
+    if name.starts_with("stone.") && stones().next().is_none() {
+        return lacks("no view has stones");
+    }
+    match name {
+        "outline.deviation_mm" if views.iter().all(|v| v.outline.is_none()) => lacks("no view has an outline"),
+        "prong.present" | "prong.offset_mm" | "prong.coverage_pct" if stones().all(|s| s.prongs.is_empty()) => {
+            lacks("no stone has prongs")
+        }
+        "anomaly.score" if views.iter().all(|v| v.taught.is_none()) => lacks("no view names a taught file"),
+        "colour.delta_e00" if spec.colour.is_none() => lacks("the spec has no [colour]"),
+        gap::GAP if !stones().any(Stone::is_round) => lacks("gaps are measured about round stones only"),
+        play::PLAY => Some(format!(
+            "{name} is limited: a piece whose stones come as single frames will be left to a person; take a burst"
+        )),
+        stones::CHIP => chips(limit, stones()),
+        _ => None,
+    }
+}
+
+/// Whether a whole stone can pass its limit of chips.
+fn chips<'a>(limit: &Limit, stones: impl Iterator<Item = &'a Stone>) -> Option<String> {
+    let widest = stones.max_by(|a, b| a.diameter_mm.total_cmp(&b.diameter_mm))?;
+    let band = super::guard_band(stones::UNSEEN_CHIP * widest.diameter_mm, limit);
+    let upper = limit.upper.filter(|upper| *upper < band)?;
+    Some(format!(
+        "{} is limited to {upper} mm, but that stone {} of {} mm has no chip is known to {band:.2} mm only: every piece will be left to a \
+         person. rule = \"{}\" for this limit passes stones on which no chip is seen",
+        stones::CHIP,
+        widest.id,
+        widest.diameter_mm,
+        Rule::Simple.as_str()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "schema = \"loupe.spec/1\"\nsku = \"a\"\nmetal = \"silver\"\nfinish = \"polished\"\n[[view]]\nname = \"top\"\n";
+    const STONE: &str = "[[view.stone]]\nid = \"C\"\nx_mm = 0\ny_mm = 0\ndiameter_mm = 3.0\n";
+
+    fn said(view: &str, characteristic: &str, limit: &str) -> Vec<String> {
+        let text = format!("{HEAD}{view}[[limit]]\ncharacteristic = \"{characteristic}\"\n{limit}\n");
+        outlook(&Spec::parse(&text, std::path::Path::new("spec.toml")).unwrap())
+    }
+
+    #[test]
+    fn limits_that_nothing_is_measured_against_are_told() {
+        for (view, characteristic, limit, word) in [
+            ("", "outline.deviation_mm", "upper = 0.1", "no view has an outline"),
+            ("", "stone.tilt_deg", "upper = 5.0", "no view has stones"),
+            (STONE, "prong.present", "lower = 1", "no stone has prongs"),
+            ("", "anomaly.score", "upper = 1.0", "taught"),
+            ("", "colour.delta_e00", "upper = 2.0", "[colour]"),
+            (STONE, "stone.play_mm", "upper = 0.02", "burst"),
+        ] {
+            let said = said(view, characteristic, limit);
+            assert!(said.len() == 1 && said[0].contains(word), "{characteristic}: {said:?}");
+        }
+        let outline = "[view.outline]\nshape = \"disc\"\nradius_mm = 4.0\n";
+        assert!(said(outline, "outline.deviation_mm", "upper = 0.1").is_empty());
+        assert!(said(STONE, "stone.tilt_deg", "upper = 5.0").is_empty());
+    }
+
+    #[test]
+    fn a_limit_of_chips_that_no_stone_can_pass_is_told() {
+        let tight = said(STONE, "stone.chip_mm", "upper = 0.05");
+        assert!(tight.len() == 1 && tight[0].contains("stone C of 3 mm"), "{tight:?}");
+        assert!(said(STONE, "stone.chip_mm", "upper = 0.05\nrule = \"simple\"").is_empty());
+        assert!(said(STONE, "stone.chip_mm", "upper = 0.4").is_empty());
+    }
+}
