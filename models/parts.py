@@ -88,10 +88,24 @@ class Course:
         return self.step % 1000 == 0 and self.past() < 1 and self.a.minutes == math.inf
 
 
+def settle(model, norms, sample):
+    """Sets batch norms so that they only add: each takes the mean and deviation of what reaches it when the model is shown `sample`, and undoes them. norms:
+    what each is to add."""
+    def take(m, inputs, bias):
+        x = inputs[0].transpose(0, 1).flatten(1)
+        m.running_mean.copy_(x.mean(1)), m.running_var.copy_(x.var(1))
+        m.weight.copy_((m.running_var + m.eps).sqrt()), m.bias.copy_(bias + m.running_mean)
+    hooks = [m.register_forward_pre_hook(lambda m, i, b=b: take(m, i, b)) for m, b in norms.items()]
+    model.eval()
+    with torch.no_grad():
+        model(sample)
+    for h in hooks:
+        h.remove()
+
+
 def begin(model, path, sample):
     """The weights of an exported model, whose batch norms are folded into the convolutions before them, for learning to go on from. sample: what the
-    model is shown here; each norm takes the mean and deviation it sees there, and undoes them, so that the model answers as before. The
-    exported model's metadata."""
+    norms are settled on. The exported model's metadata."""
     import onnx
     from onnx import numpy_helper
     exported = onnx.load(path)
@@ -121,15 +135,7 @@ def begin(model, path, sample):
             own[k].copy_(v)
     model.load_state_dict(own)
 
-    def settle(m, inputs, bias):
-        x = inputs[0].transpose(0, 1).flatten(1)
-        m.running_mean.copy_(x.mean(1)), m.running_var.copy_(x.var(1))
-        m.weight.copy_((m.running_var + m.eps).sqrt()), m.bias.copy_(bias + m.running_mean)
-    hooks = [names[k].register_forward_pre_hook(lambda m, i, b=b: settle(m, i, b)) for k, b in biases.items()]
-    with torch.no_grad():
-        model(sample)
-    for h in hooks:
-        h.remove()
+    settle(model, {names[k]: b for k, b in biases.items()}, sample)
     return {m.key: m.value for m in exported.metadata_props}
 
 

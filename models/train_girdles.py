@@ -33,9 +33,11 @@ RAYS, FACETS, RIM = 64, 32, 40
 FACETS_FROM, FACETS_TO = 0.1, 0.42  # of the width
 INSIDE, OUTSIDE, MORE_PX = 0.08, 0.05, 6.0  # of the width, and pixels more on both sides
 COLUMNS = ["girdle", "log_precision", "chip", "slope", "slope_log_precision"]
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 # Which share of the looks at whole stones may be called chipped for sure, and may be left to a person.
 CHIP_SHARES = {"sure": 0.0005, "maybe": 0.03}
+# Depths of chips (widths) of which the model tells from what log odds on they are there, but for one in forty.
+UNSEEN = (0.03, 0.05, 0.07, 0.1)
 # How far the model of stones may be off (standard deviations): the centre, in widths; the width, log. As measured in its card, a little more.
 CENTRE_SD, SIZE_SD = 0.014, 0.02
 # What is known of a slope before anything is seen, and of what all directions have in common (how far in the table lies); in SLOPE_UNIT.
@@ -301,7 +303,10 @@ def figures(kappa, slope_kappa, out, patches, window):
         for unit, of, bins in (("widths", depth, (0, .03, .06, .1, 1)), ("pixels", depth * D, (0, 2, 3, 4, 6, 9, 200))):
             print(f"    of {unit} " + ", ".join(f"{lo} to {hi}: {int((score[q] > cut).sum())} of {int(q.sum())}" for lo, hi in zip(bins, bins[1:])
                                                for q in [judged & chipped & (of >= lo) & (of < hi)]))
-    scale["chip"] = {k: round(v, 3) for k, v in cuts.items()}
+    deep = [(d, score[judged & chipped & (depth >= d)]) for d in UNSEEN]
+    for d, s in deep:
+        print(f"  of {len(s)} looks at chips of {d} widths and more one in forty has less than {np.quantile(s, 0.025):.2f}, as {100 * np.mean(score[judged & ~chipped] < np.quantile(s, 0.025)):.0f} % of the whole stones have")
+    scale["chip"] = {**{k: round(v, 3) for k, v in cuts.items()}, "unseen": [[round(float(np.quantile(s, 0.025)), 3), d] for d, s in deep]}
     print("  scales", {k: round(v, 3) if isinstance(v, float) else v for k, v in scale.items()}, "kappa", round(float(kappa), 2))
     return scale
 

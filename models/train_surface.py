@@ -23,6 +23,7 @@ import torch.nn.functional as F
 
 from rendered import CLASSES, CRACK, IGNORE, LINT, MARK, METAL, OTHER, PORE, SOUND, STAIN, WORN
 import rendered
+import parts
 from parts import wilson
 from stamp import stamp
 
@@ -188,6 +189,24 @@ def folded_copy(model):
 
 
 # ---------------------------------------------------------------------------- data
+
+
+def begin(model, path, sample):
+    """The weights of an exported model, for learning to go on from. sample: pictures as they are learned on."""
+    import onnx
+    from onnx import numpy_helper
+    known = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in onnx.load(path).graph.initializer}
+    norms = {}
+    with torch.no_grad():
+        for name, m in model.named_modules():
+            if isinstance(m, ConvBN):
+                m.weight.copy_(known[name + ".c.weight"]), m.gamma.copy_(1 / m.istd), m.beta.copy_(known[name + ".c.bias"] + m.mean)
+            elif isinstance(m, nn.BatchNorm2d):
+                conv = name.rsplit(".", 1)[0] + ".0"
+                model.get_submodule(conv).weight.copy_(known[conv + ".weight"])
+                norms[m] = known[conv + ".bias"]
+        model.head.weight.copy_(known["head.weight"]), model.head.bias.copy_(known["head.bias"])
+    parts.settle(model, norms, sample)
 
 
 class Item:
@@ -1099,6 +1118,7 @@ def main():
     ap.add_argument("--rendered", help="folder of rendered pieces to learn on (datasets/render, train.toml)")
     ap.add_argument("--sources", choices=list(SHARES), default="both", help="what is learned on")
     ap.add_argument("--steps", type=int, default=3200)
+    ap.add_argument("--start", metavar="ONNX", help="begin with the weights of this exported model")
     ap.add_argument("--minutes", type=float, default=0, help="end the schedule after so many minutes even if --steps are not done")
     ap.add_argument("--batch", type=int, default=8)
     ap.add_argument("--epoch", type=int, default=200, help="steps between checkpoints")
@@ -1133,6 +1153,9 @@ def main():
     print(f"{len(frames)} rendered frames; loaded in {time.time() - t0:.0f} s", flush=True)
     model = SurfaceNet().to(memory_format=torch.channels_last)
     ema = SurfaceNet(pretrained=False).to(memory_format=torch.channels_last)
+    sampler = Sampler(mtd, bs, frames, SHARES[a.sources])
+    if a.start:
+        begin(model, a.start, torch.cat([sampler.batch(np.random.default_rng([a.seed, k]), a.batch)[0] for k in range(8)]))
     ema.load_state_dict(model.state_dict())
     enc = [p for n, p in model.named_parameters() if p.requires_grad and n.startswith("blocks")]
     dec = [p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("blocks")]
@@ -1147,7 +1170,7 @@ def main():
         opt.load_state_dict(c["opt"])
         step, spent = c["step"], c["spent"]
         print(f"taken up at step {step}", flush=True)
-    feed = Feeder(Sampler(mtd, bs, frames, SHARES[a.sources]), a.batch, a.seed, step, a.steps)
+    feed = Feeder(sampler, a.batch, a.seed, step, a.steps)
     feed.start()
     start = time.time() - spent
     run, tl = [], time.time()

@@ -34,17 +34,16 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
     }
 }
 
-/// Whether a whole stone can pass its limit of chips.
+/// Whether whole stones pass its limit of chips.
 fn chips<'a>(limit: &Limit, stones: impl Iterator<Item = &'a Stone>) -> Option<String> {
     let widest = stones.max_by(|a, b| a.diameter_mm.total_cmp(&b.diameter_mm))?;
-    let band = super::guard_band(stones::UNSEEN_CHIP * widest.diameter_mm, limit);
+    let band = super::guard_band(stones::UNSEEN_CHIP / 2.0 * widest.diameter_mm, limit);
     let upper = limit.upper.filter(|upper| *upper < band)?;
     Some(format!(
-        "{} is limited to {upper} mm, but that stone {} of {} mm has no chip is known to {band:.2} mm only: every piece will be left to a \
-         person. rule = \"{}\" for this limit passes stones on which no chip is seen",
+        "{} is limited to {upper} mm, but that a stone has no chip is often known to a tenth of its width only (stone {}: {band:.2} mm): many \
+         good pieces will be left to a person. rule = \"{}\" for this limit passes stones on which no chip is seen",
         stones::CHIP,
         widest.id,
-        widest.diameter_mm,
         Rule::Simple.as_str()
     ))
 }
@@ -82,7 +81,7 @@ mod tests {
     #[test]
     fn a_limit_of_chips_that_no_stone_can_pass_is_told() {
         let tight = said(STONE, "stone.chip_mm", "upper = 0.05");
-        assert!(tight.len() == 1 && tight[0].contains("stone C of 3 mm"), "{tight:?}");
+        assert!(tight.len() == 1 && tight[0].contains("stone C: 0.30 mm"), "{tight:?}");
         assert!(said(STONE, "stone.chip_mm", "upper = 0.05\nrule = \"simple\"").is_empty());
         assert!(said(STONE, "stone.chip_mm", "upper = 0.4").is_empty());
     }

@@ -91,6 +91,15 @@ pub struct ChipOdds {
     pub sure: f64,
     /// From here on it may be one.
     pub maybe: f64,
+    /// Log odds and a depth in widths: of chips that deep and deeper, on pieces left out of training, one in forty has less.
+    pub unseen: [[f64; 2]; 4],
+}
+
+impl ChipOdds {
+    /// The depth, in widths, that no chip exceeds where these are the log odds; none where they do not tell.
+    pub fn deepest_unseen(&self, odds: f64) -> Option<f64> {
+        self.unseen.iter().filter(|[least, _]| odds < *least).map(|[_, depth]| *depth).min_by(f64::total_cmp)
+    }
 }
 
 /// What a model of girdles says of itself.
@@ -222,7 +231,12 @@ fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> R
         ("loupe.kappa", kappa.is_finite()),
         ("loupe.slope_kappa", slope_kappa.is_finite()),
         ("loupe.slope_unit", positive(slope_unit)),
-        ("loupe.chip_odds", chip.maybe.is_finite() && chip.sure >= chip.maybe),
+        (
+            "loupe.chip_odds",
+            chip.maybe.is_finite()
+                && chip.sure >= chip.maybe
+                && chip.unseen.iter().all(|[odds, depth]| odds.is_finite() && *depth > 0.0),
+        ),
     ] {
         if !sound {
             return r.bad(key, "holds a number that cannot be".into());
@@ -259,7 +273,7 @@ mod tests {
             ("loupe.slope_unit", "0.1"),
             ("loupe.prior", r#"{"centre":0.01,"size":0.02,"slope":0.25,"common":0.1}"#),
             ("loupe.deviation_scale", r#"{"place":1.1,"size":0.9,"slope":1.2}"#),
-            ("loupe.chip_odds", r#"{"sure":2.0,"maybe":0.0}"#),
+            ("loupe.chip_odds", r#"{"sure":2.0,"maybe":0.0,"unseen":[[-3,0.03],[-2,0.05],[-1,0.07],[0,0.1]]}"#),
         ];
         let wrong = [
             ("loupe.columns", r#"["chip"]"#),
@@ -273,7 +287,7 @@ mod tests {
             ("loupe.prior", r#"{"centre":0,"size":0.02,"slope":0.25,"common":0.1}"#),
             ("loupe.prior", r#"{"centre":0.01,"size":0.02}"#),
             ("loupe.deviation_scale", r#"{"place":1.0}"#),
-            ("loupe.chip_odds", r#"{"sure":1.0,"maybe":2.0}"#),
+            ("loupe.chip_odds", r#"{"sure":1.0,"maybe":2.0,"unseen":[[-3,0.03],[-2,0.05],[-1,0.07],[0,0.1]]}"#),
         ];
         assert_eq!(every_mistake(&COLUMNS, &good, &wrong, parse).strip.samples(), 72);
     }
