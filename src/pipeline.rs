@@ -111,8 +111,10 @@ pub struct PartMark {
     pub x: f64,
     /// Centre in pixels.
     pub y: f64,
-    /// Radius in pixels.
+    /// Radius in pixels; of a long stone half its width.
     pub radius: f64,
+    /// The girdle of a stone that is not round, a closed line in pixels; else empty.
+    pub line: Vec<[f64; 2]>,
     /// How far it is from its place, in pixels; none where that was not measured.
     pub offset: Option<[f64; 2]>,
 }
@@ -485,11 +487,19 @@ impl Inspector {
             let row = answer.stones.iter().find(|r| r.id == s.id);
             let nominal = pose.to_px(s.x_mm, s.y_mm);
             let measured = row.and_then(|r| r.diameter_mm.map(|d| (r, d)));
+            let [x, y] = measured.map_or(nominal, |(r, _)| [r.x_px, r.y_px]);
+            let width = pose.px(measured.map_or(s.diameter_mm, |(_, d)| d));
+            let (sin, cos) = (pose.rotation + s.length_turn()).sin_cos();
+            let line = s.plan().unwrap_or_default();
             stones.push(PartMark {
                 name: s.id.clone(),
-                x: measured.map_or(nominal[0], |(r, _)| r.x_px),
-                y: measured.map_or(nominal[1], |(r, _)| r.y_px),
-                radius: pose.px(measured.map_or(s.diameter_mm, |(_, d)| d) / 2.0),
+                x,
+                y,
+                radius: width / 2.0,
+                line: line
+                    .iter()
+                    .map(|[u, v]| [x + width * (cos * u - sin * v), y - width * (sin * u + cos * v)])
+                    .collect(),
                 offset: measured.map(|(r, _)| {
                     let p = pose.to_px(r.x_mm, r.y_mm);
                     [p[0] - nominal[0], p[1] - nominal[1]]
@@ -503,6 +513,7 @@ impl Inspector {
                     x: seen.map_or(nominal[0], |f| f.x_px),
                     y: seen.map_or(nominal[1], |f| f.y_px),
                     radius: seen.map_or(pose.px(q.radius_mm), |f| f.radius_px),
+                    line: vec![],
                     offset: None,
                     name,
                 });

@@ -454,13 +454,14 @@ fn conforms(what: &str, text: &str) {
     }
 }
 
-/// The browser of the machine, where there is one: `LOUPE_BROWSER`, or Debian's chromium.
+/// The browser of the machine: `LOUPE_BROWSER`, which must be there where it is named (script/test names it), else Debian's chromium.
 fn browser() -> Option<String> {
-    let named = std::env::var("LOUPE_BROWSER").ok();
-    named
-        .into_iter()
-        .chain(["chromium".into(), "google-chrome".into()])
-        .find(|b| Command::new(b).arg("--version").output().is_ok_and(|o| o.status.success()))
+    let runs = |b: &str| Command::new(b).arg("--version").output().is_ok_and(|o| o.status.success());
+    if let Ok(named) = std::env::var("LOUPE_BROWSER") {
+        assert!(runs(&named), "LOUPE_BROWSER: {named} does not run (script/setup --browser installs chromium)");
+        return Some(named);
+    }
+    ["chromium", "google-chrome"].into_iter().find(|b| runs(b)).map(str::to_owned)
 }
 
 #[test]

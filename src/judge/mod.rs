@@ -112,7 +112,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     let mut not_assessed = Vec::new();
     let mut failed = Vec::new();
     let mut doubtful = Vec::new();
-    let mut likeliest: Vec<(f64, String)> = Vec::new();
+    let mut likeliest: Vec<Doubt> = Vec::new();
     for view in views {
         for ((file, feature), place) in view.features.iter().zip(&view.places) {
             let text = view.texts.iter().find(|t| t.0 == *file && t.1 == feature.name).map(|t| t.2.clone());
@@ -121,6 +121,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
             let mut likely = 0.0f64;
             let mut seen = 0.0f64;
             let mut why: Option<(Status, String)> = None;
+            let mut unseen = None;
             for v in &feature.values {
                 let limit = spec.limit(v.characteristic, &view.view);
                 let mut s = limit.map_or(Status::Pass, |l| status(v.value, v.uncertainty, l));
@@ -141,6 +142,9 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 }
                 if let (Some(l), true) = (limit, s > Status::Pass) {
                     if why.as_ref().is_none_or(|w| s > w.0) {
+                        let nothing =
+                            feature.nominal && feature.doubt.is_none() && v.value == 0.0 && l.upper.is_some();
+                        unseen = nothing.then(|| (v.characteristic, view.view.clone()));
                         let text = match &text {
                             Some(t) => reads(t, v.uncertainty > 0.0),
                             None => against(v.characteristic, v.value, v.uncertainty, l),
@@ -188,7 +192,7 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 if s == Status::Fail {
                     failed.push(subject);
                 } else {
-                    likeliest.push((likely, subject));
+                    likeliest.push(Doubt { likely, unseen, part: feature.name.clone(), subject });
                 }
             }
         }
@@ -204,8 +208,8 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
         }
     }
     // Stable: what is alike stays in the order of the features.
-    likeliest.sort_by(|a, b| b.0.total_cmp(&a.0));
-    doubtful.extend(likeliest.into_iter().map(|d| d.1));
+    likeliest.sort_by(|a, b| b.likely.total_cmp(&a.likely));
+    doubtful.extend(told_once(likeliest));
     for (row, limit) in total::rows(spec, views, &measurements) {
         if let (Some(l), true) = (limit, row.status > Status::Pass) {
             let text = against(&row.characteristic, row.value, row.uncertainty, l);
@@ -257,6 +261,39 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     };
     failed.append(&mut doubtful);
     Judgement { verdict, reasons: failed, measurements, findings, not_assessed }
+}
+
+/// What leaves a feature to a person.
+struct Doubt {
+    /// Probability that it breaks its limit.
+    likely: f64,
+    /// The characteristic and the view, where nothing was seen on a part and something small may still be there.
+    unseen: Option<(&'static str, String)>,
+    /// The feature's name.
+    part: String,
+    /// The reason.
+    subject: String,
+}
+
+/// Most parts that a reason names beside its own.
+const NAMED_ALIKE: usize = 8;
+
+/// The reasons; what was not seen on one part and could still be there is told once for all parts of which the same holds.
+fn told_once(doubts: Vec<Doubt>) -> Vec<String> {
+    type Alike = (String, Option<(&'static str, String)>, Vec<String>);
+    let mut out: Vec<Alike> = Vec::new();
+    for d in doubts {
+        match out.iter_mut().find(|o| d.unseen.is_some() && o.1 == d.unseen) {
+            Some(o) => o.2.push(d.part),
+            None => out.push((d.subject, d.unseen, vec![])),
+        }
+    }
+    let told = |(subject, _, alike): Alike| match alike.len() {
+        0 => subject,
+        n if n <= NAMED_ALIKE => format!("{subject}; likewise {}", alike.join(", ")),
+        n => format!("{subject}; likewise {} and {} more", alike[..NAMED_ALIKE].join(", "), n - NAMED_ALIKE),
+    };
+    out.into_iter().map(told).collect()
 }
 
 /// A part whose measure leaves it to a person becomes a finding from this probability of breaking its limit on: below, the row and
@@ -491,6 +528,20 @@ mod tests {
         assert!((outside(5.0, 1.0, &l) - 0.5).abs() < 1e-9);
         assert!((outside(6.96, 1.0, &l) - 0.975).abs() < 5e-4 && (outside(4.0, 1.0, &l) - 0.1587).abs() < 5e-4);
         assert_eq!((outside(5.1, 0.0, &l), outside(5.0, 0.0, &l)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn what_was_not_seen_on_many_parts_is_told_once() {
+        let doubt = |part: &str, unseen: bool| Doubt {
+            likely: 0.2,
+            unseen: unseen.then(|| ("stone.chip_mm", "top".to_owned())),
+            part: part.into(),
+            subject: format!("{part}: why"),
+        };
+        let few = told_once(vec![doubt("S1", true), doubt("S2", false), doubt("S3", true), doubt("S4", true)]);
+        assert_eq!(few, ["S1: why; likewise S3, S4", "S2: why"]);
+        let many = told_once((1..=12).map(|k| doubt(&format!("S{k}"), true)).collect());
+        assert_eq!(many, ["S1: why; likewise S2, S3, S4, S5, S6, S7, S8, S9 and 3 more"]);
     }
 
     #[test]

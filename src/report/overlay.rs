@@ -48,7 +48,12 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
             Status::Pass => GREEN,
             other => colour(other),
         });
-        Pen { rgb, ..thin }.ring(&mut img, s.x, s.y, s.radius);
+        let pen = Pen { rgb, ..thin };
+        if s.line.is_empty() {
+            pen.ring(&mut img, s.x, s.y, s.radius);
+        } else {
+            pen.polyline(&mut img, &s.line, true);
+        }
     }
     for q in &view.prongs_px {
         // A whole tip is a dot; what is not there is an open circle.
@@ -806,8 +811,14 @@ mod tests {
                 [240.0 + 200.0 * a.cos(), 210.0 + 150.0 * a.sin()]
             })
             .collect()];
-        let mark =
-            |name: &str, x: f64, y: f64, radius: f64| PartMark { name: name.into(), x, y, radius, offset: None };
+        let mark = |name: &str, x: f64, y: f64, radius: f64| PartMark {
+            name: name.into(),
+            x,
+            y,
+            radius,
+            line: vec![],
+            offset: None,
+        };
         view.stones_px = vec![mark("S1", 200.0, 200.0, 22.0), mark("S2", 260.0, 200.0, 22.0)];
         view.prongs_px = vec![mark("S1.p1", 230.0, 185.0, 5.0), mark("S1.p2", 230.0, 215.0, 5.0)];
         let mut stone = finding(FindingType::MissingStone, 260.0, 200.0, 22.0, Status::Fail, 0);
@@ -898,8 +909,14 @@ mod tests {
         for (w, h) in [(16, 16), (17, 300), (103, 541), (400, 30)] {
             let mut view = frame(w, h);
             view.outline_px = vec![vec![], vec![[1.0, 1.0]], vec![[f64::NAN, 2.0], [3.0, 1e9]]];
-            view.stones_px =
-                vec![PartMark { name: "S".into(), x: -50.0, y: 1e6, radius: 3.0, offset: Some([1e9, 0.0]) }];
+            view.stones_px = vec![PartMark {
+                name: "S".into(),
+                x: -50.0,
+                y: 1e6,
+                radius: 3.0,
+                line: vec![],
+                offset: Some([1e9, 0.0]),
+            }];
             let mut far = finding(FindingType::Pit, -500.0, 1e7, 3.0, Status::Fail, 1);
             far.outline_px = vec![[f64::NAN, 0.0], [1.0, 1.0]];
             let mut odd = finding(FindingType::Anomaly, 8.0, 8.0, f64::INFINITY, Status::Review, 2);

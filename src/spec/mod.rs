@@ -213,6 +213,47 @@ impl Stone {
         }
     }
 
+    /// The girdle of a cut that is not round, as a closed line in widths about its centre, its length along y: as such cuts are commonly
+    /// drawn, with the corners of an emerald cut a seventh of the width. None of a round one and of a cut that is not known.
+    pub fn plan(&self) -> Option<Vec<[f64; 2]>> {
+        const STEPS: usize = 48;
+        let half = self.length_ratio()? / 2.0;
+        let turn = |k: usize, of: usize| std::f64::consts::PI * k as f64 / of as f64;
+        // An arc through the tip (0, half) and the widest place (0.5, 0), the right one from there on.
+        let arc = |half: f64, y: f64| {
+            let r = half * half + 0.25;
+            0.5 - r + (r * r - y * y).max(0.0).sqrt()
+        };
+        Some(match self.cut_word().as_str() {
+            "oval" => (0..STEPS).map(|k| turn(2 * k, STEPS).sin_cos()).map(|(s, c)| [0.5 * c, half * s]).collect(),
+            "princess" | "baguette" => vec![[0.5, -half], [0.5, half], [-0.5, half], [-0.5, -half]],
+            "emerald" => {
+                let (c, q) = (0.5 - 0.14, half - 0.14);
+                vec![[0.5, -q], [0.5, q], [c, half], [-c, half], [-0.5, q], [-0.5, -q], [-c, -half], [c, -half]]
+            }
+            "marquise" | "pear" => {
+                let pear = self.cut_word() == "pear";
+                // A pear's widest place lies half a width above its round end.
+                let (centre, tip) = if pear { (0.5 - half, 2.0 * half - 0.5) } else { (0.0, half) };
+                let right = (0..STEPS).map(|k| tip * k as f64 / STEPS as f64).map(|y| [arc(tip, y), y]);
+                let above: Vec<[f64; 2]> = right.chain([[0.0, tip]]).collect();
+                let left = above.iter().rev().skip(1).map(|[x, y]| [-x, *y]);
+                let below: Vec<[f64; 2]> = if pear {
+                    (1..STEPS).map(|k| turn(k, STEPS).sin_cos()).map(|(s, c)| [-0.5 * c, -0.5 * s]).collect()
+                } else {
+                    above
+                        .iter()
+                        .skip(1)
+                        .map(|[x, y]| [-x, -y])
+                        .chain(above.iter().rev().skip(1).map(|[x, y]| [*x, -y]))
+                        .collect()
+                };
+                above.iter().copied().chain(left).chain(below).map(|[x, y]| [x, y + centre]).collect()
+            }
+            _ => return None,
+        })
+    }
+
     /// How far the girdle may reach from its centre, in mm: half the width of a round stone, half the longest line across a
     /// stone of another cut. A spec says neither length nor direction, so the longest ratio of length to width that the
     /// trade cuts commonly (GIA: oval and pear 1.5, emerald and baguette 1.5 and 2, marquise 2) is allowed for in every
@@ -366,9 +407,8 @@ impl Spec {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_long_cut_reaches_farther_than_its_width() {
-        let stone = |cut: &str| Stone {
+    fn stone(cut: &str) -> Stone {
+        Stone {
             id: "S".into(),
             x_mm: 0.0,
             y_mm: 0.0,
@@ -377,7 +417,34 @@ mod tests {
             turn_deg: None,
             gem: None,
             prongs: vec![],
-        };
+        }
+    }
+
+    #[test]
+    fn the_plan_of_a_cut_fills_its_width_and_length() {
+        for (cut, share) in [
+            ("oval", 0.785),
+            ("princess", 1.0),
+            ("emerald", 0.972),
+            ("baguette", 1.0),
+            ("marquise", 0.69),
+            ("pear", 0.73),
+        ] {
+            let plan = stone(cut).plan().unwrap();
+            let half = stone(cut).length_ratio().unwrap() / 2.0;
+            let reach = |k: usize| plan.iter().fold([0.0f64; 2], |r, p| [r[0].min(p[k]), r[1].max(p[k])]);
+            for (found, wanted) in reach(0).into_iter().chain(reach(1)).zip([-0.5, 0.5, -half, half]) {
+                assert!((found - wanted).abs() < 0.003, "{cut}: {found}, {wanted}");
+            }
+            let twice: f64 =
+                plan.iter().zip(plan.iter().cycle().skip(1)).map(|(a, b)| a[0] * b[1] - b[0] * a[1]).sum();
+            assert!((twice / 2.0 / (2.0 * half) - share).abs() < 0.02, "{cut}: {}", twice / 4.0 / half);
+        }
+        assert!(stone("round").plan().is_none() && stone("trillion").plan().is_none());
+    }
+
+    #[test]
+    fn a_long_cut_reaches_farther_than_its_width() {
         assert_eq!(stone("round").reach_mm(), 1.0);
         assert!((stone("princess").reach_mm() - 2f64.sqrt()).abs() < 1e-9);
         // Half the diagonal of 2 x 4 mm.
