@@ -37,7 +37,7 @@ VERSION = "1.2.0"
 # Which share of the looks at whole stones may be called chipped for sure, and may be left to a person.
 CHIP_SHARES = {"sure": 0.0005, "maybe": 0.03}
 # Depths of chips (widths) of which the model tells from what log odds on they are there, but for one in forty.
-UNSEEN = (0.03, 0.05, 0.07, 0.1)
+UNSEEN = (0.02, 0.025, 0.03, 0.05, 0.07, 0.1)
 # How far the model of stones may be off (standard deviations): the centre, in widths; the width, log. As measured in its card, a little more.
 CENTRE_SD, SIZE_SD = 0.014, 0.02
 # What is known of a slope before anything is seen, and of what all directions have in common (how far in the table lies); in SLOPE_UNIT.

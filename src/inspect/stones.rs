@@ -244,7 +244,7 @@ impl Inspect for Stones {
             feature.kind = (!present).then_some(FindingType::MissingStone);
             feature.confidence = 1.0 / (1.0 + (-score.abs()).exp());
             // Near even odds a person decides: the guard band of twice this reaches over the limit from either side.
-            let opposed = classic.zip(model).is_some_and(|(c, m)| c * m < 0.0) && score.abs() < OPPOSED;
+            let opposed = classic.zip(model).is_some_and(|(c, m)| oppose(c, m, score));
             let u = if score.abs() < seat::DOUBT || opposed { 0.6 } else { 0.0 };
             feature.values.push(value(PRESENT, if present { 1.0 } else { 0.0 }, u));
             answer.features.push(feature);
@@ -317,8 +317,13 @@ pub(super) const NO_MODEL: &str = "it needs the models of stones and prongs (thi
 /// Log odds beyond which one voice says no more: it cannot silence the other for good.
 const MOST_ODDS: f64 = 6.0;
 
-/// Log odds below which a person decides where the two voices contradict each other.
+/// Log odds below which a person decides where the two voices contradict each other, and from which on both together leave it to one.
 const OPPOSED: f64 = 2.5;
+
+/// Whether the two voices contradict each other so that neither decides: what they come to together is weak, or each is sure of itself.
+fn oppose(classic: f64, model: f64, together: f64) -> bool {
+    classic * model < 0.0 && (together.abs() < OPPOSED || classic.abs().min(model.abs()) >= OPPOSED)
+}
 
 /// The log odds of classic vision with the surface model, and of the model of stones, put together.
 fn odds(classic: Option<f64>, model: Option<f64>) -> Option<f64> {
@@ -399,6 +404,12 @@ fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &crate::model::StoneSig
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sure_voices_that_contradict_leave_it_to_a_person() {
+        assert!(oppose(6.0, -5.0, -2.9) && oppose(-3.0, 6.0, 5.0) && oppose(1.0, -2.0, -1.65));
+        assert!(!oppose(1.0, -5.0, -4.65) && !oppose(4.0, 5.0, 6.4));
+    }
 
     #[test]
     fn one_voice_does_not_silence_the_other() {

@@ -92,7 +92,7 @@ pub struct ChipOdds {
     /// From here on it may be one.
     pub maybe: f64,
     /// Log odds and a depth in widths: of chips that deep and deeper, on pieces left out of training, one in forty has less.
-    pub unseen: [[f64; 2]; 4],
+    pub unseen: [[f64; 2]; 6],
 }
 
 impl ChipOdds {
@@ -273,7 +273,10 @@ mod tests {
             ("loupe.slope_unit", "0.1"),
             ("loupe.prior", r#"{"centre":0.01,"size":0.02,"slope":0.25,"common":0.1}"#),
             ("loupe.deviation_scale", r#"{"place":1.1,"size":0.9,"slope":1.2}"#),
-            ("loupe.chip_odds", r#"{"sure":2.0,"maybe":0.0,"unseen":[[-3,0.03],[-2,0.05],[-1,0.07],[0,0.1]]}"#),
+            (
+                "loupe.chip_odds",
+                r#"{"sure":2.0,"maybe":0.0,"unseen":[[-5,0.02],[-4,0.025],[-3,0.03],[-2,0.05],[-1,0.07],[0,0.1]]}"#,
+            ),
         ];
         let wrong = [
             ("loupe.columns", r#"["chip"]"#),
@@ -287,7 +290,10 @@ mod tests {
             ("loupe.prior", r#"{"centre":0,"size":0.02,"slope":0.25,"common":0.1}"#),
             ("loupe.prior", r#"{"centre":0.01,"size":0.02}"#),
             ("loupe.deviation_scale", r#"{"place":1.0}"#),
-            ("loupe.chip_odds", r#"{"sure":1.0,"maybe":2.0,"unseen":[[-3,0.03],[-2,0.05],[-1,0.07],[0,0.1]]}"#),
+            (
+                "loupe.chip_odds",
+                r#"{"sure":1.0,"maybe":2.0,"unseen":[[-5,0.02],[-4,0.025],[-3,0.03],[-2,0.05],[-1,0.07],[0,0.1]]}"#,
+            ),
         ];
         assert_eq!(every_mistake(&COLUMNS, &good, &wrong, parse).strip.samples(), 72);
     }
