@@ -13,6 +13,17 @@ const CHARACTERISTIC: &str = "outline.deviation_mm";
 /// A lack of metal is wider than this along the outline; what is narrower is a speck or an edge's ragged step.
 const WIDTH_MM: f64 = 0.08;
 
+/// Whether a place of the piece lies on a nominal stone or prong, or as near as their own setting may put them there.
+fn is_part(scene: &Scene, x: f64, y: f64) -> bool {
+    const NEAR_MM: f64 = 0.05;
+    let on = |px: f64, py: f64, reach: f64| (x - px).hypot(y - py) < reach + NEAR_MM;
+    scene
+        .view
+        .stones
+        .iter()
+        .any(|s| on(s.x_mm, s.y_mm, s.diameter_mm / 2.0) || s.prongs.iter().any(|q| on(q.x_mm, q.y_mm, q.radius_mm)))
+}
+
 /// Why a stretch without an edge is a person's matter.
 const NO_EDGE: &str = "no clear edge is seen there: the metal may look like what lies behind it";
 
@@ -64,6 +75,13 @@ impl Inspect for Contour {
         // Where no edge is seen within reach the metal is lacking by as much as was searched: the edge lies deeper.
         let unseen = -0.5;
         let offset: Vec<Option<f64>> = edges.iter().map(|e| e.offset_mm).collect();
+        // A dark prong or girdle near the outline shows a stronger edge than the outline itself: what is found there says nothing.
+        let taken: Vec<bool> = edges
+            .iter()
+            .map(|e| {
+                e.offset_mm.is_some_and(|o| is_part(scene, e.point.x + o * e.point.nx, e.point.y + o * e.point.ny))
+            })
+            .collect();
         // A running median along the outline. The points are in order, in one ring or, for a band, the two edges in turn.
         let ring = !matches!(scene.view.outline, Some(crate::spec::Outline::Band { .. }));
         let stride = if ring { 1 } else { 2 };
@@ -74,24 +92,33 @@ impl Inspect for Contour {
         for (i, out) in smooth.iter_mut().enumerate() {
             let mut near: Vec<f32> = Vec::with_capacity(2 * half + 1);
             let mut blind = 0;
-            let mut take = |o: Option<f64>| match o {
+            let mut take = |j: usize| match offset[j] {
+                _ if taken[j] => {}
                 Some(o) => near.push(o as f32),
                 None => blind += 1,
             };
             for k in 0..=2 * half {
                 let j = i as i64 + (k as i64 - half as i64) * stride as i64;
                 if ring {
-                    take(offset[j.rem_euclid(n as i64) as usize]);
+                    take(j.rem_euclid(n as i64) as usize);
                 } else if j >= 0 && (j as usize) < n {
-                    take(offset[j as usize]);
+                    take(j as usize);
                 }
             }
             // A single place without an edge is noise; a stretch of them is a lack deeper than was searched.
-            *out = if blind > near.len() { unseen } else { f64::from(ops::median(&mut near)) };
+            *out = match (blind, near.len()) {
+                (0, 0) => 0.0,
+                (blind, seen) if blind > seen => unseen,
+                _ => f64::from(ops::median(&mut near)),
+            };
         }
         // How far a good edge strays: the scatter of the smoothed places about their own median.
         let mut all: Vec<f32> = smooth.iter().map(|v| *v as f32).collect();
         let median = f64::from(ops::median(&mut all));
+        if median <= unseen {
+            answer.not_assessed.push((CHARACTERISTIC, "most of the outline shows no clear edge".into()));
+            return Ok(answer);
+        }
         let scatter = f64::from(ops::robust_sigma(&mut all));
         let (worst, least) =
             smooth.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map(|(i, v)| (i, *v)).unwrap_or((0, 0.0));
