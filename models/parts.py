@@ -88,55 +88,58 @@ class Course:
         return self.step % 1000 == 0 and self.past() < 1 and self.a.minutes == math.inf
 
 
-def settle(model, norms, sample):
-    """Sets batch norms so that they only add: each takes the mean and deviation of what reaches it when the model is shown `sample`, and undoes them. norms:
-    what each is to add."""
-    def take(m, inputs, bias):
-        x = inputs[0].transpose(0, 1).flatten(1)
-        m.running_mean.copy_(x.mean(1)), m.running_var.copy_(x.var(1))
-        m.weight.copy_((m.running_var + m.eps).sqrt()), m.bias.copy_(bias + m.running_mean)
-    hooks = [m.register_forward_pre_hook(lambda m, i, b=b: take(m, i, b)) for m, b in norms.items()]
+NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
+
+
+def show(model, modules, hook, sample):
+    """Shows the model `sample`. hook(key, input) is called for each of the modules, a dictionary, just before it runs."""
+    hooks = [m.register_forward_pre_hook(lambda m, inputs, k=k: hook(k, inputs[0])) for k, m in modules.items()]
     model.eval()
     with torch.no_grad():
         model(sample)
     for h in hooks:
         h.remove()
+
+
+def settle(model, norms, sample):
+    """Sets batch norms so that they only add: each takes the mean and deviation of what reaches it when the model is shown `sample`, and undoes them. norms:
+    what each, by its name, is to add."""
+    names = dict(model.named_modules())
+
+    def take(name, x):
+        m, x = names[name], x.transpose(0, 1).flatten(1)
+        m.running_mean.copy_(x.mean(1)), m.running_var.copy_(x.var(1))
+        m.weight.copy_((m.running_var + m.eps).sqrt()), m.bias.copy_(norms[name] + m.running_mean)
+    show(model, {k: names[k] for k in norms}, take, sample)
+
+
+def exported(path):
+    """An exported model and its weights by their names."""
+    import onnx
+    from onnx import numpy_helper
+    model = onnx.load(path)
+    return model, {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
 
 
 def begin(model, path, sample):
     """The weights of an exported model, whose batch norms are folded into the convolutions before them, for learning to go on from. sample: what the
     norms are settled on. The exported model's metadata."""
-    import onnx
-    from onnx import numpy_helper
-    exported = onnx.load(path)
-    graph = exported.graph
-    known = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
-    folded = iter([known[n] for node in graph.node if node.op_type == "Conv" for n in node.input[1:] if n.startswith("onnx::")])
-    own, names = model.state_dict(), dict(model.named_modules())
-    # Convolutions in the order they run: the exported graph's.
-    order, hooks = [], []
-    for k, m in names.items():
-        if isinstance(m, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
-            hooks.append(m.register_forward_hook(lambda m, i, o, k=k: order.append(k)))
-    model.eval()
-    with torch.no_grad():
-        model(sample)
-    for h in hooks:
-        h.remove()
-    biases = {}
-    for k, after in zip(order, order[1:] + [None]):
-        if isinstance(names[k], (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
-            continue
-        if after and isinstance(names[after], (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
+    onnx_model, known = exported(path)
+    # The folded ones have lost their names: they come in the order in which they run.
+    folded = iter([known[n] for node in onnx_model.graph.node if node.op_type == "Conv" for n in node.input[1:] if n.startswith("onnx::")])
+    layers = {k: m for k, m in model.named_modules() if isinstance(m, (torch.nn.Conv1d, torch.nn.Conv2d, *NORMS))}
+    order = []
+    show(model, layers, lambda k, x: order.append(k), sample)
+    own, biases = model.state_dict(), {}
+    for k, after in zip(order, order[1:]):
+        if isinstance(layers[after], NORMS):
             own[k + ".weight"].copy_(next(folded))
             biases[after] = next(folded)
     for k, v in known.items():
         if k in own:
             own[k].copy_(v)
-    model.load_state_dict(own)
-
-    settle(model, {names[k]: b for k, b in biases.items()}, sample)
-    return {m.key: m.value for m in exported.metadata_props}
+    settle(model, biases, sample)
+    return {m.key: m.value for m in onnx_model.metadata_props}
 
 
 def wilson(k, n):

@@ -24,7 +24,6 @@ import torch.nn.functional as F
 from rendered import CLASSES, CRACK, IGNORE, LINT, MARK, METAL, OTHER, PORE, SOUND, STAIN, WORN
 import rendered
 import parts
-from parts import wilson
 from stamp import stamp
 
 ANY = len(CLASSES)  # a pixel of a real set that is sound: which of the sound classes it shows is not labelled
@@ -193,9 +192,7 @@ def folded_copy(model):
 
 def begin(model, path, sample):
     """The weights of an exported model, for learning to go on from. sample: pictures as they are learned on."""
-    import onnx
-    from onnx import numpy_helper
-    known = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in onnx.load(path).graph.initializer}
+    _, known = parts.exported(path)
     norms = {}
     with torch.no_grad():
         for name, m in model.named_modules():
@@ -204,7 +201,7 @@ def begin(model, path, sample):
             elif isinstance(m, nn.BatchNorm2d):
                 conv = name.rsplit(".", 1)[0] + ".0"
                 model.get_submodule(conv).weight.copy_(known[conv + ".weight"])
-                norms[m] = known[conv + ".bias"]
+                norms[name] = known[conv + ".bias"]
         model.head.weight.copy_(known["head.weight"]), model.head.bias.copy_(known["head.bias"])
     parts.settle(model, norms, sample)
 
@@ -1049,8 +1046,8 @@ def evaluate(a, sp, labels):
     rows = bs_table(fn, bs, probs, TS, AREAS)
     i, k = TS.index(thr["pore_pit"]), AREAS.index(area)
     b = bs_figures(rows, i, k)
-    b["recall_95"] = wilson(b["found"], b["polygons"])
-    b["clean_with_false_95"] = wilson(b["clean_with_false"], b["clean"])
+    b["recall_95"] = parts.wilson(b["found"], b["polygons"])
+    b["clean_with_false_95"] = parts.wilson(b["clean_with_false"], b["clean"])
     fc = np.array([r[2][i, k] for r in rows if not r[0].polys])
     m = fc[rng.integers(len(fc), size=(2000, len(fc)))].mean(1)
     b["false_per_clean_95"] = [float(np.percentile(m, q)) for q in (2.5, 97.5)]

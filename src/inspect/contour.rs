@@ -2,6 +2,7 @@
 
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::locate::edges::EdgeSample;
+use crate::locate::SETTING_TOLERANCE_MM;
 use crate::report::FindingType;
 use crate::vision::{ops, VisionError};
 
@@ -15,8 +16,7 @@ const WIDTH_MM: f64 = 0.08;
 
 /// Whether a place of the piece lies on a nominal stone or prong, or as near as their own setting may put them there.
 fn is_part(scene: &Scene, x: f64, y: f64) -> bool {
-    const NEAR_MM: f64 = 0.05;
-    let on = |px: f64, py: f64, reach: f64| (x - px).hypot(y - py) < reach + NEAR_MM;
+    let on = |px: f64, py: f64, reach: f64| (x - px).hypot(y - py) < reach + SETTING_TOLERANCE_MM;
     scene
         .view
         .stones

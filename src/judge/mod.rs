@@ -280,15 +280,14 @@ const NAMED_ALIKE: usize = 8;
 
 /// The reasons; what was not seen on one part and could still be there is told once for all parts of which the same holds.
 fn told_once(doubts: Vec<Doubt>) -> Vec<String> {
-    type Alike = (String, Option<(&'static str, String)>, Vec<String>);
-    let mut out: Vec<Alike> = Vec::new();
+    let mut out: Vec<(Doubt, Vec<String>)> = Vec::new();
     for d in doubts {
-        match out.iter_mut().find(|o| d.unseen.is_some() && o.1 == d.unseen) {
-            Some(o) => o.2.push(d.part),
-            None => out.push((d.subject, d.unseen, vec![])),
+        match out.iter_mut().find(|(first, _)| d.unseen.is_some() && first.unseen == d.unseen) {
+            Some((_, alike)) => alike.push(d.part),
+            None => out.push((d, vec![])),
         }
     }
-    let told = |(subject, _, alike): Alike| match alike.len() {
+    let told = |(Doubt { subject, .. }, alike): (Doubt, Vec<String>)| match alike.len() {
         0 => subject,
         n if n <= NAMED_ALIKE => format!("{subject}; likewise {}", alike.join(", ")),
         n => format!("{subject}; likewise {} and {} more", alike[..NAMED_ALIKE].join(", "), n - NAMED_ALIKE),

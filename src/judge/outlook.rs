@@ -15,14 +15,10 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
         spec.views.iter().filter(|v| limit.view.as_ref().is_none_or(|only| *only == v.name)).collect();
     let stones = || views.iter().flat_map(|v| &v.stones);
     let lacks = |what: &str| Some(format!("{name} is limited, but {what}: every piece will be left to a person"));
-    if name.starts_with("stone.") && stones().next().is_none() {
-        return lacks("no view has stones");
-    }
     match name {
+        _ if name.starts_with("stone.") && stones().next().is_none() => lacks("no view has stones"),
+        _ if name.starts_with("prong.") && stones().all(|s| s.prongs.is_empty()) => lacks("no stone has prongs"),
         "outline.deviation_mm" if views.iter().all(|v| v.outline.is_none()) => lacks("no view has an outline"),
-        "prong.present" | "prong.offset_mm" | "prong.coverage_pct" if stones().all(|s| s.prongs.is_empty()) => {
-            lacks("no stone has prongs")
-        }
         "anomaly.score" if views.iter().all(|v| v.taught.is_none()) => lacks("no view names a taught file"),
         "colour.delta_e00" if spec.colour.is_none() => lacks("the spec has no [colour]"),
         gap::GAP if !stones().any(Stone::is_round) => lacks("gaps are measured about round stones only"),

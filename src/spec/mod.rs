@@ -4,6 +4,8 @@
 pub mod fineness;
 pub mod parse;
 
+use std::f64::consts::FRAC_PI_2;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -202,7 +204,7 @@ impl Stone {
             hi - lo
         };
         let along_x = extent(|q| q.x_mm) > extent(|q| q.y_mm);
-        let turn = if along_x { -std::f64::consts::FRAC_PI_2 } else { 0.0 };
+        let turn = if along_x { -FRAC_PI_2 } else { 0.0 };
         let reach = |q: &&Prong| (q.x_mm - self.x_mm).hypot(q.y_mm - self.y_mm);
         let farthest = self.prongs.iter().max_by(|a, b| reach(a).total_cmp(&reach(b)));
         let back = farthest.is_some_and(|q| if along_x { q.x_mm < self.x_mm } else { q.y_mm < self.y_mm });
@@ -216,42 +218,37 @@ impl Stone {
     /// The girdle of a cut that is not round, as a closed line in widths about its centre, its length along y: as such cuts are commonly
     /// drawn, with the corners of an emerald cut a seventh of the width. None of a round one and of a cut that is not known.
     pub fn plan(&self) -> Option<Vec<[f64; 2]>> {
-        const STEPS: usize = 48;
+        const STEPS: usize = 24;
         let half = self.length_ratio()? / 2.0;
-        let turn = |k: usize, of: usize| std::f64::consts::PI * k as f64 / of as f64;
-        // An arc through the tip (0, half) and the widest place (0.5, 0), the right one from there on.
-        let arc = |half: f64, y: f64| {
-            let r = half * half + 0.25;
-            0.5 - r + (r * r - y * y).max(0.0).sqrt()
+        let steps = || (0..=STEPS).map(|k| k as f64 / STEPS as f64);
+        // A quarter of an ellipse as high as this, from (0.5, 0) on.
+        let round =
+            |high: f64| steps().map(move |t| (FRAC_PI_2 * t).sin_cos()).map(move |(s, c)| [0.5 * c, high * s]);
+        // An arc from (0.5, 0) to a tip at (0, high).
+        let pointed = |high: f64| {
+            let r = high * high + 0.25;
+            steps().map(move |t| [0.5 - r + (r * r - (high * t).powi(2)).sqrt(), high * t])
         };
-        Some(match self.cut_word().as_str() {
-            "oval" => (0..STEPS).map(|k| turn(2 * k, STEPS).sin_cos()).map(|(s, c)| [0.5 * c, half * s]).collect(),
-            "princess" | "baguette" => vec![[0.5, -half], [0.5, half], [-0.5, half], [-0.5, -half]],
+        let down = |[x, y]: [f64; 2]| [x, -y];
+        // The right side, from the lowest place up; the left one is its mirror image.
+        let right: Vec<[f64; 2]> = match self.cut_word().as_str() {
+            "oval" => round(half).map(down).rev().chain(round(half)).collect(),
+            "marquise" => pointed(half).map(down).rev().chain(pointed(half)).collect(),
+            "pear" => {
+                // Its widest place lies half a width above its round end.
+                let centre = 0.5 - half;
+                let of = round(0.5).map(down).rev().chain(pointed(2.0 * half - 0.5));
+                of.map(|[x, y]| [x, y + centre]).collect()
+            }
             "emerald" => {
                 let (c, q) = (0.5 - 0.14, half - 0.14);
-                vec![[0.5, -q], [0.5, q], [c, half], [-c, half], [-0.5, q], [-0.5, -q], [-c, -half], [c, -half]]
+                vec![[c, -half], [0.5, -q], [0.5, q], [c, half]]
             }
-            "marquise" | "pear" => {
-                let pear = self.cut_word() == "pear";
-                // A pear's widest place lies half a width above its round end.
-                let (centre, tip) = if pear { (0.5 - half, 2.0 * half - 0.5) } else { (0.0, half) };
-                let right = (0..STEPS).map(|k| tip * k as f64 / STEPS as f64).map(|y| [arc(tip, y), y]);
-                let above: Vec<[f64; 2]> = right.chain([[0.0, tip]]).collect();
-                let left = above.iter().rev().skip(1).map(|[x, y]| [-x, *y]);
-                let below: Vec<[f64; 2]> = if pear {
-                    (1..STEPS).map(|k| turn(k, STEPS).sin_cos()).map(|(s, c)| [-0.5 * c, -0.5 * s]).collect()
-                } else {
-                    above
-                        .iter()
-                        .skip(1)
-                        .map(|[x, y]| [-x, -y])
-                        .chain(above.iter().rev().skip(1).map(|[x, y]| [*x, -y]))
-                        .collect()
-                };
-                above.iter().copied().chain(left).chain(below).map(|[x, y]| [x, y + centre]).collect()
-            }
+            "princess" | "baguette" => vec![[0.5, -half], [0.5, half]],
             _ => return None,
-        })
+        };
+        let left: Vec<[f64; 2]> = right.iter().rev().map(|[x, y]| [-x, *y]).collect();
+        Some([right, left].concat())
     }
 
     /// How far the girdle may reach from its centre, in mm: half the width of a round stone, half the longest line across a
