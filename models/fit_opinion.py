@@ -7,8 +7,8 @@ DIR holds rendered pieces (datasets/render); of those only every fifth of a kind
 inspected with the model as it is, without weights. Every place that the program asks the model about (LOUPE_LOG=debug tells
 them) is held against the pieces' masks: on a defect, or on sound metal, dust, a fibre, a mark. A logistic regression per shape
 (ridge) then gives the probability that a place is a defect; five-fold cross-validation over pieces prints how well. The two
-thresholds of a shape are chosen on the cross-validated probabilities: `sound_SHAPE` so that at most --escape of the true
-defects lie below, `defect_SHAPE` so that at most --overkill of the sound ones lie above. For stones, classic vision's log odds and
+thresholds of a shape are chosen on the cross-validated probabilities: `sound_SHAPE` so that at most --escape of the defects
+over their limit lie below, `defect_SHAPE` so that at most --overkill of the sound ones lie above. For stones, classic vision's log odds and
 the model's are put together in the same way, on all pieces of DIR.
 """
 import argparse, json, os, re, subprocess, sys, tempfile
@@ -20,6 +20,7 @@ import onnx
 import rendered as R
 from stamp import stamp
 
+SUREST = 0.9  # the probability from which a place stands in any case
 SHAPES = ("spot", "line", "patch", "alone_spot", "alone_line", "alone_patch")
 
 
@@ -72,8 +73,19 @@ def on_defect(mask, f):
     return True if bad > 0.12 else False if bad < 0.02 else None
 
 
+def is_due(truth, f):
+    """Whether a place reaches a defect that is over its limit."""
+    for d in truth["defects"]:
+        if d["status"] == "fail" and "x_px" in d:
+            path = np.array(d.get("path_px") or d.get("pores_px") or [[d["x_px"], d["y_px"]]], float)
+            reach = f["radius"] + (3.0 if len(path) > 1 else d["radius_px"])
+            if np.hypot(path[:, 0] - f["x"], path[:, 1] - f["y"]).min() < reach:
+                return True
+    return False
+
+
 def collect(a):
-    """Rows of (piece, shape, inputs, is a defect) and of stones (piece, classic, model, is there), read off the program's log."""
+    """Rows of (piece, shape, inputs, is a defect, is one over its limit, where) and of stones (piece, classic, model, is there), read off the program's log."""
     rows, stones = [], []
     names = sorted(n for n in os.listdir(a.pieces) if os.path.exists(os.path.join(a.pieces, n, "truth.json")))
     held = [n for n in names if a.all or R.held_out(n)]
@@ -91,7 +103,11 @@ def collect(a):
         masks, base = {}, None
         for fr in frames if n in held else []:
             image = cv2.imread(os.path.join(folder, fr["file"]))[:, :, ::-1]
-            base = R.labels_of(folder, truth, image.shape[:2]) if base is None else base
+            if base is None:
+                base = R.labels_of(folder, truth, image.shape[:2])
+                # A place of another finish is a defect that the map has no class for.
+                other = R.mask_of(folder, "wrong_finish_mask", base.shape).astype(np.uint8)
+                base[cv2.dilate(other, np.ones((9, 9), np.uint8)) > 0] = R.IGNORE
             masks[fr["file"]] = R.faint_out(image, base)
         gone = {s["id"] for s in truth["stones"] if s["missing"]}
         for line in run.stderr.splitlines():
@@ -99,7 +115,7 @@ def collect(a):
                 f = json.loads(line[line.index(" opinion {") + 9:])
                 bad = on_defect(masks[f["file"]], f)
                 if bad is not None:
-                    rows.append((n, f["shape"], f["inputs"], bad))
+                    rows.append((n, f["shape"], f["inputs"], bad, bad and is_due(truth, f), f"{n} {f['x']:.0f},{f['y']:.0f}"))
             m = re.search(r"stone (\S+) of .*: classic (-?[\d.]+), model (-?[\d.]+)", line)
             if m:
                 stones.append((n, float(m[2]), float(m[3]), m[1] not in gone))
@@ -131,7 +147,8 @@ def main():
     ap.add_argument("--ridge", type=float, default=1.0)
     ap.add_argument("--alone", type=float, default=0.35, help="probability from which the model alone proposes a region on a located piece")
     ap.add_argument("--escape", type=float, default=0.01)
-    ap.add_argument("--overkill", type=float, default=0.01)
+    ap.add_argument("--overkill", type=float, default=0.003)
+    ap.add_argument("--list", action="store_true", help="print the places that the thresholds rule wrongly")
     a = ap.parse_args()
     model = onnx.load(a.model)
     meta = {p.key: p.value for p in model.metadata_props}
@@ -154,17 +171,20 @@ def main():
     print(f"{len(held)} pieces, {len(rows)} places, {len(stones)} stones")
     weights = {}
 
-    def one(key, x, y, groups):
+    def one(key, x, y, groups, due, where):
         p = crossed(x, y, groups, a.ridge)
         weights[key] = [round(float(v), 4) for v in fit_signed(x, y, a.ridge)]
         pos, neg = p[y > 0], p[y == 0]
         auc = float(((pos[:, None] > neg[None]) + 0.5 * (pos[:, None] == neg[None])).mean())
-        low = float(min(np.quantile(pos, a.escape), 0.3))
-        high = float(np.clip(np.quantile(neg, 1 - a.overkill), low, 0.9))
+        low = float(min(np.quantile(p[due] if due.any() else pos, a.escape), 0.3))
+        high = float(np.clip(np.quantile(neg, 1 - a.overkill), low, SUREST))
         print(f"{key}: {len(pos)} defects, {len(neg)} sound; cross-validated AUROC {auc:.4f}; weights {weights[key]}")
-        print(f"  below {low:.4f} sound, up to {high:.3f} doubtful: of the defects {int((pos < low).sum())} sound, "
+        print(f"  below {low:.4f} sound, up to {high:.3f} doubtful: of the defects {int((pos < low).sum())} sound "
+              f"({int((p[due] < low).sum())} of {int(due.sum())} over their limit), "
               f"{int(((pos >= low) & (pos < high)).sum())} doubtful; of the sound {int((neg < low).sum())} sound, "
               f"{int(((neg >= low) & (neg < high)).sum())} doubtful, {int((neg >= high).sum())} stand")
+        for k in np.nonzero((y > 0) & (p < low) & due | (y == 0) & (p >= high))[0] if a.list else []:
+            print(f"    {p[k]:.3f} {'defect' if y[k] else 'sound'} {where[k]} {np.round(x[k], 2).tolist()}")
         return low, high
 
     for shape in SHAPES:
@@ -179,7 +199,7 @@ def main():
             thr["defect_" + shape] = 1.0  # and a person decides
             weights[shape] = weights[shape[6:]]
             continue
-        low, high = one(shape, x, y, [r[0] for r in k])
+        low, high = one(shape, x, y, [r[0] for r in k], np.array([r[4] for r in k], bool), [r[5] for r in k])
         thr["sound_" + shape], thr["defect_" + shape] = round(low, 4), round(high, 3)
     y = np.array([s[3] for s in stones], float)
     if len(y) and (y == 0).sum() >= 3:

@@ -34,7 +34,7 @@ def arguments(about, steps, batch, lr, seed):
 def parsed(ap):
     """The arguments, and the libraries set as they say."""
     a = ap.parse_args()
-    if not a.out and not a.measure:
+    if not (a.out or a.measure or getattr(a, "calibrate", None)):
         ap.error("--out or --measure is needed")
     a.ckpt = a.ckpt or f"{a.out}.pt"
     cv2.setNumThreads(1)
@@ -92,11 +92,11 @@ NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 
 
 def show(model, modules, hook, sample):
-    """Shows the model `sample`. hook(key, input) is called for each of the modules, a dictionary, just before it runs."""
+    """Shows the model `sample`, a tuple where it takes several inputs. hook(key, input) is called for each of the modules, a dictionary, just before it runs."""
     hooks = [m.register_forward_pre_hook(lambda m, inputs, k=k: hook(k, inputs[0])) for k, m in modules.items()]
     model.eval()
     with torch.no_grad():
-        model(sample)
+        model(*sample) if isinstance(sample, tuple) else model(sample)
     for h in hooks:
         h.remove()
 
@@ -109,7 +109,7 @@ def settle(model, norms, sample):
     def take(name, x):
         m, x = names[name], x.transpose(0, 1).flatten(1)
         m.running_mean.copy_(x.mean(1)), m.running_var.copy_(x.var(1))
-        m.weight.copy_((m.running_var + m.eps).sqrt()), m.bias.copy_(norms[name] + m.running_mean)
+        m.weight.copy_((m.running_var + m.eps).sqrt()), m.bias.copy_(norms[name].to(x.device) + m.running_mean)
     show(model, {k: names[k] for k in norms}, take, sample)
 
 

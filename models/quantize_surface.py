@@ -3,7 +3,7 @@
 
   quantize_surface.py --data REAL --rendered RENDERED --model models/surface.onnx --out models/surface.int8.onnx
 
-REAL holds mtd/ and bsdata/, RENDERED the pieces that training used. Weights get int8 scales per output channel, activations one uint8 scale each. The first
+REAL holds mtd/ and bsdata/, RENDERED rendered pieces. Weights get int8 scales per output channel, activations one uint8 scale each. The first
 and the last layers stay in float: they are the thinnest and the most sensitive. The metadata is carried over, with
 `loupe.name` = `surface-int8`.
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the surface model anew, from rendering to the int8 variant: about an hour of rendering and 50 minutes of training on two
-# cores. Every step goes on where it was stopped. Needs the packages of models/requirements.txt and
+# Makes the surface model anew, from rendering to the int8 variant: about an hour and a half of rendering and 50 minutes of training on
+# two cores. On a GPU it takes minutes, and more of both pays (models/surface.md). Every step goes on where it was stopped. Needs the packages of models/requirements.txt and
 # datasets/render/requirements.txt, libllvm19, the public sets (models/surface.md) and a built loupe.
 #
 #   models/retrain.sh ../shared/real target/train
@@ -16,7 +16,16 @@ for kind in signet:54 band:36 plate:36 pave:22 halo:22 row:20 solitaire:20 stamp
 done
 python3 models/train_surface.py --data "$real" --rendered "$work/pieces" --out "$work/surface.onnx" --steps 3200 \
   --ckpt "$work/surface.pt"
-python3 models/fit_opinion.py --model "$work/surface.onnx" --loupe "$loupe" --pieces "$work/pieces"
-python3 models/quantize_surface.py --data "$real" --rendered "$work/pieces" --model "$work/surface.onnx" --out "$work/surface.int8.onnx"
-python3 models/fit_opinion.py --model "$work/surface.int8.onnx" --loupe "$loupe" --pieces "$work/pieces"
+# What the second opinion is fitted on: the pieces that training left out, pieces of the default mix, and empty seats.
+for row in signet:36 band:28 plate:28 pave:16 halo:16 row:12 solitaire:12 stamp:10; do
+  python3 datasets/render/render.py --kind "${row%:*}" --count "${row#*:}" --start 7001 --out "$work/opinion" --seed 909090 --spp 12 --size 640x480
+done
+for row in pave:14 halo:14 row:8 band:8 solitaire:8; do
+  python3 datasets/render/render.py --kind "${row%:*}" --count "${row#*:}" --start 8001 --out "$work/opinion" --seed 515151 --spp 10 --size 640x480 \
+    --all-bad --defect missing_stone --defects datasets/render/missing.toml
+done
+for piece in "$work"/pieces/*[05]; do ln -sfn "$(realpath "$piece")" "$work/opinion/"; done
+python3 models/fit_opinion.py --model "$work/surface.onnx" --loupe "$loupe" --pieces "$work/opinion" --all
+python3 models/quantize_surface.py --data "$real" --rendered "$work/opinion" --model "$work/surface.onnx" --out "$work/surface.int8.onnx"
+python3 models/fit_opinion.py --model "$work/surface.int8.onnx" --loupe "$loupe" --pieces "$work/opinion" --all
 echo "$work/surface.onnx and $work/surface.int8.onnx are ready to be measured (models/surface.md)"

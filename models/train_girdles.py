@@ -4,9 +4,11 @@ is broken.
 
     python models/train_girdles.py --pieces DIR [DIR ...] --out models/girdles.onnx
     python models/train_girdles.py --pieces DIR [DIR ...] --measure models/girdles.onnx
+    python models/train_girdles.py --pieces DIR [DIR ...] --calibrate models/girdles.onnx
 
 DIR holds rendered pieces (datasets/render; girdles.toml is the mix made for this). Every fifth piece of a kind is left out of training: on
-those the deviations are scaled and the figures printed. Goes on from the last checkpoint (--fresh starts anew).
+those the deviations are scaled and the figures printed. --calibrate sets anew what a model's odds of a chip say of its depth in pixels, on all of the pieces
+given: such as it has not learned on (chips.toml). Goes on from the last checkpoint (--fresh starts anew).
 
 The model of stones has said about where the girdle lies. About that circle the picture is unrolled: RAYS directions, and along each
 FACETS samples over table and crown and RIM samples across the girdle, from INSIDE of the width and 6 pixels within to OUTSIDE and 6 pixels
@@ -27,17 +29,20 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 import parts
+from stamp import stamp
 from train_stones import SIDE, SLOPE_UNIT, WINDOW, load, window
 
 RAYS, FACETS, RIM = 64, 32, 40
 FACETS_FROM, FACETS_TO = 0.1, 0.42  # of the width
 INSIDE, OUTSIDE, MORE_PX = 0.08, 0.05, 6.0  # of the width, and pixels more on both sides
 COLUMNS = ["girdle", "log_precision", "chip", "slope", "slope_log_precision"]
-VERSION = "1.2.0"
+VERSION = "1.2.1"
 # Which share of the looks at whole stones may be called chipped for sure, and may be left to a person.
 CHIP_SHARES = {"sure": 0.0005, "maybe": 0.03}
 # Depths of chips (widths) of which the model tells from what log odds on they are there, but for one in forty.
 UNSEEN = (0.02, 0.025, 0.03, 0.05, 0.07, 0.1)
+# The same in pixels, on stones that are at least LARGE_PX wide: what they show of a chip depends on its pixels, and 0.02 widths are many there.
+UNSEEN_PX, LARGE_PX = (3, 4, 5, 6, 8, 10), 100
 # How far the model of stones may be off (standard deviations): the centre, in widths; the width, log. As measured in its card, a little more.
 CENTRE_SD, SIZE_SD = 0.014, 0.02
 # What is known of a slope before anything is seen, and of what all directions have in common (how far in the table lies); in SLOPE_UNIT.
@@ -306,7 +311,12 @@ def figures(kappa, slope_kappa, out, patches, window):
     deep = [(d, score[judged & chipped & (depth >= d)]) for d in UNSEEN]
     for d, s in deep:
         print(f"  of {len(s)} looks at chips of {d} widths and more one in forty has less than {np.quantile(s, 0.025):.2f}, as {100 * np.mean(score[judged & ~chipped] < np.quantile(s, 0.025)):.0f} % of the whole stones have")
-    scale["chip"] = {**{k: round(v, 3) for k, v in cuts.items()}, "unseen": [[round(float(np.quantile(s, 0.025)), 3), d] for d, s in deep]}
+    large = judged & (D >= LARGE_PX)
+    fine = [(d, score[large & chipped & (depth * D >= d)]) for d in UNSEEN_PX]
+    for d, s in fine:
+        print(f"  stones of {LARGE_PX} pixels and more: of {len(s)} looks at chips of {d} pixels and more one in forty has less than {np.quantile(s, 0.025):.2f}, as {100 * np.mean(score[large & ~chipped] < np.quantile(s, 0.025)):.0f} % of the whole stones have")
+    scale["chip"] = {**{k: round(v, 3) for k, v in cuts.items()}, "unseen": [[round(float(np.quantile(s, 0.025)), 3), d] for d, s in deep],
+                     "large_px": LARGE_PX, "unseen_px": [[round(float(np.quantile(s, 0.025)), 3), d] for d, s in fine]}
     print("  scales", {k: round(v, 3) if isinstance(v, float) else v for k, v in scale.items()}, "kappa", round(float(kappa), 2))
     return scale
 
@@ -338,18 +348,26 @@ def main():
     ap = parts.arguments(__doc__, 4000, 64, 3e-3, 3)
     ap.add_argument("--stones", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "stones.onnx"), help="the model of stones")
     ap.add_argument("--workers", type=int, default=0, help="processes that unroll stones ahead of the learning")
+    ap.add_argument("--calibrate", metavar="ONNX", help="set anew what the odds of this model say of a chip's depth in pixels, and stop")
     a = parts.parsed(ap)
     frames, halves = load("stones", a.pieces)
     inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit
-    train, held = ([p for p in part if p.cut == "round" and p.truth[0] and inside(p) and p.unit >= 30] for part in halves)
+    train, held = ([p for p in part if p.cut == "round" and p.truth[0] and inside(p) and p.unit >= 30] for part in (([], sum(halves, [])) if a.calibrate else halves))
     print(f"{len(frames)} frames; {len(train)} stones to learn on, {len(held)} left out", flush=True)
     said = window_says(a.stones, frames, held)
-    if a.measure:
+    if a.measure or a.calibrate:
         import onnx
         import onnxruntime
-        meta = {m.key: m.value for m in onnx.load(a.measure).metadata_props}
-        session = onnxruntime.InferenceSession(a.measure)
-        figures(*(torch.tensor(float(meta[k])) for k in ("loupe.kappa", "loupe.slope_kappa")), answers(lambda x: session.run(None, {"strip": x})[0], frames, held, 2), held, said)
+        path = a.calibrate or a.measure
+        file = onnx.load(path)
+        meta = {m.key: m.value for m in file.metadata_props}
+        session = onnxruntime.InferenceSession(path)
+        scale = figures(*(torch.tensor(float(meta[k])) for k in ("loupe.kappa", "loupe.slope_kappa")), answers(lambda x: session.run(None, {"strip": x})[0], frames, held, 2), held, said)
+        if a.calibrate:  # the rest stays: these pieces may have little melee
+            odds = {**scale["chip"], **{k: v for k, v in json.loads(meta["loupe.chip_odds"]).items() if k in ("sure", "maybe", "unseen")}}
+            stamp(file, {**meta, "loupe.version": VERSION, "loupe.chip_odds": json.dumps(odds)})
+            onnx.save(file, path + ".tmp")
+            os.replace(path + ".tmp", path)
         return
     model, ema = (GirdleNet().to(a.device) for _ in range(2))
     strips = Strips(frames, train, a.seed, a.batch)

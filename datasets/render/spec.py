@@ -9,7 +9,7 @@ import numpy as np
 
 from stones import LENGTH, gauge
 
-KINDS = ("signet", "band", "pave", "halo", "solitaire", "row", "plate", "stamp", "tray")
+KINDS = ("signet", "band", "pave", "halo", "solitaire", "row", "plate", "stamp", "tray", "centres")
 METALS = {  # specular reflectance at normal incidence, linear RGB
     "yellow_gold": (0.90, 0.745, 0.315),
     "rose_gold": (0.90, 0.585, 0.475),
@@ -176,6 +176,16 @@ def random_spec(kind, name, rng):
             az = [] if rng.random() < 0.4 else DIAG4 if rng.random() < 0.7 else [a + math.pi / 4 for a in DIAG4]
             stones.append(stone_row(f"S{k + 1}", (k % nx - (nx - 1) / 2) * pitch, rows * (k // nx - (ny - 1) / 2) * pitch, d,
                                     az if cut in ("round", "oval") else az and DIAG4, round(max(0.13 * d, 0.12), 3), cut))
+    elif kind == "centres":  # no jewel, but large round stones side by side, as at the centre of a ring
+        widest = float(rng.uniform(2.4, 5.6))
+        pitch = widest + 0.9
+        nx, ny = (2, 2) if widest > 3.2 else (3, 2)
+        outline = {"shape": "rounded_rect", "width_mm": round(nx * pitch + 0.5, 2), "height_mm": round(ny * pitch + 0.5, 2), "corner_mm": 0.6}
+        for k in range(nx * ny):
+            d = round(widest * float(rng.uniform(0.8, 1.0)), 2)
+            az = DIAG4 if rng.random() < 0.6 else [math.pi / 4 + q * math.pi / 3 for q in range(6)]
+            stones.append(stone_row(f"S{k + 1}", (k % nx - (nx - 1) / 2) * pitch, (k // nx - (ny - 1) / 2) * pitch, d, az,
+                                    round(float(rng.uniform(0.18, 0.26)), 2)))
     elif kind in ("plate", "stamp"):
         outline = None
         if kind == "stamp":

@@ -3,8 +3,10 @@
 //! A reading is no word but a lattice of probabilities, and the ordered text must win in it: against every mark of the trade,
 //! against every text that differs from it in one letter, and against what the lattice itself reads first.
 
+use super::opinion::{self, Shape};
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::model::{Lattice, MarkReader, TextBox};
+use crate::report::FindingType;
 use crate::spec::{Spec, View};
 use crate::vision::{ops, Image, Plane, Rect, VisionError};
 
@@ -480,14 +482,28 @@ impl Inspect for Hallmark {
     }
 }
 
-/// Leaves to a person what was found where an ordered mark is, or may be: a faint letter looks like a pit, a row of them like a stain.
+/// Leaves to a person what was found where an ordered mark is, or may be: a faint letter looks like a pit, a row of them like a stain. A line on a
+/// mark that was read right, which the model takes for a mark too, is a stroke of it.
 pub fn spare(scene: &Scene, features: &mut [Feature]) {
     let Some(Ok(readings)) = &scene.marks else { return };
+    let odds =
+        |o: &opinion::Opinion| opinion::of_scene(scene).and_then(|(_, info)| o.probability(info, Shape::Line, false));
     for r in readings {
         let perhaps: &[TextBox] = if r.verdict == Verdict::Unsure { &r.perhaps } else { &[] };
         for at in r.at.iter().chain(perhaps) {
             let room = TextBox { length: at.length + ABOUT * at.height, height: (1.0 + ABOUT) * at.height, ..*at };
             for f in features.iter_mut().filter(|f| !f.nominal && room.holds([f.x_px, f.y_px])) {
+                let stroke = f.opinion.filter(|o| {
+                    r.verdict == Verdict::Ordered
+                        && f.kind == Some(FindingType::Scratch)
+                        && f.doubt.is_some()
+                        && o.is_mark()
+                });
+                if let Some(opinion) = stroke {
+                    let (outline, p) = (std::mem::take(&mut f.outline_px), odds(&opinion).unwrap_or(0.0));
+                    *f = opinion::sound(&opinion, p, [f.x_px, f.y_px], f.radius_px, outline);
+                    continue;
+                }
                 f.doubt.get_or_insert_with(|| format!("it may be the hallmark `{}`", r.ordered));
             }
         }

@@ -189,6 +189,11 @@ impl Opinion {
         self.stem() != "gleam"
     }
 
+    /// Whether the model takes it for a hairline, a fingerprint or a hallmark.
+    pub fn is_mark(&self) -> bool {
+        self.stem() == "mark"
+    }
+
     /// The word for what the model takes a sound feature for.
     fn stem(&self) -> &'static str {
         if self.lint >= self.mark && self.lint >= self.metal {
@@ -202,7 +207,8 @@ impl Opinion {
 }
 
 /// Asks the model of a feature, in pixels of the frame. What stands out by `sure` scatters or more is not taken for plain metal
-/// on the model's word alone: without dust or a mark to explain it, a person decides. What stands out by less is there by chance
+/// on the model's word alone: without dust or a mark to explain it, a person decides. A line takes dust to explain it: the ridges of a
+/// fingerprint stand out by less than a scratch under it does, and [`super::hallmark::spare`] knows the strokes of letters. What stands out by less is there by chance
 /// too often to bother a person with: it counts only where the model is sure and sees a defect itself. With `LOUPE_LOG=debug` each answer is a line of
 /// JSON in the log: what `models/fit_opinion.py` fits the weights on.
 #[allow(clippy::too_many_arguments)]
@@ -225,8 +231,9 @@ pub(super) fn ask(
         tracing::debug!("opinion {row}");
     }
     let weighed = info.opinion.contains_key(shape.key(alone));
+    let explained = opinion.is_explained() && !(shape == Shape::Line && opinion.is_mark());
     let ruling = match opinion.ruling(info, shape, alone) {
-        Ruling::Sound(p) if standout >= sure && !opinion.is_explained() => Ruling::Doubtful(p),
+        Ruling::Sound(p) if standout >= sure && !explained => Ruling::Doubtful(p),
         Ruling::Doubtful(p) if standout < sure && !alone => Ruling::Sound(p),
         Ruling::Stands if standout < sure && !alone && opinion.defect < LEAST_DEFECT && weighed => {
             Ruling::Sound(opinion.defect)

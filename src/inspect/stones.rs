@@ -379,7 +379,7 @@ fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &crate::model::StoneSig
         Some(rim) => {
             let (odds, limits) = (sight.chip + rim.odds, &rim.limits);
             let at = if rim.odds > sight.chip { rim.at } else { sight.chip_at };
-            (odds, (limits.sure, limits.maybe), limits.deepest_unseen(odds).unwrap_or(UNSEEN_CHIP), at)
+            (odds, (limits.sure, limits.maybe), limits.deepest_unseen(odds, pose.px(d)).unwrap_or(UNSEEN_CHIP), at)
         }
         None => (sight.chip, CHIP_ODDS, UNSEEN_CHIP, sight.chip_at),
     };

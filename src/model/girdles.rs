@@ -93,12 +93,19 @@ pub struct ChipOdds {
     pub maybe: f64,
     /// Log odds and a depth in widths: of chips that deep and deeper, on pieces left out of training, one in forty has less.
     pub unseen: [[f64; 2]; 6],
+    /// Width in pixels from which on a stone is a large one.
+    pub large_px: f64,
+    /// As `unseen`, of large stones, the depth in pixels.
+    pub unseen_px: [[f64; 2]; 6],
 }
 
 impl ChipOdds {
-    /// The depth, in widths, that no chip exceeds where these are the log odds; none where they do not tell.
-    pub fn deepest_unseen(&self, odds: f64) -> Option<f64> {
-        self.unseen.iter().filter(|[least, _]| odds < *least).map(|[_, depth]| *depth).min_by(f64::total_cmp)
+    /// The depth, in widths, that no chip exceeds where these are the log odds and the stone is so many pixels wide; none where they do not
+    /// tell.
+    pub fn deepest_unseen(&self, odds: f64, width_px: f64) -> Option<f64> {
+        let of_large = if width_px >= self.large_px { &self.unseen_px[..] } else { &[] };
+        let depths = self.unseen.iter().copied().chain(of_large.iter().map(|[least, px]| [*least, px / width_px]));
+        depths.filter(|[least, _]| odds < *least).map(|[_, depth]| depth).min_by(f64::total_cmp)
     }
 }
 
@@ -235,7 +242,8 @@ fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> R
             "loupe.chip_odds",
             chip.maybe.is_finite()
                 && chip.sure >= chip.maybe
-                && chip.unseen.iter().all(|[odds, depth]| odds.is_finite() && *depth > 0.0),
+                && positive(chip.large_px)
+                && chip.unseen.iter().chain(&chip.unseen_px).all(|[odds, depth]| odds.is_finite() && *depth > 0.0),
         ),
     ] {
         if !sound {
@@ -263,6 +271,9 @@ mod tests {
 
     #[test]
     fn every_mistake_names_file_and_key() {
+        const UNSEEN: &str = r#""unseen":[[-5,0.02],[-4,0.025],[-3,0.03],[-2,0.05],[-1,0.07],[0,0.1]],"large_px":100,"unseen_px":[[-6,3],[-5,4],[-4,5],[-3,6],[-2,8],[-1,10]]"#;
+        let odds = |sure: f64, maybe: f64| format!(r#"{{"sure":{sure},"maybe":{maybe},{UNSEEN}}}"#);
+        let (sound, swapped) = (odds(2.0, 0.0), odds(1.0, 2.0));
         let good = [
             (
                 "loupe.strip",
@@ -273,10 +284,7 @@ mod tests {
             ("loupe.slope_unit", "0.1"),
             ("loupe.prior", r#"{"centre":0.01,"size":0.02,"slope":0.25,"common":0.1}"#),
             ("loupe.deviation_scale", r#"{"place":1.1,"size":0.9,"slope":1.2}"#),
-            (
-                "loupe.chip_odds",
-                r#"{"sure":2.0,"maybe":0.0,"unseen":[[-5,0.02],[-4,0.025],[-3,0.03],[-2,0.05],[-1,0.07],[0,0.1]]}"#,
-            ),
+            ("loupe.chip_odds", sound.as_str()),
         ];
         let wrong = [
             ("loupe.columns", r#"["chip"]"#),
@@ -290,11 +298,15 @@ mod tests {
             ("loupe.prior", r#"{"centre":0,"size":0.02,"slope":0.25,"common":0.1}"#),
             ("loupe.prior", r#"{"centre":0.01,"size":0.02}"#),
             ("loupe.deviation_scale", r#"{"place":1.0}"#),
-            (
-                "loupe.chip_odds",
-                r#"{"sure":1.0,"maybe":2.0,"unseen":[[-5,0.02],[-4,0.025],[-3,0.03],[-2,0.05],[-1,0.07],[0,0.1]]}"#,
-            ),
+            ("loupe.chip_odds", swapped.as_str()),
+            ("loupe.chip_odds", r#"{"sure":2.0,"maybe":0.0}"#),
         ];
-        assert_eq!(every_mistake(&COLUMNS, &good, &wrong, parse).strip.samples(), 72);
+        let info = every_mistake(&COLUMNS, &good, &wrong, parse);
+        assert_eq!(info.strip.samples(), 72);
+        // A small stone goes by widths, a large one by pixels where these say more.
+        assert_eq!(info.chip.deepest_unseen(-5.5, 50.0), Some(0.02));
+        assert_eq!(info.chip.deepest_unseen(-5.5, 400.0), Some(0.01));
+        assert_eq!(info.chip.deepest_unseen(-4.5, 400.0), Some(0.0125));
+        assert_eq!(info.chip.deepest_unseen(0.5, 400.0), None);
     }
 }
