@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 import rendered as R
-from stamp import stamp
+from stamp import restamp
 
 SUREST = 0.9  # the probability from which a place stands in any case
 SHAPES = ("spot", "line", "patch", "alone_spot", "alone_line", "alone_patch")
@@ -159,9 +159,7 @@ def main():
         keep.pop("loupe.opinion", None)
         if weights:
             keep["loupe.opinion"] = json.dumps(weights)
-        stamp(model, keep)
-        onnx.save(model, path + ".tmp")
-        os.replace(path + ".tmp", path)
+        restamp(model, keep, path)
 
     thr["alone"] = a.alone
     a.plain = a.model + ".plain"

@@ -121,6 +121,14 @@ def exported(path):
     return model, {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
 
 
+def opened(path):
+    """An exported model, its metadata, and a session that runs it."""
+    import onnx
+    import onnxruntime
+    file = onnx.load(path)
+    return file, {m.key: m.value for m in file.metadata_props}, onnxruntime.InferenceSession(path)
+
+
 def begin(model, path, sample):
     """The weights of an exported model, whose batch norms are folded into the convolutions before them, for learning to go on from. sample: what the
     norms are settled on. The exported model's metadata."""

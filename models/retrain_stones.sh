@@ -26,4 +26,8 @@ for row in pave:3 halo:2 band:2 row:1 solitaire:1; do
     --defects datasets/render/girdles.toml --spp 14 --min-contrast 0 --size 800x600
 done
 python3 models/train_girdles.py --pieces "$work/stones" "$work/girdles" --out "$work/girdles.onnx" --steps "$steps"
+# What the odds of a chip say of its depth in pixels, on large stones that were not learned on.
+python3 datasets/render/render.py --kind centres --count "$((pieces * 5 / 4))" --out "$work/centres" --seed 31337 --defects datasets/render/chips.toml \
+  --spp 10 --min-contrast 0 --size 800x600
+python3 models/train_girdles.py --pieces "$work/centres" --calibrate "$work/girdles.onnx"
 echo "$work/stones.onnx, $work/prongs.onnx and $work/girdles.onnx are ready to be measured (models/stones.md)"

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 
 import parts
 import rendered
-from stamp import stamp
+from stamp import restamp
 from looks import lit
 from train_stones import Residual, block
 
@@ -275,20 +275,13 @@ def main():
     a = parts.parsed(ap)
     held = load(a.pieces, None if a.calibrate else True)
     if a.measure or a.calibrate:
-        import onnx
-        import onnxruntime
-        path = a.calibrate or a.measure
-        file = onnx.load(path)
-        meta = {m.key: m.value for m in file.metadata_props}
-        session = onnxruntime.InferenceSession(path)
+        file, meta, session = parts.opened(a.calibrate or a.measure)
         run = lambda image, metal: session.run(None, {"image": image, "metal": metal})
         if a.calibrate:
             out = answers(run, held)
             t = thresholds(held, out)
             figures("the pieces that the thresholds are set on", held, out, t)
-            stamp(file, {**meta, "loupe.thresholds": json.dumps(t)})
-            onnx.save(file, path + ".tmp")
-            os.replace(path + ".tmp", path)
+            restamp(file, {**meta, "loupe.thresholds": json.dumps(t)}, a.calibrate)
             print(f"thresholds {t}")
             return
         t = json.loads(meta["loupe.thresholds"])

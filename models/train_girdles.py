@@ -29,7 +29,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 import parts
-from stamp import stamp
+from stamp import restamp
 from train_stones import SIDE, SLOPE_UNIT, WINDOW, load, window
 
 RAYS, FACETS, RIM = 64, 32, 40
@@ -309,14 +309,15 @@ def figures(kappa, slope_kappa, out, patches, window):
             print(f"    of {unit} " + ", ".join(f"{lo} to {hi}: {int((score[q] > cut).sum())} of {int(q.sum())}" for lo, hi in zip(bins, bins[1:])
                                                for q in [judged & chipped & (of >= lo) & (of < hi)]))
     deep = [(d, score[judged & chipped & (depth >= d)]) for d in UNSEEN]
+    least = lambda s: float(np.quantile(s, 0.025)) if len(s) else -99.0  # nothing is known to be less deep
     for d, s in deep:
-        print(f"  of {len(s)} looks at chips of {d} widths and more one in forty has less than {np.quantile(s, 0.025):.2f}, as {100 * np.mean(score[judged & ~chipped] < np.quantile(s, 0.025)):.0f} % of the whole stones have")
+        print(f"  of {len(s)} looks at chips of {d} widths and more one in forty has less than {least(s):.2f}, as {100 * np.mean(score[judged & ~chipped] < least(s)):.0f} % of the whole stones have")
     large = judged & (D >= LARGE_PX)
     fine = [(d, score[large & chipped & (depth * D >= d)]) for d in UNSEEN_PX]
     for d, s in fine:
-        print(f"  stones of {LARGE_PX} pixels and more: of {len(s)} looks at chips of {d} pixels and more one in forty has less than {np.quantile(s, 0.025):.2f}, as {100 * np.mean(score[large & ~chipped] < np.quantile(s, 0.025)):.0f} % of the whole stones have")
-    scale["chip"] = {**{k: round(v, 3) for k, v in cuts.items()}, "unseen": [[round(float(np.quantile(s, 0.025)), 3), d] for d, s in deep],
-                     "large_px": LARGE_PX, "unseen_px": [[round(float(np.quantile(s, 0.025)), 3), d] for d, s in fine]}
+        print(f"  stones of {LARGE_PX} pixels and more: of {len(s)} looks at chips of {d} pixels and more one in forty has less than {least(s):.2f}, as {100 * np.mean(score[large & ~chipped] < least(s)):.0f} % of the whole stones have")
+    scale["chip"] = {**{k: round(v, 3) for k, v in cuts.items()}, "unseen": [[round(least(s), 3), d] for d, s in deep],
+                     "large_px": LARGE_PX, "unseen_px": [[round(least(s), 3), d] for d, s in fine]}
     print("  scales", {k: round(v, 3) if isinstance(v, float) else v for k, v in scale.items()}, "kappa", round(float(kappa), 2))
     return scale
 
@@ -356,18 +357,11 @@ def main():
     print(f"{len(frames)} frames; {len(train)} stones to learn on, {len(held)} left out", flush=True)
     said = window_says(a.stones, frames, held)
     if a.measure or a.calibrate:
-        import onnx
-        import onnxruntime
-        path = a.calibrate or a.measure
-        file = onnx.load(path)
-        meta = {m.key: m.value for m in file.metadata_props}
-        session = onnxruntime.InferenceSession(path)
+        file, meta, session = parts.opened(a.calibrate or a.measure)
         scale = figures(*(torch.tensor(float(meta[k])) for k in ("loupe.kappa", "loupe.slope_kappa")), answers(lambda x: session.run(None, {"strip": x})[0], frames, held, 2), held, said)
         if a.calibrate:  # the rest stays: these pieces may have little melee
             odds = {**scale["chip"], **{k: v for k, v in json.loads(meta["loupe.chip_odds"]).items() if k in ("sure", "maybe", "unseen")}}
-            stamp(file, {**meta, "loupe.version": VERSION, "loupe.chip_odds": json.dumps(odds)})
-            onnx.save(file, path + ".tmp")
-            os.replace(path + ".tmp", path)
+            restamp(file, {**meta, "loupe.version": VERSION, "loupe.chip_odds": json.dumps(odds)}, a.calibrate)
         return
     model, ema = (GirdleNet().to(a.device) for _ in range(2))
     strips = Strips(frames, train, a.seed, a.batch)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from rendered import CLASSES, CRACK, IGNORE, LINT, MARK, METAL, OTHER, PORE, SOUND, STAIN, WORN
 import rendered
 import parts
-from stamp import stamp
+from stamp import restamp, stamp
 
 ANY = len(CLASSES)  # a pixel of a real set that is sound: which of the sound classes it shows is not labelled
 MTD_CLASS = {"blowhole": PORE, "crack": CRACK, "break": OTHER, "fray": OTHER, "uneven": OTHER}
@@ -989,10 +989,7 @@ def calibrate(a, sp, labels):
     thr = {**START, "pore_pit": TS[i], "crack_scratch": best_f1(ch[CRACK, 0], ch[CRACK, 1]),
            "other_defect": best_f1(ch[OTHER, 0], ch[OTHER, 1]), "defect": best_t(hp, hn)}
     print("thresholds", thr, "least area", AREAS[k])
-    g = tidy(onnx.load(a.out))
-    stamp(g, meta(thr, a.seed, {"loupe.min_area_px": str(AREAS[k])}))
-    onnx.save(g, a.out + ".tmp")
-    os.replace(a.out + ".tmp", a.out)
+    restamp(tidy(onnx.load(a.out)), meta(thr, a.seed, {"loupe.min_area_px": str(AREAS[k])}), a.out)
 
 
 def rendered_figures(fn, frames):

@@ -167,6 +167,19 @@ impl Opinion {
         }
     }
 
+    /// The ruling with what classic vision holds against it: see [`ask`]. `weighed`: the model brings weights for the shape.
+    fn beside_classic(&self, ruling: Ruling, (shape, alone, sure): (Shape, bool, f64), weighed: bool) -> Ruling {
+        let explained = self.is_explained() && !(shape == Shape::Line && self.is_mark());
+        match ruling {
+            Ruling::Sound(p) if self.standout >= sure && !explained => Ruling::Doubtful(p),
+            Ruling::Doubtful(p) if self.standout < sure && !alone => Ruling::Sound(p),
+            Ruling::Stands if self.standout < sure && !alone && self.defect < LEAST_DEFECT && weighed => {
+                Ruling::Sound(self.defect)
+            }
+            r => r,
+        }
+    }
+
     /// Its row in a report.
     pub fn row(&self) -> OpinionRow {
         OpinionRow {
@@ -231,16 +244,8 @@ pub(super) fn ask(
         tracing::debug!("opinion {row}");
     }
     let weighed = info.opinion.contains_key(shape.key(alone));
-    let explained = opinion.is_explained() && !(shape == Shape::Line && opinion.is_mark());
-    let ruling = match opinion.ruling(info, shape, alone) {
-        Ruling::Sound(p) if standout >= sure && !explained => Ruling::Doubtful(p),
-        Ruling::Doubtful(p) if standout < sure && !alone => Ruling::Sound(p),
-        Ruling::Stands if standout < sure && !alone && opinion.defect < LEAST_DEFECT && weighed => {
-            Ruling::Sound(opinion.defect)
-        }
-        r => r,
-    };
-    (opinion, ruling)
+    let ruling = opinion.ruling(info, shape, alone);
+    (opinion, opinion.beside_classic(ruling, (shape, alone, sure), weighed))
 }
 
 /// Whether the model brings weights for a second opinion, or is run to have them fitted: then more may be proposed to it.
@@ -320,6 +325,26 @@ mod tests {
             licence: "none".into(),
             sha256: "00".into(),
         }
+    }
+
+    #[test]
+    fn what_stands_out_surely_is_sound_only_where_something_explains_it() {
+        let of = |lint: f64, mark: f64, standout: f64| Opinion {
+            standout,
+            defect: 0.0,
+            lint,
+            mark,
+            metal: 1.0 - lint - mark,
+            patch: 0.0,
+            worn: 0.0,
+            size_px: 9.0,
+        };
+        let ruled = |o: Opinion, shape| o.beside_classic(Ruling::Sound(0.01), (shape, false, 8.0), true);
+        let sound = |r| matches!(r, Ruling::Sound(_));
+        assert!(sound(ruled(of(0.9, 0.0, 9.0), Shape::Line)) && sound(ruled(of(0.0, 0.9, 9.0), Shape::Spot)));
+        assert!(!sound(ruled(of(0.0, 0.0, 9.0), Shape::Spot)) && sound(ruled(of(0.0, 0.0, 7.0), Shape::Spot)));
+        // A scratch under a fingerprint stands out by more than its ridges.
+        assert!(!sound(ruled(of(0.0, 0.9, 9.0), Shape::Line)) && sound(ruled(of(0.0, 0.9, 7.0), Shape::Line)));
     }
 
     #[test]
