@@ -182,7 +182,9 @@ impl Inspect for Contour {
         answer.features.push(Feature {
             nominal: false,
             opinion: None,
-            doubt: (seen && hidden && !is_background(scene, &members, &edges)).then(|| NO_EDGE.to_owned()),
+            // A stretch without an edge is no measured lack, whether or not it would stand clear of the scatter.
+            doubt: ((seen || least <= unseen) && hidden && !is_background(scene, &members, &edges))
+                .then(|| NO_EDGE.to_owned()),
             kind: seen.then_some(FindingType::IncompleteFill),
             name: if seen { "fill-1".into() } else { scene.view.name.clone() },
             x_px: x,

@@ -132,6 +132,8 @@ pub fn measure(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModel
                 }
             }
         }
+        far_u = least_u(far, far_u, all.len());
+        turned_u = least_u(turned, turned_u, all.len());
         let mut feature = part(&stone.id, at, first.1.px(stone.diameter_mm / 2.0));
         feature.found_by = vec!["play".to_owned()];
         feature.values.push(value(PLAY, far, far_u));
@@ -141,6 +143,19 @@ pub fn measure(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModel
         answer.features.push(feature);
     }
     Ok(answer)
+}
+
+/// The standard uncertainty of the largest of the distances between so many places, one distance being known to `u`. Places that are all one and
+/// the same have a largest distance, too: nineteen times in twenty none over u sqrt(2 ln(pairs / 0.05)) (the tail of Rayleigh's distribution,
+/// Bonferroni over the pairs). Up to there any motion from none to that distance is as likely: its root mean square from the distance stated (GUM 4.3.7).
+fn least_u(largest: f64, u: f64, places: usize) -> f64 {
+    let pairs = (places * (places - 1) / 2) as f64;
+    let noise = u * (2.0 * (pairs / 0.05).ln()).sqrt();
+    if largest < noise {
+        u.max(largest / 3f64.sqrt())
+    } else {
+        u
+    }
 }
 
 /// How a stone's girdle moved from the first frame to each of the others, as the models see it; none where it is not
@@ -247,4 +262,18 @@ fn upright(frame: &(&Image, Pose), at: [f64; 2], side: usize) -> Result<Option<P
         return Ok(None);
     }
     Ok(Some(ops::window(image, p[0], p[1], side, side as f64, pose.rotation)?.mean()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tight_stone_is_covered_by_its_uncertainty() {
+        // Four frames: 3.1 times the uncertainty of one distance may be noise.
+        assert_eq!(least_u(3.0, 1.0, 4), 3f64.sqrt());
+        assert_eq!(least_u(1.0, 1.0, 4), 1.0);
+        assert_eq!(least_u(3.2, 1.0, 4), 1.0);
+        assert_eq!(least_u(2.4, 1.0, 2), 2.4 / 3f64.sqrt());
+    }
 }
