@@ -21,7 +21,7 @@ import rendered as R
 from stamp import restamp
 
 SUREST = 0.9  # the probability from which a place stands in any case
-SHAPES = ("spot", "line", "patch", "alone_spot", "alone_line", "alone_patch")
+SHAPES = ("spot", "small_spot", "line", "patch", "alone_spot", "alone_line", "alone_patch")
 
 
 # What each input may do: a defect is never likelier for looking more like lint, a mark or metal, nor less for looking more

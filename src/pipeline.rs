@@ -430,6 +430,7 @@ impl Inspector {
             bare_metal: &bare,
             classes: classes.as_ref(),
             model: self.model.as_ref().map(SurfaceModel::info),
+            closer: self.model.as_ref(),
             sights: sights.as_ref(),
             placed: Default::default(),
             finish: None,

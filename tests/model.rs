@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use loupe::model::{ClassMap, ModelError, SurfaceModel};
+use loupe::model::{ClassMap, Closer, ModelError, SurfaceModel, CLOSER};
 use loupe::vision::{Image, Mask};
 
 fn data(name: &str) -> PathBuf {
@@ -250,4 +250,29 @@ fn the_int8_model_says_nearly_what_the_fp32_model_says() {
     assert!(difference < 0.01, "{difference}");
     let seen = |m: &ClassMap| m.cells(0).iter().filter(|good| 1.0 - **good > full.info().defect_threshold()).count();
     assert!(seen(&a) > 0 && seen(&a).abs_diff(seen(&b)) * 4 < seen(&a), "{} and {}", seen(&a), seen(&b));
+}
+
+#[test]
+fn a_closer_look_is_the_enlarged_part_and_the_same_on_any_number_of_threads() {
+    let model = tiny();
+    let image = picture(150, 120);
+    let places: Vec<[f64; 2]> = (0..11).map(|k| [12.0 * f64::from(k), 9.5 * f64::from(k)]).collect();
+    let looks = model.closer(&image, &places).unwrap();
+    assert_eq!(looks.len(), places.len());
+    let [side, larger] = CLOSER;
+    for (look, p) in looks.iter().zip(&places) {
+        // The place is its middle, to a pixel of the picture.
+        let middle = (larger as f64 - 1.0) / 2.0;
+        let [x, y] = look.place(*p);
+        assert!((x - middle).abs() <= Closer::times() && (y - middle).abs() <= Closer::times(), "{x} {y}");
+        let first = p.map(|v| v.round() as i64 - side as i64 / 2);
+        let part = loupe::vision::ops::enlarged(&image, first, side, larger).unwrap();
+        let map = model.segment(&part, None).unwrap();
+        assert_eq!((map.width, map.stride), (look.map.width, look.map.stride));
+        assert!(map.probs.iter().zip(&look.map.probs).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let again = alone.install(|| model.closer(&image, &places).unwrap());
+    assert!(looks.iter().zip(&again).all(|(a, b)| a.map == b.map));
+    assert!(model.closer(&image, &[]).unwrap().is_empty());
 }

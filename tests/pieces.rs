@@ -103,3 +103,26 @@ fn the_model_changes_no_verdict_on_the_demo_pieces() {
         assert_eq!(names, ["surface", "stones", "girdles", "prongs", "finish"], "{id}");
     }
 }
+
+#[test]
+fn metal_to_the_rim_is_bare_metal_and_what_lies_between_it_and_the_edge() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/demo/band-001");
+    let (spec, _) = loupe::spec::Spec::read(&folder.join("spec.toml")).unwrap();
+    let picture = image::open(folder.join("top.png")).unwrap().to_rgb8();
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let frame = loupe::vision::Image { width, height, data: picture.into_raw(), grey: false };
+    let view = &spec.views[0];
+    let located = loupe::locate::locate(&frame, view, Some(12.0)).unwrap();
+    let bare = loupe::locate::bare_metal(view, &located, &frame).unwrap();
+    let all = loupe::locate::metal_to_the_rim(view, &located, &frame).unwrap();
+    assert!(bare.data.iter().zip(&all.data).all(|(b, a)| *b == 0 || *a != 0));
+    // The shank's edge runs from left to right: above the bare metal of the middle lies more of it.
+    let top = |m: &loupe::vision::Mask| (0..height).find(|y| m.at(width / 8, *y)).unwrap();
+    let edge = located.outline_px.iter().flatten().map(|p| p[1]).fold(f64::INFINITY, f64::min);
+    assert!(top(&all) < top(&bare) && top(&all) as f64 - edge < 8.0, "{} {} {edge}", top(&all), top(&bare));
+    // No stone is taken for metal.
+    for s in &view.stones {
+        let [x, y] = located.pose.to_px(s.x_mm, s.y_mm);
+        assert!(!all.at(x as usize, y as usize), "{}", s.id);
+    }
+}

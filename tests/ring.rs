@@ -183,6 +183,7 @@ fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
         bare_metal: &bare,
         classes: None,
         model: None,
+        closer: None,
         sights: None,
         placed: Default::default(),
         finish: None,

@@ -192,6 +192,9 @@ class Piece:
         cutter = self.rng("cutter")
         styles, odds = zip(*self.mix["round_cut"].items())
         style = str(cutter.choice(styles, p=np.array(odds) / sum(odds)))
+        edge = self.rng("girdle")
+        if edge.random() < self.mix["faceted_girdle"]:
+            style += "/knife" if S.ROUND[style][-2:] == ("all", "all") and edge.random() < 0.5 else "/faceted"
         alike = float(cutter.uniform(0, 2 * math.pi)) if cutter.random() < self.mix["turned_alike"] else None
         for s in self.design:
             cut = str(s.get("cut", "round"))

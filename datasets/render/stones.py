@@ -135,7 +135,11 @@ def brilliant_planes(table=0.56, crown=34.5, pavilion=40.8, girdle=0.03, star=0.
     return planes
 
 
-def girdle_planes(cut):
+def girdle_planes(cut, girdle="turned"):
+    if cut == "round" and girdle == "knife":
+        return []
+    if cut == "round" and girdle == "faceted":  # its corners on the circle, above the meeting lines of the facets
+        return [(np.array([math.cos(a), math.sin(a), 0]), 0.5 * math.cos(math.pi / 16)) for a in np.radians(np.arange(11.25, 360, 22.5))]
     if cut == "round":
         return [(np.array([math.cos(a), math.sin(a), 0]), 0.5) for a in np.radians(np.arange(0, 360, 7.5))]
     p = cut_outline(cut)
@@ -145,7 +149,9 @@ def girdle_planes(cut):
 
 
 def cut_planes(cut, r, style="brilliant"):
-    """Half-spaces of a stone of width 1; r scatters the proportions within what cutters do. style: of a round cut."""
+    """Half-spaces of a stone of width 1; r scatters the proportions within what cutters do. style: of a round cut, with a slash before its
+    girdle where that is not turned round: faceted (16 flats whose corners lie on the circle) or knife (none; crown and pavilion meet)."""
+    style, _, girdle = style.partition("/")
     poly = cut_outline(cut)
     g = 0.015
 
@@ -158,7 +164,7 @@ def cut_planes(cut, r, style="brilliant"):
         d = t * (support(az) - inset) + side * z
         k = np.linalg.norm(n)
         return n / k, d / k
-    planes = girdle_planes(cut)
+    planes = girdle_planes(cut, girdle)
     if cut in ("emerald", "baguette"):
         dirs = [0, math.pi / 2, math.pi, -math.pi / 2]
         if cut == "emerald":
@@ -201,7 +207,8 @@ def cut_planes(cut, r, style="brilliant"):
         return planes
     *ranges, above, below = ROUND[style]
     table, crown, pavilion, lower, culet = (r.uniform(*q) for q in ranges)
-    base = brilliant_planes(table=table, crown=crown, pavilion=pavilion, lower=lower, culet=culet, above=above, below=below)
+    thick = {"girdle": 0.0} if girdle == "knife" else {}
+    base = brilliant_planes(table=table, crown=crown, pavilion=pavilion, lower=lower, culet=culet, above=above, below=below, **thick)
     if cut not in ("oval", "pear", "marquise"):
         return base + planes
     a, b = 0.5, LENGTH[cut] / 2

@@ -1,10 +1,10 @@
 //! What the surface model sees, merged with what classic vision saw. A defect that both saw carries both names; one that
 //! the model alone saw is measured from its probability map.
 
-use super::opinion::{self, Ruling, Shape};
+use super::opinion::{self, Asked, Ruling, Shape};
 use super::{Answer, Feature, Scene, Value};
 use crate::report::FindingType;
-use crate::vision::{ops, Mask, VisionError};
+use crate::vision::{ops, Image, Mask, VisionError};
 
 /// The name in `found_by`.
 pub const NAME: &str = "surface-model";
@@ -24,6 +24,11 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
     let asked = opinion::is_asked(scene) && scene.mm_per_px().is_some();
     let located = scene.view.outline.is_some();
     let mut alone = Vec::new();
+    // The rim's own look hides a pit from classic vision, not from the model.
+    let to_the_rim = (asked && located)
+        .then(|| crate::locate::metal_to_the_rim(scene.view, scene.located, scene.image))
+        .transpose()?;
+    let open = to_the_rim.as_ref().unwrap_or(scene.bare_metal);
     // There a place that looks defective is one region, of the kind that most of it looks like. Elsewhere each class has its
     // own threshold, as on the sets it was chosen on.
     let cuts: Vec<(Option<usize>, f32, f64)> = match info.thresholds.get("alone") {
@@ -41,7 +46,7 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
             for x in 0..gw {
                 let px = ((x * map.stride) + map.stride / 2).min(scene.image.width - 1);
                 let py = ((y * map.stride) + map.stride / 2).min(scene.image.height - 1);
-                if probability[y * gw + x] >= threshold && scene.bare_metal.at(px, py) {
+                if probability[y * gw + x] >= threshold && open.at(px, py) {
                     mask.data[y * gw + x] = 255;
                 }
             }
@@ -101,17 +106,34 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
             if shared {
                 continue;
             }
-            let contrast = contrast(scene, &outline, x, y);
+            let on_bare = |outline: &[[f64; 2]]| {
+                let inside = |v: f64, n: usize| (v.max(0.0) as usize).min(n - 1);
+                let on = |p: &&[f64; 2]| {
+                    scene.bare_metal.at(inside(p[0], scene.image.width), inside(p[1], scene.image.height))
+                };
+                2 * outline.iter().filter(on).count() >= outline.len()
+            };
+            let contrast = contrast(scene.image, open, &outline, x, y);
             if (located || asked) && contrast <= LEAST_CONTRAST {
                 continue;
             }
-            let (opinion, ruling) =
-                opinion::ask(scene, map, info, (shape, true, f64::INFINITY), &outline, [x, y], radius, contrast);
+            let (opinion, ruling) = opinion::ask(
+                scene,
+                Asked::Map(map),
+                info,
+                (shape, true, f64::INFINITY),
+                &outline,
+                [x, y],
+                radius,
+                contrast,
+            );
             let doubt = match ruling {
                 // Without a scale the map stands alone, as on the real sets of the training.
                 _ if !asked => None,
                 Ruling::Sound(_) => continue,
                 Ruling::Doubtful(_) => Some(opinion::doubt(&opinion)),
+                // Few rims were among what the weights were fitted on.
+                Ruling::Stands if !on_bare(&outline) => Some(opinion::doubt(&opinion)),
                 Ruling::Stands => None,
             };
             let mut values = Vec::new();
@@ -195,20 +217,20 @@ const LEAST_CONTRAST: f64 = 4.0;
 
 /// By how many scatters of the ring about it a region's brightness or colour differs: the most different tenth of it, because
 /// a pit's rim is a small part of the region about it. 0 where there is no ring to compare with.
-fn contrast(scene: &Scene, outline: &[[f64; 2]], x: f64, y: f64) -> f64 {
+fn contrast(image: &Image, metal: &Mask, outline: &[[f64; 2]], x: f64, y: f64) -> f64 {
     let reach = outline.iter().map(|p| (p[0] - x).hypot(p[1] - y)).fold(1.0, f64::max) + 1.0;
     let outer = 2.0 * reach + 4.0;
-    let (w, h) = (scene.image.width as f64, scene.image.height as f64);
+    let (w, h) = (image.width as f64, image.height as f64);
     let mut inside: Vec<[f64; 3]> = Vec::new();
     let mut ring: Vec<[f64; 3]> = Vec::new();
     for py in (y - outer).max(0.0) as usize..=((y + outer).min(h - 1.0).max(0.0) as usize) {
         for px in (x - outer).max(0.0) as usize..=((x + outer).min(w - 1.0).max(0.0) as usize) {
-            if !scene.bare_metal.at(px, py) {
+            if !metal.at(px, py) {
                 continue;
             }
             let d = (px as f64 - x).hypot(py as f64 - y);
-            let i = 3 * (py * scene.image.width + px);
-            let p = [0, 1, 2].map(|c| f64::from(scene.image.data[i + c]));
+            let i = 3 * (py * image.width + px);
+            let p = [0, 1, 2].map(|c| f64::from(image.data[i + c]));
             if d <= reach {
                 inside.push(p);
             } else if d <= outer {

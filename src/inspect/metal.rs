@@ -22,6 +22,8 @@ pub(super) struct Metal {
     pub mm_per_px: f64,
     /// What seeds are multiplied with: 1, or less where a second opinion tells chance from defect afterwards.
     pub eagerness: f32,
+    /// The same for spots.
+    pub eager_spots: f32,
 }
 
 /// What filters of one width see of the metal: 1 over the share of it, 0 off the metal. One for the brightness and, where
@@ -134,7 +136,18 @@ impl Metal {
         let mm_per_px = mm_per_px * f as f64;
         let white_share = pixels.0 as f64 / pixels.1.max(1) as f64;
         Ok((
-            Metal { mask: cut, weight, planes, unclipped, white, white_share, runs_on, mm_per_px, eagerness: 1.0 },
+            Metal {
+                mask: cut,
+                weight,
+                planes,
+                unclipped,
+                white,
+                white_share,
+                runs_on,
+                mm_per_px,
+                eagerness: 1.0,
+                eager_spots: 1.0,
+            },
             [x0, y0],
         ))
     }
@@ -343,6 +356,7 @@ impl Metal {
             runs_on: self.runs_on,
             mm_per_px: self.mm_per_px * f as f64,
             eagerness: self.eagerness,
+            eager_spots: self.eager_spots,
         }
     }
 }

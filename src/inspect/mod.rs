@@ -25,7 +25,7 @@ pub mod surface;
 pub mod texture;
 
 use crate::locate::Located;
-use crate::model::{ClassMap, ModelInfo};
+use crate::model::{ClassMap, ModelInfo, SurfaceModel};
 use crate::piece::Frame;
 use crate::report::{FindingType, StoneRow};
 use crate::spec::{Spec, View};
@@ -50,6 +50,8 @@ pub struct Scene<'a> {
     pub classes: Option<&'a ClassMap>,
     /// What the model says of itself, where one was run.
     pub model: Option<&'a ModelInfo>,
+    /// The surface model itself, to look at a place more closely.
+    pub closer: Option<&'a SurfaceModel>,
     /// What the models of stones and prongs saw, where they were run.
     pub sights: Option<&'a sight::Sights>,
     /// The stones set against one another, made when [`stones::placed`] is first asked.

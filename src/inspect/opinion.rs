@@ -5,14 +5,17 @@
 //! in the model's metadata. A model without them changes nothing: every feature stands as it was measured.
 
 use super::{Feature, Scene};
-use crate::model::{ClassMap, ModelInfo};
+use crate::model::{ClassMap, Closer, ModelInfo};
 use crate::report::{round_to, FindingType, OpinionRow};
+use crate::vision::VisionError;
 
 /// The shape of what was seen, which picks the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// Pits and pores.
     Spot,
+    /// Those too small for the cells of the map, looked at more closely ([`closer`]).
+    Small,
     /// Scratches.
     Line,
     /// Stains and worn plating.
@@ -26,7 +29,8 @@ impl Shape {
             (Shape::Spot, false) => "spot",
             (Shape::Line, false) => "line",
             (Shape::Patch, false) => "patch",
-            (Shape::Spot, true) => "alone_spot",
+            (Shape::Small, false) => "small_spot",
+            (Shape::Spot | Shape::Small, true) => "alone_spot",
             (Shape::Line, true) => "alone_line",
             (Shape::Patch, true) => "alone_patch",
         }
@@ -68,8 +72,13 @@ pub enum Ruling {
 
 /// What classic vision alone would not claim, the map must show as a defect sooner than not.
 const LEAST_DEFECT: f64 = 0.5;
+/// What classic vision alone would not claim is a person's matter from here: it is a defect sooner than not.
+const LIKELY: f64 = 0.5;
 /// Scatters beyond which standing out says no more: few places of the fit lie beyond.
 const MOST_STANDOUT: f64 = 32.0;
+/// How much finer than the finest of its training pictures the model may be shown a place more closely: blur makes up for it. Pits and dust
+/// are told apart as well down to there.
+const FINEST: f64 = 0.75;
 /// Added to a probability before its logarithm is taken.
 const FLOOR: f64 = 0.02;
 
@@ -172,7 +181,7 @@ impl Opinion {
         let explained = self.is_explained() && !(shape == Shape::Line && self.is_mark());
         match ruling {
             Ruling::Sound(p) if self.standout >= sure && !explained => Ruling::Doubtful(p),
-            Ruling::Doubtful(p) if self.standout < sure && !alone => Ruling::Sound(p),
+            Ruling::Doubtful(p) if self.standout < sure && !alone && p < LIKELY => Ruling::Sound(p),
             Ruling::Stands if self.standout < sure && !alone && self.defect < LEAST_DEFECT && weighed => {
                 Ruling::Sound(self.defect)
             }
@@ -219,6 +228,15 @@ impl Opinion {
     }
 }
 
+/// What is asked: the map of the whole frame, or a closer look at the feature's surroundings.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked<'a> {
+    /// The map.
+    Map(&'a ClassMap),
+    /// The closer look.
+    Closer(&'a Closer),
+}
+
 /// Asks the model of a feature, in pixels of the frame. What stands out by `sure` scatters or more is not taken for plain metal
 /// on the model's word alone: without dust or a mark to explain it, a person decides. A line takes dust to explain it: the ridges of a
 /// fingerprint stand out by less than a scratch under it does, and [`super::hallmark::spare`] knows the strokes of letters. What stands out by less is there by chance
@@ -227,7 +245,7 @@ impl Opinion {
 #[allow(clippy::too_many_arguments)]
 pub(super) fn ask(
     scene: &Scene,
-    map: &ClassMap,
+    map: Asked,
     info: &ModelInfo,
     (shape, alone, sure): (Shape, bool, f64),
     outline: &[[f64; 2]],
@@ -235,7 +253,14 @@ pub(super) fn ask(
     radius_px: f64,
     standout: f64,
 ) -> (Opinion, Ruling) {
-    let opinion = Opinion::new(map, info.output_stride, outline, centre, radius_px, standout);
+    let opinion = match map {
+        Asked::Map(map) => Opinion::new(map, info.output_stride, outline, centre, radius_px, standout),
+        Asked::Closer(look) => {
+            let enlarged: Vec<[f64; 2]> = outline.iter().map(|p| look.place(*p)).collect();
+            let radius = radius_px * Closer::times();
+            Opinion::new(&look.map, info.output_stride, &enlarged, look.place(centre), radius, standout)
+        }
+    };
     if tracing::enabled!(tracing::Level::DEBUG) {
         let row = serde_json::json!({
             "file": scene.frame.file, "shape": shape.key(alone), "outline": outline, "x": centre[0], "y": centre[1],
@@ -246,6 +271,19 @@ pub(super) fn ask(
     let weighed = info.opinion.contains_key(shape.key(alone));
     let ruling = opinion.ruling(info, shape, alone);
     (opinion, opinion.beside_classic(ruling, (shape, alone, sure), weighed))
+}
+
+/// Looks more closely at the spots that are too small for the cells of the map: one answer for each of the places, in pixels of the frame, or
+/// none where the model brings no weights for it, has averaged the frame down, or would see it finer than it was taught.
+pub(super) fn closer(scene: &Scene, places: &[[f64; 2]]) -> Result<Option<Vec<Closer>>, VisionError> {
+    let (Some(model), Some((map, info))) = (scene.closer, of_scene(scene)) else { return Ok(None) };
+    // Without any weights it is run to have them fitted.
+    let weighed = info.opinion.is_empty() || info.opinion.contains_key(Shape::Small.key(false));
+    let fine = scene.frame.um_per_px.is_none_or(|um| um / Closer::times() < FINEST * info.um_per_px_min);
+    if !weighed || fine || map.stride != info.output_stride || !is_asked(scene) {
+        return Ok(None);
+    }
+    model.closer(scene.image, places).map(Some).map_err(|e| VisionError(e.to_string()))
 }
 
 /// Whether the model brings weights for a second opinion, or is run to have them fitted: then more may be proposed to it.
@@ -345,6 +383,14 @@ mod tests {
         assert!(!sound(ruled(of(0.0, 0.0, 9.0), Shape::Spot)) && sound(ruled(of(0.0, 0.0, 7.0), Shape::Spot)));
         // A scratch under a fingerprint stands out by more than its ridges.
         assert!(!sound(ruled(of(0.0, 0.9, 9.0), Shape::Line)) && sound(ruled(of(0.0, 0.9, 7.0), Shape::Line)));
+    }
+
+    #[test]
+    fn what_hardly_stands_out_is_a_persons_matter_only_where_it_is_likely_a_defect() {
+        let o = Opinion::new(&map(0.6, 0.2), 2, &[], [11.5, 11.5], 2.0, 6.0);
+        let ruled = |p| o.beside_classic(Ruling::Doubtful(p), (Shape::Small, false, 9.0), true);
+        assert_eq!(ruled(0.7), Ruling::Doubtful(0.7));
+        assert_eq!(ruled(0.3), Ruling::Sound(0.3));
     }
 
     #[test]

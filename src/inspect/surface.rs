@@ -7,7 +7,7 @@
 
 use super::lines::{LINE_MM, LINE_PICTURE_MM, LINE_SEED_Z};
 use super::metal::Metal;
-use super::opinion::{self, Opinion, Ruling, Shape};
+use super::opinion::{self, Asked, Opinion, Ruling, Shape};
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::report::FindingType;
 use crate::vision::{ops, Mask, Plane, VisionError};
@@ -37,6 +37,8 @@ const SMALL_PX: f64 = 6.0;
 /// What seeds are multiplied with where the surface model brings weights for a second opinion: it tells chance from defect, so
 /// more may be proposed to it.
 const EAGER: f32 = 0.75;
+/// The same of spots: a pit of four pixels hardly rises above the grain about it, and the model's map knows grain.
+const EAGER_SPOT: f32 = 0.6;
 /// The smallest spot whose kind the model's map, of every second pixel, can tell: four cells across.
 const LEAST_PATCH_PX: f64 = 8.0;
 /// Standard uncertainty of a pit's diameter as a share of it, beside half a pixel: the scatter seen on rendered pits of
@@ -97,6 +99,7 @@ impl Inspect for Surface {
         let (mut metal, corner) = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px, f)?;
         if opinion::is_asked(scene) {
             metal.eagerness = EAGER;
+            metal.eager_spots = EAGER_SPOT;
         }
         let spots = metal.spots()?;
         // Lines are looked for without the spots, but only without those that are sure: others may be their grain.
@@ -106,7 +109,7 @@ impl Inspect for Surface {
         let blur_px = 2.6 * metal.px(0.05).round().clamp(1.0, 16.0);
         let (mut spots, mut scratches) = join(spots, scratches, metal.px(JOIN_MM));
         let mut patches = patches;
-        weigh(scene, f as f64, corner, &mut spots, &mut scratches, &mut patches);
+        weigh(scene, f as f64, corner, &mut spots, &mut scratches, &mut patches)?;
         patches.extend(small_patches(&mut spots));
         // A patch that is no defect must not swallow the pit within it.
         let (gone, patches) = patches.into_iter().partition::<Vec<_>, _>(|p| p.weighed.is_sound());
@@ -270,7 +273,7 @@ impl Metal {
                     }
                 }
             }
-            if b.area < 4 || peak < self.eagerness * SEED_Z {
+            if b.area < 4 || peak < self.eager_spots * SEED_Z {
                 continue;
             }
             // The finest scale has the sharpest outline: what stands above half of the nearest rim's peak is that rim,
@@ -349,12 +352,12 @@ impl Metal {
                 if rim.points.len() < 3 && pieces.len() > 1 {
                     continue;
                 }
-                if rim.z < self.eagerness * SEED_Z && pieces.len() > 1 {
+                if rim.z < self.eager_spots * SEED_Z && pieces.len() > 1 {
                     continue;
                 }
                 let (hull, raw, filled) = rim.hull();
                 // A small spot has many places to be by chance.
-                let chance = self.eagerness * if raw < SMALL_PX { SMALL_SEED_Z } else { SEED_Z };
+                let chance = self.eager_spots * if raw < SMALL_PX { SMALL_SEED_Z } else { SEED_Z };
                 if filled < LEAST_FILLED || raw > self.px(LARGEST_PIT_MM) || (rim.z < chance && pieces.len() == 1) {
                     continue;
                 }
@@ -672,36 +675,52 @@ fn settle(
     (spots, lines, kept)
 }
 
-/// Asks the surface model of everything seen, in pixels of the metal's box, shrunk by `f` and cut at `offset`.
-fn weigh(scene: &Scene, f: f64, offset: [usize; 2], spots: &mut [Spot], lines: &mut [Line], patches: &mut [Patch]) {
-    let Some((map, info)) = opinion::of_scene(scene) else { return };
+/// Asks the surface model of everything seen, in pixels of the metal's box, shrunk by `f` and cut at `offset`; of what is small more closely.
+fn weigh(
+    scene: &Scene,
+    f: f64,
+    offset: [usize; 2],
+    spots: &mut [Spot],
+    lines: &mut [Line],
+    patches: &mut [Patch],
+) -> Result<(), VisionError> {
+    let Some((map, info)) = opinion::of_scene(scene) else { return Ok(()) };
     let place = |p: &[f64; 2]| {
         let mut q = *p;
         to_frame_point(f, offset, &mut q);
         q
     };
-    let ask = |shape: Shape, outline: &[[f64; 2]], centre: [f64; 2], radius: f64, z: f32| {
+    let ask = |shape: Shape, asked: Asked, outline: &[[f64; 2]], centre: [f64; 2], radius: f64, z: f32| {
         let outline: Vec<[f64; 2]> = outline.iter().map(place).collect();
         let sure = f64::from(match shape {
             Shape::Line => LINE_SEED_Z,
-            Shape::Spot if 2.0 * radius < SMALL_PX => SMALL_SEED_Z,
+            Shape::Spot | Shape::Small if 2.0 * radius < SMALL_PX => SMALL_SEED_Z,
             _ => SEED_Z,
         });
+        let seen = (shape, false, sure);
         let (opinion, ruling) =
-            opinion::ask(scene, map, info, (shape, false, sure), &outline, place(&centre), radius * f, f64::from(z));
+            opinion::ask(scene, asked, info, seen, &outline, place(&centre), radius * f, f64::from(z));
         Weighed { opinion: Some(opinion), ruling: Some(ruling) }
     };
-    for s in spots.iter_mut().chain(lines.iter_mut().flat_map(|l| &mut l.parts)) {
-        s.weighed = ask(Shape::Spot, &s.outline, [s.x, s.y], s.diameter_px / 2.0, s.z);
+    let mut spots: Vec<&mut Spot> = spots.iter_mut().chain(lines.iter_mut().flat_map(|l| &mut l.parts)).collect();
+    let is_small = |s: &Spot| s.diameter_px * f < LEAST_PATCH_PX;
+    let small: Vec<[f64; 2]> = spots.iter().filter(|s| is_small(s)).map(|s| place(&[s.x, s.y])).collect();
+    let closer = opinion::closer(scene, &small)?;
+    let mut looks = closer.iter().flatten();
+    for s in &mut spots {
+        let look = if is_small(s) { looks.next() } else { None };
+        let (shape, asked) = look.map_or((Shape::Spot, Asked::Map(map)), |l| (Shape::Small, Asked::Closer(l)));
+        s.weighed = ask(shape, asked, &s.outline, [s.x, s.y], s.diameter_px / 2.0, s.z);
     }
     for l in lines {
         let rim = Rim::new(l.points.clone(), 0.0);
         let outline = ribbon(&l.points, l.width_px / 2.0 + 0.5);
-        l.weighed = ask(Shape::Line, &outline, [rim.x, rim.y], rim.radius, l.z);
+        l.weighed = ask(Shape::Line, Asked::Map(map), &outline, [rim.x, rim.y], rim.radius, l.z);
     }
     for p in patches {
-        p.weighed = ask(Shape::Patch, &p.outline, [p.x, p.y], p.radius_px, p.z);
+        p.weighed = ask(Shape::Patch, Asked::Map(map), &p.outline, [p.x, p.y], p.radius_px, p.z);
     }
+    Ok(())
 }
 
 /// Spots that the model takes for a stain or worn plating are patches, small ones: taken out and given back as such, with their

@@ -162,6 +162,18 @@ pub fn open_metal(view: &View, located: &Located) -> Mask {
 /// # Errors
 /// Where OpenCV refuses.
 pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask, VisionError> {
+    uncovered(view, located, image, true)
+}
+
+/// The same with the rim, less a blur's width: where texture and brightness are the rim's own, but a model that knows rims can look.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn metal_to_the_rim(view: &View, located: &Located, image: &Image) -> Result<Mask, VisionError> {
+    uncovered(view, located, image, false)
+}
+
+fn uncovered(view: &View, located: &Located, image: &Image, less_rim: bool) -> Result<Mask, VisionError> {
     let (width, height) = (image.width, image.height);
     if view.outline.is_none() && view.stones.is_empty() {
         return Ok(located.metal.clone());
@@ -183,7 +195,8 @@ pub fn bare_metal(view: &View, located: &Located, image: &Image) -> Result<Mask,
         for d in depth.data.iter_mut().filter(|d| **d > 0.0) {
             *d = *d * f as f32 - 0.5 * (f - 1) as f32;
         }
-        let rim_px = (place_px + rim_depth(image, &depth, f, pose).max(blur_px) + 1.0) as f32;
+        let rim = if less_rim { rim_depth(image, &depth, f, pose) } else { 0.0 };
+        let rim_px = (place_px + rim.max(blur_px) + 1.0) as f32;
         let mut mask = Mask::empty(width, height);
         for (y, row) in mask.data.chunks_exact_mut(width).enumerate() {
             let deep = &depth.data[y / f * depth.width..(y / f + 1) * depth.width];

@@ -30,7 +30,7 @@ pub use ocr::{Lattice, MarkReader, ReaderInfo, TextBox, DETECTOR_FILE, READER_FI
 pub use parts::{Part, PartInfo, PartModel, ProngSight, RimSight, StoneSight};
 pub use runtime::{runtime_info, RuntimeInfo};
 pub use sessions::find_file;
-pub use surface::{find_default, Precision, Prepared, SurfaceModel, DEFAULT_BATCH};
+pub use surface::{find_default, Closer, Precision, Prepared, SurfaceModel, CLOSER, DEFAULT_BATCH};
 
 /// Why a model could not be loaded or run. Every message names the file and what to do about it.
 #[derive(Debug, thiserror::Error)]

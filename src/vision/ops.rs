@@ -561,6 +561,29 @@ pub fn area(image: &Image, width: usize, height: usize) -> Result<Image> {
     Ok(Image { width, height, data: out.into_iter().flat_map(|p| p.0).collect(), grey: image.grey })
 }
 
+/// The square of `side` pixels whose first pixel is `first`, enlarged to `larger` pixels a side, bicubic; beyond the picture its border is
+/// repeated.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn enlarged(image: &Image, first: [i64; 2], side: usize, larger: usize) -> Result<Image> {
+    let within = |v: i64, n: usize| v.clamp(0, n as i64 - 1) as usize;
+    let mut source = Vec::with_capacity(side * side);
+    for y in 0..side {
+        let row = within(first[1] + y as i64, image.height) * image.width;
+        for x in 0..side {
+            let i = 3 * (row + within(first[0] + x as i64, image.width));
+            source.push(core::Vec3b::from([image.data[i], image.data[i + 1], image.data[i + 2]]));
+        }
+    }
+    let source = Mat::new_rows_cols_with_data(side as i32, side as i32, &source)?;
+    let mut out = vec![core::Vec3b::default(); larger * larger];
+    let mut to = Mat::new_rows_cols_with_data_mut(larger as i32, larger as i32, &mut out)?;
+    imgproc::resize(&source, &mut to, Size::new(larger as i32, larger as i32), 0.0, 0.0, imgproc::INTER_CUBIC)?;
+    drop(to);
+    Ok(Image { width: larger, height: larger, data: out.into_iter().flat_map(|p| p.0).collect(), grey: image.grey })
+}
+
 /// [`area`] for masks: inside where nearly all of what a pixel covers is.
 ///
 /// # Errors
@@ -671,6 +694,28 @@ pub fn polygon_area(p: &[[f64; 2]]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_enlarged_part_keeps_its_places_and_repeats_the_border() {
+        let (width, height) = (20, 16);
+        let data =
+            (0..height).flat_map(|y| (0..width).flat_map(move |x| [(10 * x) as u8, (10 * y) as u8, 77])).collect();
+        let image = Image { width, height, data, grey: false };
+        let out = enlarged(&image, [4, 2], 8, 16).unwrap();
+        assert_eq!((out.width, out.height), (16, 16));
+        for y in 4..12 {
+            for x in 4..12 {
+                let i = 3 * (y * 16 + x);
+                // Pixel x of the larger part lies at (x + 0.5) / 2 - 0.5 of the smaller.
+                let at = |k: usize, first: f64| 10.0 * (first + (k as f64 + 0.5) / 2.0 - 0.5);
+                assert!((f64::from(out.data[i]) - at(x, 4.0)).abs() <= 1.0, "{x} {y}: {}", out.data[i]);
+                assert!((f64::from(out.data[i + 1]) - at(y, 2.0)).abs() <= 1.0, "{x} {y}: {}", out.data[i + 1]);
+                assert_eq!(out.data[i + 2], 77);
+            }
+        }
+        let beyond = enlarged(&image, [-30, -30], 8, 16).unwrap();
+        assert!(beyond.data.chunks_exact(3).all(|p| p == [0, 0, 77]));
+    }
 
     #[test]
     fn blur_keeps_the_mean_and_the_buffer() {
