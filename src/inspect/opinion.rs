@@ -72,12 +72,8 @@ pub enum Ruling {
 
 /// What classic vision alone would not claim, the map must show as a defect sooner than not.
 const LEAST_DEFECT: f64 = 0.5;
-/// What classic vision alone would not claim is a person's matter from here: it is a defect sooner than not. Of a small spot that was looked at
-/// more closely one in five is enough: an escape costs more than a look. (Of 173 such spots over their limit on pieces left out of
-/// training that leaves 15 more to a person, and 17 sound ones on 272 pieces.)
+/// What classic vision alone would not claim is a person's matter from here: it is a defect sooner than not.
 const LIKELY: f64 = 0.5;
-/// See [`LIKELY`].
-const LIKELY_SMALL: f64 = 0.2;
 /// Scatters beyond which standing out says no more: few places of the fit lie beyond.
 const MOST_STANDOUT: f64 = 32.0;
 /// How much finer than the finest of its training pictures the model may be shown a place more closely: blur makes up for it. Pits and dust
@@ -182,11 +178,10 @@ impl Opinion {
 
     /// The ruling with what classic vision holds against it: see [`ask`]. `weighed`: the model brings weights for the shape.
     fn beside_classic(&self, ruling: Ruling, (shape, alone, sure): (Shape, bool, f64), weighed: bool) -> Ruling {
-        let likely = if shape == Shape::Small { LIKELY_SMALL } else { LIKELY };
         let explained = self.is_explained() && !(shape == Shape::Line && self.is_mark());
         match ruling {
             Ruling::Sound(p) if self.standout >= sure && !explained => Ruling::Doubtful(p),
-            Ruling::Doubtful(p) if self.standout < sure && !alone && p < likely => Ruling::Sound(p),
+            Ruling::Doubtful(p) if self.standout < sure && !alone && p < LIKELY => Ruling::Sound(p),
             Ruling::Stands if self.standout < sure && !alone && self.defect < LEAST_DEFECT && weighed => {
                 Ruling::Sound(self.defect)
             }
@@ -395,7 +390,7 @@ mod tests {
         let o = Opinion::new(&map(0.6, 0.2), 2, &[], [11.5, 11.5], 2.0, 6.0);
         let ruled = |p| o.beside_classic(Ruling::Doubtful(p), (Shape::Small, false, 9.0), true);
         assert_eq!(ruled(0.7), Ruling::Doubtful(0.7));
-        assert_eq!(ruled(0.15), Ruling::Sound(0.15));
+        assert_eq!(ruled(0.3), Ruling::Sound(0.3));
     }
 
     #[test]
