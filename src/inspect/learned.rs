@@ -24,8 +24,9 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
     let asked = opinion::is_asked(scene) && scene.mm_per_px().is_some();
     let located = scene.view.outline.is_some();
     let mut alone = Vec::new();
-    // The rim's own look hides a pit from classic vision, not from the model.
-    let to_the_rim = (asked && located)
+    // The rim's own look hides a pit from classic vision, not from the model. Most maps show no defect and need no mask of it.
+    let any = info.thresholds.get("alone").is_some_and(|t| defect.iter().any(|p| p >= t));
+    let to_the_rim = (asked && located && any)
         .then(|| crate::locate::metal_to_the_rim(scene.view, scene.located, scene.image))
         .transpose()?;
     let open = to_the_rim.as_ref().unwrap_or(scene.bare_metal);
@@ -106,7 +107,7 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
             if shared {
                 continue;
             }
-            let on_bare = |outline: &[[f64; 2]]| {
+            let on_bare = || {
                 let inside = |v: f64, n: usize| (v.max(0.0) as usize).min(n - 1);
                 let on = |p: &&[f64; 2]| {
                     scene.bare_metal.at(inside(p[0], scene.image.width), inside(p[1], scene.image.height))
@@ -133,7 +134,7 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
                 Ruling::Sound(_) => continue,
                 Ruling::Doubtful(_) => Some(opinion::doubt(&opinion)),
                 // Few rims were among what the weights were fitted on.
-                Ruling::Stands if !on_bare(&outline) => Some(opinion::doubt(&opinion)),
+                Ruling::Stands if !on_bare() => Some(opinion::doubt(&opinion)),
                 Ruling::Stands => None,
             };
             let mut values = Vec::new();

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::sessions::{damaged, find_file, Sessions};
 use super::tiles::{self, Plan};
 use super::{ClassMap, ModelError, ModelInfo};
-use crate::vision::{ops, Image, Mask, Rect, VisionError};
+use crate::vision::{ops, Image, Mask};
 
 /// Tiles per call of the runtime.
 pub const DEFAULT_BATCH: usize = 4;
@@ -50,9 +50,6 @@ impl std::fmt::Debug for SurfaceModel {
 
 /// How many pixels of a picture a side [`SurfaceModel::closer`] looks at, and to how many it enlarges them.
 pub const CLOSER: [usize; 2] = [64, 128];
-
-/// Places per call of the runtime.
-const CLOSER_BATCH: usize = 8;
 
 /// A place of a picture, looked at more closely.
 #[derive(Debug, Clone)]
@@ -202,45 +199,13 @@ impl SurfaceModel {
     /// [`ModelError::Run`].
     pub fn closer(&self, image: &Image, places: &[[f64; 2]]) -> Result<Vec<Closer>, ModelError> {
         let [side, larger] = CLOSER;
-        let failed = |e: VisionError| ModelError::Run { path: self.path().to_owned(), message: e.to_string() };
-        let looks: Vec<Vec<Closer>> = places
-            .par_chunks(CLOSER_BATCH)
-            .map(|chunk| {
-                let mut data = vec![0.0; chunk.len() * 3 * larger * larger];
-                let mut firsts = Vec::with_capacity(chunk.len());
-                for (p, out) in chunk.iter().zip(data.chunks_exact_mut(3 * larger * larger)) {
-                    let first = p.map(|v| v.round() as i64 - side as i64 / 2);
-                    let part = ops::enlarged(image, first, side, larger).map_err(failed)?;
-                    tiles::cut(
-                        &part,
-                        &tiles::Tile { x: 0, y: 0, kept: Rect { x: 0, y: 0, width: 0, height: 0 } },
-                        larger,
-                        larger,
-                        out,
-                    );
-                    firsts.push(first.map(|v| v as f64));
-                }
-                let shape = [chunk.len() as i64, 3, larger as i64, larger as i64];
-                let probs = self.sessions.with(|session| run(session, shape, &data, &self.info, self.path()))?;
-                let one = probs.len() / chunk.len();
-                Ok(firsts
-                    .into_iter()
-                    .zip(probs.chunks_exact(one))
-                    .map(|(first, probs)| Closer {
-                        first,
-                        map: ClassMap {
-                            width: larger,
-                            height: larger,
-                            stride: self.info.output_stride,
-                            classes: self.info.classes.clone(),
-                            sound: self.info.sound,
-                            probs: probs.to_vec(),
-                        },
-                    })
-                    .collect())
-            })
-            .collect::<Result<_, ModelError>>()?;
-        Ok(looks.into_iter().flatten().collect())
+        let look = |p: &[f64; 2]| {
+            let first = p.map(|v| v.round() as i64 - side as i64 / 2);
+            let part = ops::enlarged(image, first, side, larger)
+                .map_err(|e| ModelError::Run { path: self.path().to_owned(), message: e.to_string() })?;
+            Ok(Closer { map: self.segment(&part, None)?, first: first.map(|v| v as f64) })
+        };
+        places.par_iter().map(look).collect()
     }
 
     /// The tensors that [`SurfaceModel::segment`] would run.
