@@ -387,14 +387,26 @@ impl Inspector {
     ) -> Result<(Answer, Located, Option<String>), String> {
         let image = &picture.image;
         let silhouette = frame.light == "backlight";
-        let (located, seen, faint) = match locate::locate(image, view, frame.um_per_px) {
-            Ok(located) => (located, None, None),
+        let (mut places, seen, faint) = match locate::locate_all(image, view, frame.um_per_px) {
+            Ok(places) => (places, None, None),
             Err(e @ LocateError::NotFound { .. }) if !silhouette => match self.locate_by_model(image, view, frame) {
-                Some((located, map)) => (located, Some(map), Some(FAINT.to_owned())),
+                Some((places, map)) => (places, Some(map), Some(FAINT.to_owned())),
                 None => return Err(e.to_string()),
             },
             Err(e) => return Err(e.to_string()),
         };
+        let mut sights = None;
+        if let Some(models) = &self.parts {
+            if !silhouette && frame.um_per_px.is_some() && !view.stones.is_empty() {
+                if let Some((located, seen)) =
+                    sight::look_about(models, view, std::mem::take(&mut places), image).map_err(|e| e.to_string())?
+                {
+                    places.push(located);
+                    sights = Some(seen);
+                }
+            }
+        }
+        let located = places.into_iter().next().ok_or_else(|| LocateError::NoDirection.to_string())?;
         let bare = locate::bare_metal(view, &located, image).map_err(|e| e.to_string())?;
         // Backlight shows a silhouette: its surface says nothing.
         let classes = match &self.model {
@@ -414,12 +426,6 @@ impl Inspector {
                 m.info().um_per_px_max
             )),
             _ => faint.clone(),
-        };
-        let sights = match &self.parts {
-            Some(models) if !silhouette && frame.um_per_px.is_some() && !view.stones.is_empty() => {
-                Some(sight::look(models, view, &located, image).map_err(|e| e.to_string())?)
-            }
-            _ => None,
         };
         let mut scene = Scene {
             spec: &job.spec,
@@ -551,7 +557,7 @@ impl Inspector {
 
     /// Where the piece's own edge does not show against the ground, the model may still tell piece, stones and prongs from it:
     /// its answer as a picture is located in place of the frame. None where that fails too.
-    fn locate_by_model(&self, image: &Image, view: &View, frame: &Frame) -> Option<(Located, ClassMap)> {
+    fn locate_by_model(&self, image: &Image, view: &View, frame: &Frame) -> Option<(Vec<Located>, ClassMap)> {
         view.outline.as_ref()?;
         let map = self.model.as_ref()?.segment_at(image, None, frame.um_per_px).ok()??;
         let of = |name: &str| map.class(name).map(|c| map.class_plane(c));
@@ -563,9 +569,9 @@ impl Inspector {
             data.extend([level(1.0 - b), level(*s), level(*p)]);
         }
         let picture = Image { width: image.width, height: image.height, data, grey: false };
-        let located = locate::locate(&picture, view, frame.um_per_px).ok()?;
+        let places = locate::locate_all(&picture, view, frame.um_per_px).ok()?;
         tracing::debug!("{}: located by the model's map", frame.file);
-        Some((located, map))
+        Some((places, map))
     }
 
     fn settings_sha256(&self) -> String {

@@ -1,6 +1,7 @@
 //! The models of stones, girdles and prongs, put to a located frame.
 
 use super::girdle::{self, Circle, Girdle, Looked};
+use super::stones::MOST_ODDS;
 use crate::locate::{Located, Pose};
 use crate::model::{
     GirdleInfo, GirdleModel, ModelError, Part, PartInfo, PartModel, ProngSight, RimSight, StoneSight,
@@ -119,6 +120,15 @@ pub struct Sights {
     pub prongs: Vec<Vec<Result<ProngSight, Unseen>>>,
 }
 
+impl Sights {
+    /// Log odds that stones and prongs are at their places, summed; no one says more than [`MOST_ODDS`].
+    fn present(&self) -> f64 {
+        let stones = self.stones.iter().flatten().map(|s| s.present);
+        let prongs = self.prongs.iter().flatten().flatten().map(|p| p.present);
+        stones.chain(prongs).map(|odds| odds.clamp(-MOST_ODDS, MOST_ODDS)).sum()
+    }
+}
+
 /// Fewest pixels that a stone's width must have.
 const LEAST_STONE_PX: f64 = 36.0;
 /// Fewest pixels that a prong's radius must have.
@@ -175,6 +185,27 @@ pub fn stone_shift(stone: &Stone, v: [f64; 2]) -> [f64; 2] {
 /// The turn of a prong's window against the piece: its stone lies to the left.
 pub fn prong_turn(stone: &Stone, prong: &Prong) -> f64 {
     (prong.y_mm - stone.y_mm).atan2(prong.x_mm - stone.x_mm)
+}
+
+/// Asks the models about every part that the frame shows, for each place where the piece may lie, the likeliest first, and takes the
+/// place with the most of its stones and prongs there.
+///
+/// # Errors
+/// Where a model fails or OpenCV refuses.
+pub fn look_about(
+    models: &PartModels,
+    view: &View,
+    places: Vec<Located>,
+    image: &Image,
+) -> Result<Option<(Located, Sights)>, ModelError> {
+    let mut best: Option<(Located, Sights)> = None;
+    for located in places {
+        let sights = look(models, view, &located, image)?;
+        if best.as_ref().is_none_or(|b| b.1.present() < sights.present()) {
+            best = Some((located, sights));
+        }
+    }
+    Ok(best)
 }
 
 /// Asks the models about every part that the frame shows.

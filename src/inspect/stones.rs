@@ -25,6 +25,8 @@ const MEASURED: [&str; 5] = [OFFSET, DIAMETER, TILT, CHIP, CARAT];
 
 /// How good stones scatter about their places, in mm (standard deviation per axis): a quarter of the setting's tolerance.
 const SETTING_MM: f64 = SETTING_TOLERANCE_MM / 4.0;
+/// How the widths of calibrated stones scatter about what was ordered, in mm (standard deviation): half the trade's tolerance of 0.1 mm.
+const CALIBRATED_MM: f64 = 0.05;
 /// How the slopes of good stones scatter (tangent): a bench setter levels to about a degree.
 const LEVEL: f64 = 0.018;
 /// How far a whole piece may lie out of level in its holder (tangent).
@@ -231,9 +233,11 @@ impl Inspect for Stones {
         for (index, stone) in scene.view.stones.iter().enumerate() {
             let p = pose.to_px(stone.x_mm, stone.y_mm);
             let seen = sights.map(|s| &s.stones[index]);
-            let classic = seat::look(scene, stone, &metal).map(|l| seat::second_opinion(scene, stone, l.score()));
+            let look = seat::look(scene, stone, &metal);
+            let black = look.is_some_and(|l| l.is_black());
+            let classic = look.map(|l| seat::second_opinion(scene, stone, l.score()));
             let model = seen.and_then(|s| s.as_ref().ok()).map(|s| s.present);
-            let Some(score) = odds(classic, model) else {
+            let Some(score) = odds(classic, model).map(|s| if black { 0.0 } else { s }) else {
                 for c in self.characteristics() {
                     answer.not_assessed.push((c, format!("stone {}: it is not in the frame", stone.id)));
                 }
@@ -247,6 +251,7 @@ impl Inspect for Stones {
             let opposed = classic.zip(model).is_some_and(|(c, m)| oppose(c, m, score));
             let u = if score.abs() < seat::DOUBT || opposed { 0.6 } else { 0.0 };
             feature.values.push(value(PRESENT, if present { 1.0 } else { 0.0 }, u));
+            feature.doubt = black.then(|| BLACK.to_owned());
             answer.features.push(feature);
             if !present {
                 continue;
@@ -272,7 +277,11 @@ impl Inspect for Stones {
                     let radius_px = pose.px(s.diameter / 2.0);
                     let mut place = part(&stone.id, at, radius_px);
                     let offset = s.offset[0].hypot(s.offset[1]);
-                    place.values.push(value(OFFSET, offset, s.offset_u.hypot(scale_u * offset)));
+                    // A girdle of another size may be a ring of facets, whose centre lies off by up to half of that.
+                    let other = (s.diameter - stone.diameter_mm).abs();
+                    let astray = if other > 3.0 * s.diameter_u.hypot(CALIBRATED_MM) { other / 2.0 } else { 0.0 };
+                    let offset_u = s.offset_u.hypot(scale_u * offset).hypot(astray);
+                    place.values.push(value(OFFSET, offset, offset_u));
                     place.values.push(value(DIAMETER, s.diameter, s.diameter_u));
                     match carat::estimate(stone, s.diameter, s.diameter_u) {
                         Some(c) => place.values.push(value(CARAT, c.value, c.uncertainty)),
@@ -314,8 +323,11 @@ impl Inspect for Stones {
 /// What a measure needs that a run without models does not have.
 pub(super) const NO_MODEL: &str = "it needs the models of stones and prongs (this run is without)";
 
+/// What is said of a seat from which no light comes.
+const BLACK: &str = "no light comes from its seat";
+
 /// Log odds beyond which one voice says no more: it cannot silence the other for good.
-const MOST_ODDS: f64 = 6.0;
+pub(super) const MOST_ODDS: f64 = 6.0;
 
 /// Log odds below which a person decides where the two voices contradict each other, and from which on both together leave it to one.
 const OPPOSED: f64 = 2.5;

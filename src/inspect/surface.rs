@@ -176,9 +176,23 @@ pub(super) struct Spot {
     pub size_px: f64,
     pub size_u_px: f64,
     pub z: f32,
+    /// Whether it is long for a pit, and no margin cut it so.
+    pub long: bool,
     pub outline: Vec<[f64; 2]>,
     pub weighed: Weighed,
 }
+
+impl Spot {
+    fn doubt(&self) -> Option<String> {
+        self.weighed.doubt().or_else(|| self.long.then(|| LONG.to_owned()))
+    }
+}
+
+/// What is said of a spot that is long for a pit.
+const LONG: &str = "it is long for a pit: it may be a short scratch or a smear";
+/// Times its width from which a spot is long. A pit is as wide as long, seen from above; short scratches and what is left of fingerprints
+/// are not.
+const LONG_WIDTHS: f64 = 1.75;
 
 /// What the surface model makes of something seen.
 #[derive(Debug, Clone, Default)]
@@ -380,6 +394,7 @@ impl Metal {
                     size_px,
                     size_u_px: f64::hypot(0.5, share * diameter_px),
                     z: rim.z,
+                    long: !cut_off && length_over_width(&hull) >= LONG_WIDTHS,
                     outline: hull,
                     weighed: Weighed::default(),
                 });
@@ -555,6 +570,22 @@ fn hull(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let mut lower = half(&mut p.iter());
     lower.extend(half(&mut p.iter().rev()));
     lower
+}
+
+/// How many times as long as wide a hull of pixel centres is, where it is narrowest; half a pixel lies all around it.
+fn length_over_width(hull: &[[f64; 2]]) -> f64 {
+    let extent = |[c, s]: [f64; 2]| {
+        let along = hull.iter().map(|p| c * p[0] + s * p[1]);
+        along.clone().fold(f64::MIN, f64::max) - along.fold(f64::MAX, f64::min) + 1.0
+    };
+    let ends = hull.iter().zip(hull.iter().cycle().skip(1));
+    // The narrowest strip about a convex polygon lies along one of its sides.
+    let strips = ends.filter_map(|(a, b)| {
+        let (x, y) = (b[0] - a[0], b[1] - a[1]);
+        let n = x.hypot(y);
+        (n > 0.0).then(|| [extent([-y / n, x / n]), extent([x / n, y / n])])
+    });
+    strips.min_by(|a, b| a[0].total_cmp(&b[0])).map_or(1.0, |[width, length]| length / width)
 }
 
 fn perimeter(p: &[[f64; 2]]) -> f64 {
@@ -860,7 +891,7 @@ fn features(
                     found_by: found_by.clone(),
                     values: vec![value("pit.diameter_mm", s.size_px * mm, s.size_u_px * mm, 1.0)],
                     opinion: s.weighed.opinion,
-                    doubt: s.weighed.doubt(),
+                    doubt: s.doubt(),
                 });
             }
             continue;
@@ -896,11 +927,7 @@ fn features(
             ],
             opinion: largest.weighed.opinion,
             // One sure pore is enough.
-            doubt: members
-                .iter()
-                .map(|s| s.weighed.doubt())
-                .collect::<Option<Vec<_>>>()
-                .and_then(|d| d.first().cloned()),
+            doubt: members.iter().map(|s| s.doubt()).collect::<Option<Vec<_>>>().and_then(|d| d.first().cloned()),
         });
     }
     for (i, l) in lines.into_iter().enumerate() {
@@ -1132,6 +1159,7 @@ mod tests {
 
     fn spot(x: f64, y: f64, diameter_px: f64) -> Spot {
         Spot {
+            long: false,
             x,
             y,
             diameter_px,
@@ -1141,6 +1169,20 @@ mod tests {
             outline: vec![],
             weighed: Weighed::default(),
         }
+    }
+
+    #[test]
+    fn a_hull_is_as_long_as_it_is_however_it_lies() {
+        let turned = |length: f64, width: f64, deg: f64| -> Vec<[f64; 2]> {
+            let (s, c) = deg.to_radians().sin_cos();
+            let (a, b) = (length / 2.0 - 0.5, width / 2.0 - 0.5);
+            [[-a, -b], [a, -b], [a, b], [-a, b]].map(|[x, y]| [c * x - s * y, s * x + c * y]).to_vec()
+        };
+        for deg in [0.0, 17.0, 45.0, 90.0] {
+            assert!((length_over_width(&turned(9.0, 4.0, deg)) - 2.25).abs() < 1e-9);
+        }
+        assert!((length_over_width(&turned(5.0, 5.0, 30.0)) - 1.0).abs() < 1e-9);
+        assert_eq!(length_over_width(&[[3.0, 4.0]]), 1.0);
     }
 
     #[test]

@@ -73,10 +73,19 @@ impl Located {
 /// # Errors
 /// [`LocateError`]: the reason a person reads in the report.
 pub fn locate(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<Located, LocateError> {
+    locate_all(image, view, um_per_px)?.into_iter().next().ok_or(LocateError::NoDirection)
+}
+
+/// Locates a view's piece in a frame: the likeliest place first, then those that fit nearly as well where the outline leaves a
+/// direction open and the stones look alike one place further on. Never empty.
+///
+/// # Errors
+/// As [`locate`].
+pub fn locate_all(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<Vec<Located>, LocateError> {
     let (w, h) = (image.width, image.height);
     let Some(shape) = &view.outline else {
         // No outline: the frame is all metal, and only its centre and scale place it.
-        return Ok(Located {
+        return Ok(vec![Located {
             pose: Pose::centred(w, h, um_per_px.unwrap_or(1000.0)),
             rotation_u: 0.0,
             shift_u_mm: 0.0,
@@ -85,45 +94,56 @@ pub fn locate(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<Loca
             outline_px: vec![],
             edges: vec![],
             background: None,
-        });
+        }]);
     };
     let scale = um_per_px.ok_or(LocateError::NoScale)?;
     let start = Pose::centred(w, h, scale);
     let reach_mm = start.mm(w.max(h) as f64);
     let background = edges::fit_background(image, shape, &start)?;
     let coarse = edges::coarse(image, shape, &start, &background)?;
-    let mut fit = edges::refine(image, shape, coarse, &background)?;
-    let mut has_direction = true;
-    if outline::has_no_direction(shape) {
-        has_direction = !view.stones.is_empty();
-        if has_direction {
-            let turned = stones::find_turn(image, view, shape, &fit.pose)?.ok_or(LocateError::NoDirection)?;
-            fit.pose.rotation = turned.value;
-            fit.rotation_u = turned.uncertainty;
+    let fit = edges::refine(image, shape, coarse, &background)?;
+    let round = outline::has_no_direction(shape);
+    let has_direction = !round || !view.stones.is_empty();
+    let mut fits = vec![];
+    if view.stones.is_empty() {
+        fits.push(fit);
+    } else if round {
+        for turned in stones::find_turn(image, view, shape, &fit.pose)? {
+            let pose = Pose { rotation: turned.value, ..fit.pose };
+            fits.push(edges::Fit { pose, rotation_u: turned.uncertainty, ..fit });
         }
-    } else if matches!(shape, Outline::Band { .. }) && !view.stones.is_empty() {
-        let along = stones::find_shift(image, view, shape, &fit.pose)?.ok_or(LocateError::NoDirection)?;
-        // The shift is along the band, which lies turned in the frame.
-        let (s, c) = fit.pose.rotation.sin_cos();
-        fit.pose.dx_mm += along.value * c;
-        fit.pose.dy_mm += along.value * s;
-        fit.shift_u_mm = fit.shift_u_mm.hypot(along.uncertainty);
+    } else if matches!(shape, Outline::Band { .. }) {
+        for along in stones::find_shift(image, view, shape, &fit.pose)? {
+            // The shift is along the band, which lies turned in the frame.
+            let (s, c) = fit.pose.rotation.sin_cos();
+            let pose =
+                Pose { dx_mm: fit.pose.dx_mm + along.value * c, dy_mm: fit.pose.dy_mm + along.value * s, ..fit.pose };
+            fits.push(edges::Fit { pose, shift_u_mm: fit.shift_u_mm.hypot(along.uncertainty), ..fit });
+        }
+    } else {
+        fits.push(fit);
     }
-    let edges = edges::measure(image, shape, &fit.pose, &background);
-    let px: Vec<[f64; 2]> =
-        outline::polygon(shape, 1.5 * reach_mm).iter().map(|p| fit.pose.to_px(p[0], p[1])).collect();
-    let mut metal = Mask::empty(w, h);
-    ops::fill_polygons(&mut metal, std::slice::from_ref(&px), 255)?;
-    Ok(Located {
-        pose: fit.pose,
-        rotation_u: fit.rotation_u,
-        shift_u_mm: fit.shift_u_mm,
-        has_direction,
-        metal,
-        outline_px: vec![px],
-        edges,
-        background: Some(background),
-    })
+    if fits.is_empty() {
+        return Err(LocateError::NoDirection);
+    }
+    let located = |fit: edges::Fit| {
+        let edges = edges::measure(image, shape, &fit.pose, &background);
+        let px: Vec<[f64; 2]> =
+            outline::polygon(shape, 1.5 * reach_mm).iter().map(|p| fit.pose.to_px(p[0], p[1])).collect();
+        let mut metal = Mask::empty(w, h);
+        ops::fill_polygons(&mut metal, std::slice::from_ref(&px), 255)?;
+        Ok(Located {
+            pose: fit.pose,
+            rotation_u: fit.rotation_u,
+            shift_u_mm: fit.shift_u_mm,
+            has_direction,
+            metal,
+            outline_px: vec![px],
+            edges,
+            background: Some(background.clone()),
+        })
+    };
+    fits.into_iter().map(located).collect()
 }
 
 /// How far stones and prongs may sit from their nominal places on a good piece, in mm, where the spec does not limit it:

@@ -24,68 +24,76 @@ struct Place {
     class: usize,
 }
 
-/// The turn in radians of a piece whose centre is known.
+/// The turn in radians of a piece whose centre is known, the likeliest first, and those that fit nearly as well: stones in a ring
+/// look alike one place further on.
 ///
 /// # Errors
 /// Where OpenCV refuses. None where no turn tells stones from metal.
-pub fn find_turn(image: &Image, view: &View, shape: &Outline, pose: &Pose) -> Result<Option<Found>, VisionError> {
+pub fn find_turn(image: &Image, view: &View, shape: &Outline, pose: &Pose) -> Result<Vec<Found>, VisionError> {
     let reach = outline::reach(shape);
     let places = places(view, shape, pose, reach);
     let features = Features::new(image, pose)?;
     let at = |turn: f64| Pose { rotation: turn, ..*pose };
     let max = MAX_TURN_DEG.to_radians();
     // A step moves the outermost stone by 30 um.
-    Ok(peak(max, 0.03 / reach, |t| features.score(&places, &at(t)), |t| girdles(image, view, &at(t)), 0.003 / reach))
+    Ok(peaks(max, 0.03 / reach, |t| features.score(&places, &at(t)), |t| girdles(image, view, &at(t)), 0.003 / reach))
 }
 
-/// The shift in mm along the piece's x axis of a band whose edges are known.
+/// The shift in mm along the piece's x axis of a band whose edges are known, the likeliest first, and those that fit nearly as well.
 ///
 /// # Errors
 /// Where OpenCV refuses. None where no shift tells stones from metal.
-pub fn find_shift(image: &Image, view: &View, shape: &Outline, pose: &Pose) -> Result<Option<Found>, VisionError> {
+pub fn find_shift(image: &Image, view: &View, shape: &Outline, pose: &Pose) -> Result<Vec<Found>, VisionError> {
     let reach = view.stones.iter().map(|s| s.x_mm.abs() + s.diameter_mm).fold(0.0, f64::max);
     let places = places(view, shape, pose, reach + MAX_SHIFT_MM);
     let features = Features::new(image, pose)?;
     let (s, c) = pose.rotation.sin_cos();
     let at = |d: f64| Pose { dx_mm: pose.dx_mm + c * d, dy_mm: pose.dy_mm + s * d, ..*pose };
-    Ok(peak(MAX_SHIFT_MM, 0.03, |d| features.score(&places, &at(d)), |d| girdles(image, view, &at(d)), 0.003))
+    Ok(peaks(MAX_SHIFT_MM, 0.03, |d| features.score(&places, &at(d)), |d| girdles(image, view, &at(d)), 0.003))
 }
 
-/// The place of the highest coarse score, refined by the fine one around it.
-fn peak(
-    max: f64,
-    step: f64,
-    coarse: impl Fn(f64) -> f64,
-    fine: impl Fn(f64) -> f64,
-    fine_step: f64,
-) -> Option<Found> {
+/// A peak fits nearly as well as the best one from this share of the best one's score on.
+const NEARLY: f64 = 0.5;
+
+/// The places of the highest coarse scores, refined by the fine one around each: the best first, then what fits nearly as well.
+fn peaks(max: f64, step: f64, coarse: impl Fn(f64) -> f64, fine: impl Fn(f64) -> f64, fine_step: f64) -> Vec<Found> {
     let n = (max / step).ceil() as i32;
     let scores: Vec<(f64, f64)> = (-n..=n).map(|i| f64::from(i) * step).map(|v| (coarse(v), v)).collect();
-    let top = scores.iter().map(|s| s.0).max_by(f64::total_cmp)?;
+    let top = scores.iter().map(|s| s.0).fold(f64::MIN, f64::max);
     // Labels that say nothing explain no variance at all.
     if top <= 0.05 {
-        return None;
+        return vec![];
     }
     // A missing stone can make the row fit one place further along nearly as well: among the coarse score's good peaks
     // the girdles and prongs decide, because an empty seat still has its rim and its prongs. They count above what they
     // show anywhere. A score that still rises at the end of the search is no peak.
-    let m = scores.len();
     let mut anywhere: Vec<f32> = scores.iter().step_by(4).map(|s| fine(s.1) as f32).collect();
     let base = f64::from(ops::median(&mut anywhere));
-    let mut best = (f64::MIN, None);
-    for i in 1..m.saturating_sub(1) {
-        let (s, v) = scores[i];
-        if scores[i - 1].0 <= s && scores[i + 1].0 < s && s > 0.4 * top {
+    let mut found: Vec<(f64, f64)> = scores
+        .windows(3)
+        .filter(|w| w[0].0 <= w[1].0 && w[2].0 < w[1].0 && w[1].0 > 0.4 * top)
+        .map(|w| {
+            let (s, v) = w[1];
             let sharp = (-3..=3).map(|k| fine(v + f64::from(k) * step / 4.0)).fold(f64::MIN, f64::max);
             // Where no girdle shows at all the coarse score decides.
-            let both = (sharp - base).max(1e-6) * (s / top).powf(0.25);
-            if both > best.0 {
-                best = (both, Some(v));
-            }
-        }
+            ((sharp - base).max(1e-6) * (s / top).powf(0.25), v)
+        })
+        .collect();
+    // Stable: of two alike the first stays before the second.
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let best = found.first().map_or(0.0, |f| f.0);
+    found.retain(|f| f.0 >= NEARLY * best);
+    let mut out: Vec<Found> = Vec::new();
+    for (_, v) in found {
+        let refined = refine(v, 4.0 * step, &fine, fine_step);
+        out.extend(refined.filter(|f| out.iter().all(|o| (o.value - f.value).abs() > 4.0 * step)));
     }
-    let centre = best.1?;
-    let half = (4.0 * step / fine_step).round() as i32;
+    out
+}
+
+/// The peak of the fine score within `reach` of a place.
+fn refine(centre: f64, reach: f64, fine: impl Fn(f64) -> f64, fine_step: f64) -> Option<Found> {
+    let half = (reach / fine_step).round() as i32;
     let scores: Vec<(f64, f64)> =
         (-half..=half).map(|i| centre + f64::from(i) * fine_step).map(|v| (fine(v), v)).collect();
     let k = (0..scores.len()).max_by(|a, b| scores[*a].0.total_cmp(&scores[*b].0))?;
