@@ -818,6 +818,19 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
             }
         }
     }
+    // What one frame shows as a pit and another as a small stain is a person's matter too.
+    let is_as_pit = |s: &Seen| s.feature.kind.is_none() && s.feature.name.contains(inspect::surface::AS_PIT);
+    let stains: Vec<(Option<[f64; 2]>, Vec<usize>, Option<String>)> =
+        seen.iter().filter(|s| is_as_pit(s)).map(|s| (s.place, s.frames.clone(), s.feature.doubt.clone())).collect();
+    for s in seen.iter_mut().filter(|s| s.feature.kind == Some(FindingType::Pit)) {
+        let same = |t: &(Option<[f64; 2]>, Vec<usize>, Option<String>)| {
+            s.place.zip(t.0).is_some_and(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1]) < 0.05f64.max(0.7 * s.radius_mm))
+                && t.1.iter().any(|f| !s.frames.contains(f))
+        };
+        if let Some(t) = stains.iter().find(|t| same(t)) {
+            s.feature.doubt = s.feature.doubt.take().or_else(|| t.2.clone());
+        }
+    }
     seen.extend(sound);
     seen.retain(|s| {
         let n = s.burst.as_ref().and_then(|b| burst_size.get(b)).copied().unwrap_or(1);

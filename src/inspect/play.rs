@@ -206,7 +206,19 @@ fn common(ties: &[Moved]) -> Option<Rigid> {
     if ties.len() < LEAST_TIES {
         return None;
     }
-    Some(Rigid::of(ties.iter().map(|m| (m.at, m.shift, m.shift_u.hypot(TIE_MM))), [0.05, 0.05, 0.01]))
+    let mut fit = Rigid::of(ties.iter().map(|m| (m.at, m.shift, m.shift_u.hypot(TIE_MM))), [0.05, 0.05, 0.01]);
+    // Ties that contradict one another by more than they say know their motion so much less (Birge's ratio, of the median of what is
+    // distributed as chi-squared of two, so that a loose one among them does not count).
+    let misfit = ties.iter().map(|m| {
+        let by = fit.at(m.at);
+        ((m.shift[0] - by[0]).powi(2) + (m.shift[1] - by[1]).powi(2)) / m.shift_u.hypot(TIE_MM).powi(2)
+    });
+    let mut misfit: Vec<f64> = misfit.collect();
+    misfit.sort_by(f64::total_cmp);
+    let n = ties.len() as f64;
+    let ratio = (misfit[misfit.len() / 2] / (2.0 * 2f64.ln()) * n / (n - 1.5)).max(1.0).sqrt();
+    fit.fit_u = fit.fit_u.map(|u| u * ratio);
+    Some(fit)
 }
 
 /// A motion against the metal's.

@@ -188,6 +188,8 @@ impl Spot {
     }
 }
 
+/// In the name of what looks like a patch and would be too large a pit.
+pub const AS_PIT: &str = "-as-pit-";
 /// What is said of a spot that is long for a pit.
 const LONG: &str = "it is long for a pit: it may be a short scratch or a smear";
 /// Times its width from which a spot is long. A pit is as wide as long, seen from above; short scratches and what is left of fingerprints
@@ -972,7 +974,7 @@ fn features(
             answer.features.push(Feature {
                 nominal: false,
                 kind: None,
-                name: format!("{stem}-as-pit-{}", count[usize::from(p.worn)]),
+                name: format!("{stem}{AS_PIT}{}", count[usize::from(p.worn)]),
                 x_px: p.x,
                 y_px: p.y,
                 radius_px: p.radius_px,
