@@ -819,17 +819,22 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
         }
     }
     // What one frame shows as a pit and another as a small stain is a person's matter too.
-    let is_as_pit = |s: &Seen| s.feature.kind.is_none() && s.feature.name.contains(inspect::surface::AS_PIT);
-    let stains: Vec<(Option<[f64; 2]>, Vec<usize>, Option<String>)> =
-        seen.iter().filter(|s| is_as_pit(s)).map(|s| (s.place, s.frames.clone(), s.feature.doubt.clone())).collect();
-    for s in seen.iter_mut().filter(|s| s.feature.kind == Some(FindingType::Pit)) {
-        let same = |t: &(Option<[f64; 2]>, Vec<usize>, Option<String>)| {
-            s.place.zip(t.0).is_some_and(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1]) < 0.05f64.max(0.7 * s.radius_mm))
-                && t.1.iter().any(|f| !s.frames.contains(f))
-        };
-        if let Some(t) = stains.iter().find(|t| same(t)) {
-            s.feature.doubt = s.feature.doubt.take().or_else(|| t.2.clone());
-        }
+    let is_as_pit = |s: &&Seen| s.feature.kind.is_none() && s.feature.name.contains(inspect::surface::AS_PIT);
+    let doubts: Vec<Option<String>> = seen
+        .iter()
+        .map(|s| {
+            let same = |t: &&Seen| {
+                s.place
+                    .zip(t.place)
+                    .is_some_and(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1]) < 0.05f64.max(0.7 * s.radius_mm))
+                    && t.frames.iter().any(|f| !s.frames.contains(f))
+            };
+            let is_pit = s.feature.kind == Some(FindingType::Pit);
+            seen.iter().filter(is_as_pit).find(same).filter(|_| is_pit).and_then(|t| t.feature.doubt.clone())
+        })
+        .collect();
+    for (s, doubt) in seen.iter_mut().zip(doubts) {
+        s.feature.doubt = s.feature.doubt.take().or(doubt);
     }
     seen.extend(sound);
     seen.retain(|s| {
