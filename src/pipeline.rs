@@ -387,7 +387,7 @@ impl Inspector {
     ) -> Result<(Answer, Located, Option<String>), String> {
         let image = &picture.image;
         let silhouette = frame.light == "backlight";
-        let (mut places, seen, faint) = match locate::locate_all(image, view, frame.um_per_px) {
+        let (places, seen, faint) = match locate::locate_all(image, view, frame.um_per_px) {
             Ok(places) => (places, None, None),
             Err(e @ LocateError::NotFound { .. }) if !silhouette => match self.locate_by_model(image, view, frame) {
                 Some((places, map)) => (places, Some(map), Some(FAINT.to_owned())),
@@ -395,18 +395,14 @@ impl Inspector {
             },
             Err(e) => return Err(e.to_string()),
         };
-        let mut sights = None;
-        if let Some(models) = &self.parts {
-            if !silhouette && frame.um_per_px.is_some() && !view.stones.is_empty() {
-                if let Some((located, seen)) =
-                    sight::look_about(models, view, std::mem::take(&mut places), image).map_err(|e| e.to_string())?
-                {
-                    places.push(located);
-                    sights = Some(seen);
-                }
+        let lies = match &self.parts {
+            Some(models) if !silhouette && frame.um_per_px.is_some() && !view.stones.is_empty() => {
+                let seen = sight::look_about(models, view, places, image).map_err(|e| e.to_string())?;
+                seen.map(|(located, sights)| (located, Some(sights)))
             }
-        }
-        let located = places.into_iter().next().ok_or_else(|| LocateError::NoDirection.to_string())?;
+            _ => places.into_iter().next().map(|located| (located, None)),
+        };
+        let (located, sights) = lies.ok_or_else(|| LocateError::NoDirection.to_string())?;
         let bare = locate::bare_metal(view, &located, image).map_err(|e| e.to_string())?;
         // Backlight shows a silhouette: its surface says nothing.
         let classes = match &self.model {
@@ -684,6 +680,14 @@ struct Look {
     note: Option<String>,
 }
 
+/// How far apart two frames of a view may show one and the same small thing, in mm.
+const REACH_MM: f64 = 0.05;
+
+/// Whether two places are those of one thing of that radius in mm; not where one of them is not known.
+fn near(a: Option<[f64; 2]>, b: Option<[f64; 2]>, radius_mm: f64) -> bool {
+    a.zip(b).is_some_and(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1]) < REACH_MM.max(0.7 * radius_mm))
+}
+
 /// One view's answer out of its frames: several lights add up, and a feature that several frames show is one feature.
 /// Within a burst (the same light again) a surface feature counts where at least half of the frames show it.
 fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
@@ -708,7 +712,6 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
         if let Some(b) = &look.frame.burst {
             *burst_size.entry(b.clone()).or_default() += 1;
         }
-        let reach_mm: f64 = 0.05;
         for feature in look.answer.features {
             let place = look.pose.map(|p| p.to_mm(feature.x_px, feature.y_px));
             let named = feature.nominal || feature.kind.is_none();
@@ -721,14 +724,9 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
                     let first = |f: &Feature| f.values.first().map(|v| v.characteristic);
                     return s.feature.name == feature.name && first(&s.feature) == first(&feature);
                 }
-                match (s.place, place) {
-                    (Some(a), Some(b)) => {
-                        s.feature.kind == feature.kind
-                            && is_sound(s.feature.kind, &s.feature.name) == is_sound(feature.kind, &feature.name)
-                            && (a[0] - b[0]).hypot(a[1] - b[1]) < reach_mm.max(0.7 * radius_mm)
-                    }
-                    _ => false,
-                }
+                s.feature.kind == feature.kind
+                    && is_sound(s.feature.kind, &s.feature.name) == is_sound(feature.kind, &feature.name)
+                    && near(s.place, place, radius_mm)
             });
             match twin {
                 Some(s) => {
@@ -807,9 +805,7 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
     for s in seen.iter_mut().filter(|s| s.feature.kind.is_some_and(is_surface)) {
         for t in &sound {
             let (small, large) = (s.radius_mm.min(t.radius_mm), s.radius_mm.max(t.radius_mm));
-            let same = s.place.zip(t.place).is_some_and(|(a, b)| {
-                (a[0] - b[0]).hypot(a[1] - b[1]) < 0.05f64.max(0.7 * small) && large < 2.0 * small.max(0.05)
-            });
+            let same = near(s.place, t.place, small) && large < 2.0 * small.max(REACH_MM);
             let others: Vec<usize> = t.frames.iter().filter(|f| !s.frames.contains(f)).copied().collect();
             if same && !others.is_empty() {
                 s.frames.extend(others);
@@ -819,20 +815,13 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
         }
     }
     // What one frame shows as a pit and another as a small stain is a person's matter too.
-    let is_as_pit = |s: &&Seen| s.feature.kind.is_none() && s.feature.name.contains(inspect::surface::AS_PIT);
-    let doubts: Vec<Option<String>> = seen
-        .iter()
-        .map(|s| {
-            let same = |t: &&Seen| {
-                s.place
-                    .zip(t.place)
-                    .is_some_and(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1]) < 0.05f64.max(0.7 * s.radius_mm))
-                    && t.frames.iter().any(|f| !s.frames.contains(f))
-            };
-            let is_pit = s.feature.kind == Some(FindingType::Pit);
-            seen.iter().filter(is_as_pit).find(same).filter(|_| is_pit).and_then(|t| t.feature.doubt.clone())
-        })
-        .collect();
+    let is_as_pit = |s: &Seen| s.feature.kind.is_none() && s.feature.name.contains(inspect::surface::AS_PIT);
+    let doubt = |s: &Seen| {
+        let elsewhere = |t: &Seen| t.frames.iter().any(|f| !s.frames.contains(f));
+        let stain = seen.iter().find(|t| is_as_pit(t) && elsewhere(t) && near(s.place, t.place, s.radius_mm));
+        stain.filter(|_| s.feature.kind == Some(FindingType::Pit)).and_then(|t| t.feature.doubt.clone())
+    };
+    let doubts: Vec<Option<String>> = seen.iter().map(doubt).collect();
     for (s, doubt) in seen.iter_mut().zip(doubts) {
         s.feature.doubt = s.feature.doubt.take().or(doubt);
     }

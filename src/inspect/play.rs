@@ -206,12 +206,13 @@ fn common(ties: &[Moved]) -> Option<Rigid> {
     if ties.len() < LEAST_TIES {
         return None;
     }
-    let mut fit = Rigid::of(ties.iter().map(|m| (m.at, m.shift, m.shift_u.hypot(TIE_MM))), [0.05, 0.05, 0.01]);
+    let u = |m: &Moved| m.shift_u.hypot(TIE_MM);
+    let mut fit = Rigid::of(ties.iter().map(|m| (m.at, m.shift, u(m))), [0.05, 0.05, 0.01]);
     // Ties that contradict one another by more than they say know their motion so much less (Birge's ratio, of the median of what is
     // distributed as chi-squared of two, so that a loose one among them does not count).
     let misfit = ties.iter().map(|m| {
         let by = fit.at(m.at);
-        ((m.shift[0] - by[0]).powi(2) + (m.shift[1] - by[1]).powi(2)) / m.shift_u.hypot(TIE_MM).powi(2)
+        ((m.shift[0] - by[0]).powi(2) + (m.shift[1] - by[1]).powi(2)) / u(m).powi(2)
     });
     let mut misfit: Vec<f64> = misfit.collect();
     misfit.sort_by(f64::total_cmp);

@@ -56,9 +56,13 @@ pub(super) struct MetalLook {
 /// Pixels between the two samples of a texture difference.
 const LAG_PX: usize = 4;
 
+/// Added to the brightness, in grey levels, so that ratios of dark pixels stay finite.
+const FLOOR: f64 = 8.0;
+
+/// Brightness with [`FLOOR`], and two colour ratios.
 fn ratios(p: &[u8]) -> (f64, [f64; 2]) {
     let (r, g, b) = (f64::from(p[0]), f64::from(p[1]), f64::from(p[2]));
-    let sum = r + g + b + 24.0;
+    let sum = r + g + b + 3.0 * FLOOR;
     (sum / 3.0, [(r - b) / sum, (r + b - 2.0 * g) / sum])
 }
 
@@ -174,7 +178,7 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
             let (v, c) = ratios(&scene.image.data[3 * k..3 * k + 3]);
             colours[0].push(c[0] as f32);
             colours[1].push(c[1] as f32);
-            bright.push((v - 8.0) as f32);
+            bright.push((v - FLOOR) as f32);
             if let Some(u) = previous {
                 texture.push(((u - v).abs() / (u + v)) as f32);
             }

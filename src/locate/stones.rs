@@ -15,7 +15,11 @@ pub struct Found {
     pub uncertainty: f64,
 }
 
-/// Metal, stones, prongs, stones of another kind.
+/// The labels: metal, stones, prongs, and stones of another kind than the commonest.
+const METAL: usize = 0;
+const STONE: usize = 1;
+const PRONG: usize = 2;
+const OTHER_STONE: usize = 3;
 const CLASSES: usize = 4;
 
 /// A labelled place of the piece.
@@ -29,7 +33,7 @@ struct Place {
 /// look alike one place further on.
 ///
 /// # Errors
-/// Where OpenCV refuses. None where no turn tells stones from metal.
+/// Where OpenCV refuses. Empty where no turn tells stones from metal.
 pub fn find_turn(image: &Image, view: &View, shape: &Outline, pose: &Pose) -> Result<Vec<Found>, VisionError> {
     let reach = outline::reach(shape);
     let places = places(view, shape, pose, reach);
@@ -43,7 +47,7 @@ pub fn find_turn(image: &Image, view: &View, shape: &Outline, pose: &Pose) -> Re
 /// The shift in mm along the piece's x axis of a band whose edges are known, the likeliest first, and those that fit nearly as well.
 ///
 /// # Errors
-/// Where OpenCV refuses. None where no shift tells stones from metal.
+/// Where OpenCV refuses. Empty where no shift tells stones from metal.
 pub fn find_shift(image: &Image, view: &View, shape: &Outline, pose: &Pose) -> Result<Vec<Found>, VisionError> {
     let reach = view.stones.iter().map(|s| s.x_mm.abs() + s.diameter_mm).fold(0.0, f64::max);
     let places = places(view, shape, pose, reach + MAX_SHIFT_MM);
@@ -120,14 +124,15 @@ fn refine(centre: f64, reach: f64, fine: impl Fn(f64) -> f64, fine_step: f64) ->
     Some(Found { value, uncertainty })
 }
 
-/// Whether a stone is of the commonest kind of its view: a centre stone of another gem may look like the metal, and neither may
+/// Whether each stone is of the commonest kind of its view: a centre stone of another gem may look like the metal, and neither may
 /// hide the other.
-fn is_common(view: &View, stone: &Stone) -> bool {
+fn are_common(stones: &[Stone]) -> Vec<bool> {
     let alike = |a: &Stone, b: &Stone| a.gem == b.gem && (a.diameter_mm - b.diameter_mm).abs() < 0.2 * b.diameter_mm;
-    let count = |s: &Stone| view.stones.iter().filter(|o| alike(o, s)).count();
-    let most = view.stones.iter().map(count).max().unwrap_or(0);
+    let counts: Vec<usize> = stones.iter().map(|s| stones.iter().filter(|o| alike(o, s)).count()).collect();
+    let most = counts.iter().max();
     // Of two kinds as common the first is.
-    view.stones.iter().find(|s| count(s) == most).is_some_and(|s| alike(stone, s))
+    let first = stones.iter().zip(&counts).find(|(_, n)| Some(*n) == most).map(|(s, _)| s);
+    stones.iter().map(|s| first.is_some_and(|f| alike(s, f))).collect()
 }
 
 /// The girdle of a stone that is not round, in piece coordinates (mm); none of a round one, and of a cut that is not known.
@@ -171,8 +176,8 @@ fn places(view: &View, shape: &Outline, pose: &Pose, reach: f64) -> Vec<Place> {
     let polygon = outline::polygon(shape, reach);
     let grid = 0.06f64.max(pose.mm(1.0)).max(reach / 80.0);
     let n = (reach / grid).ceil() as i32;
-    let stones: Vec<(Option<Vec<[f64; 2]>>, usize)> =
-        view.stones.iter().map(|s| (plan(s), if is_common(view, s) { 1 } else { 3 })).collect();
+    let labels = are_common(&view.stones).into_iter().map(|common| if common { STONE } else { OTHER_STONE });
+    let stones: Vec<(Option<Vec<[f64; 2]>>, usize)> = view.stones.iter().map(plan).zip(labels).collect();
     let mut out = Vec::new();
     for j in -n..=n {
         for i in -n..=n {
@@ -180,7 +185,7 @@ fn places(view: &View, shape: &Outline, pose: &Pose, reach: f64) -> Vec<Place> {
             if !ops::contains(&polygon, [x, y]) {
                 continue;
             }
-            let mut class = 0;
+            let mut class = METAL;
             let mut doubtful = false;
             for (s, (plan, of_stone)) in view.stones.iter().zip(&stones) {
                 let d = (x - s.x_mm).hypot(y - s.y_mm) - s.diameter_mm / 2.0;
@@ -196,14 +201,14 @@ fn places(view: &View, shape: &Outline, pose: &Pose, reach: f64) -> Vec<Place> {
                 }
                 for p in &s.prongs {
                     if (x - p.x_mm).hypot(y - p.y_mm) < p.radius_mm {
-                        class = 2;
+                        class = PRONG;
                     }
                 }
-                if class == 2 {
+                if class == PRONG {
                     break;
                 }
             }
-            if class == 2 || !doubtful {
+            if class == PRONG || !doubtful {
                 out.push(Place { x, y, class });
             }
         }
@@ -266,7 +271,7 @@ impl Features {
             }
         }
         let all: f64 = n.iter().sum();
-        if n[1] + n[3] < 20.0 || n[0] < 20.0 {
+        if n[STONE] + n[OTHER_STONE] < 20.0 || n[METAL] < 20.0 {
             return f64::MIN;
         }
         (0..k)
