@@ -1,6 +1,7 @@
 """Rendered pieces (datasets/render) as training pictures: what each pixel shows, and places worth looking at."""
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ IGNORE = 255
 MASKS = [("metal_mask", METAL), ("stone_mask", STONE), ("prong_mask", PRONG), ("fingerprint_mask", MARK), ("hairline_mask", MARK),
          ("stain_mask", STAIN), ("worn_plating_mask", WORN), ("scratch_mask", CRACK), ("porosity_mask", PORE), ("pit_mask", PORE),
          ("dust_mask", LINT), ("fibre_mask", LINT)]
-FAINT = 3.0  # grey levels: a defect that shows less in a frame teaches nothing there
+FAINT = 2.0  # grey levels: a defect that shows less in a frame teaches nothing there
 
 
 class Frame:
@@ -77,26 +78,28 @@ def faint_out(image, labels):
     return out
 
 
-def load(root, held=False):
-    """The frames of a folder's pieces that training uses (or, with `held`, of those it leaves out); of a burst the first."""
-    out = []
-    for name in sorted(os.listdir(root)):
-        folder = os.path.join(root, name)
-        if not os.path.exists(os.path.join(folder, "truth.json")) or held_out(name) != held:
+def read(folder):
+    """The frames of a piece; of a burst the first."""
+    truth = json.load(open(os.path.join(folder, "truth.json")))
+    rows = json.load(open(os.path.join(folder, "piece.json")))["frames"]
+    if any(r.get("burst") for r in rows):
+        rows = rows[:1]
+    base, out = None, []
+    for r in rows:
+        if r["light"] == "backlight":
             continue
-        truth = json.load(open(os.path.join(folder, "truth.json")))
-        rows = json.load(open(os.path.join(folder, "piece.json")))["frames"]
-        if any(r.get("burst") for r in rows):
-            rows = rows[:1]
-        base = None
-        for r in rows:
-            if r["light"] == "backlight":
-                continue
-            image = cv2.imread(os.path.join(folder, r["file"]))[:, :, ::-1].copy()
-            if base is None:
-                base = labels_of(folder, truth, image.shape[:2])
-            out.append(Frame(f"{name}/{r['file']}", image, faint_out(image, base), truth["um_per_px"], r["light"]))
+        image = cv2.imread(os.path.join(folder, r["file"]))[:, :, ::-1].copy()
+        if base is None:
+            base = labels_of(folder, truth, image.shape[:2])
+        out.append(Frame(f"{os.path.basename(folder)}/{r['file']}", image, faint_out(image, base), truth["um_per_px"], r["light"]))
     return out
+
+
+def load(root, held=False):
+    """The frames of a folder's pieces that training uses (or, with `held`, of those it leaves out)."""
+    names = sorted(n for n in os.listdir(root) if os.path.exists(os.path.join(root, n, "truth.json")) and held_out(n) == held)
+    with ThreadPoolExecutor() as pool:
+        return [f for piece in pool.map(read, (os.path.join(root, n) for n in names)) for f in piece]
 
 
 def held_out(name):

@@ -30,7 +30,7 @@ ANY = len(CLASSES)  # a pixel of a real set that is sound: which of the sound cl
 MTD_CLASS = {"blowhole": PORE, "crack": CRACK, "break": OTHER, "fray": OTHER, "uneven": OTHER}
 STRIDE = 2
 TILE, OVERLAP = 384, 64
-VERSION = "2.2.0"
+VERSION = "2.3.0"
 
 # ---------------------------------------------------------------------------- model
 
