@@ -166,8 +166,9 @@ def export(out, model, inputs, name, version, columns, mix, seed, meta, answers=
     import onnx
     tmp = out + ".tmp"
     axes = {0: "N", **({2: "H", 3: "W"} if sides else {})}
+    of = lambda shape: axes if len(shape) == 3 else {0: "N"}
     torch.onnx.export(model, tuple(torch.rand(2, *shape) * 255 for shape in inputs.values()), tmp, input_names=list(inputs), output_names=list(answers),
-                      opset_version=17, dynamo=False, dynamic_axes={**{k: axes for k in inputs}, answers[0]: axes, **{k: {0: "N"} for k in answers[1:]}})
+                      opset_version=17, dynamo=False, dynamic_axes={**{k: of(shape) for k, shape in inputs.items()}, answers[0]: axes, **{k: {0: "N"} for k in answers[1:]}})
     g = onnx.load(tmp)
     stamp(g, {"loupe.schema": "loupe.model/1", "loupe.name": name, "loupe.version": version, "loupe.columns": json.dumps(columns),
               "loupe.um_per_px_min": "4", "loupe.um_per_px": f"{scale:g}", "loupe.um_per_px_max": "25",

@@ -442,7 +442,7 @@ impl Inspector {
         };
         if let (Some(model), Some(um), false) = (&self.finish, frame.um_per_px, silhouette) {
             scene.finish = inspect::finish::is_limited(&scene)
-                .then(|| inspect::finish::look(model, image, &locate::open_metal(view, &located), um));
+                .then(|| inspect::finish::look(model, image, &locate::open_metal(view, &located), um, &frame.light));
         }
         if let (Some(path), false) = (self.taught(view), silhouette) {
             let judged = match &*self.lesson(&path) {
@@ -704,7 +704,12 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
     }
     let mut seen: Vec<Seen> = Vec::new();
     let mut burst_size: BTreeMap<String, usize> = BTreeMap::new();
+    let mut finishes: Vec<(String, inspect::finish::Told)> = Vec::new();
     let usable = looks.iter().filter(|l| l.trouble.is_none()).count();
+    let outlined = looks
+        .iter()
+        .filter(|l| l.trouble.is_none() && l.answer.assessed.contains(&inspect::contour::CHARACTERISTIC))
+        .count();
     for (k, look) in looks.into_iter().enumerate() {
         if look.trouble.is_some() {
             continue;
@@ -773,6 +778,7 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
             }
         }
         let file = &look.frame.file;
+        finishes.extend(look.answer.finish.map(|told| (file.clone(), told)));
         out.texts.extend(look.answer.texts.into_iter().map(|(name, text)| (file.clone(), name, text)));
         for a in look.answer.assessed {
             if !out.assessed.contains(&a) {
@@ -814,16 +820,43 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
             }
         }
     }
-    // What one frame shows as a pit and another as a small stain is a person's matter too.
+    // What one frame shows as a pit and another as a small stain, or one as a pit or scratch and another as a stain or a rub of the plating of its
+    // size, is a person's matter too.
     let is_as_pit = |s: &Seen| s.feature.kind.is_none() && s.feature.name.contains(inspect::surface::AS_PIT);
     let doubt = |s: &Seen| {
-        let elsewhere = |t: &Seen| t.frames.iter().any(|f| !s.frames.contains(f));
-        let stain = seen.iter().find(|t| is_as_pit(t) && elsewhere(t) && near(s.place, t.place, s.radius_mm));
-        stain.filter(|_| s.feature.kind == Some(FindingType::Pit)).and_then(|t| t.feature.doubt.clone())
+        let elsewhere =
+            |t: &&Seen| t.frames.iter().any(|f| !s.frames.contains(f)) && near(s.place, t.place, s.radius_mm);
+        let sharp = matches!(s.feature.kind, Some(FindingType::Pit | FindingType::Scratch));
+        let stain = seen.iter().filter(elsewhere).find(|t| is_as_pit(t) && s.feature.kind == Some(FindingType::Pit));
+        let patch = || {
+            let flat = |t: &&Seen| matches!(t.feature.kind, Some(FindingType::Stain | FindingType::WornPlating));
+            let alike = |t: &&Seen| {
+                t.radius_mm < 2.0 * s.radius_mm.max(REACH_MM) && s.radius_mm < 2.0 * t.radius_mm.max(REACH_MM)
+            };
+            let patch = seen.iter().filter(elsewhere).filter(flat).find(alike)?;
+            Some(format!("another frame shows a {} there", patch.feature.kind?.as_str()))
+        };
+        if sharp {
+            stain.and_then(|t| t.feature.doubt.clone()).or_else(patch)
+        } else {
+            None
+        }
     };
     let doubts: Vec<Option<String>> = seen.iter().map(doubt).collect();
     for (s, doubt) in seen.iter_mut().zip(doubts) {
         s.feature.doubt = s.feature.doubt.take().or(doubt);
+    }
+    // A place of another finish that most frames do not show as one fails nothing by itself.
+    for s in seen.iter_mut().filter(|s| s.feature.kind == Some(FindingType::WrongFinish) && !s.feature.nominal) {
+        if 2 * s.frames.len() <= finishes.len() && finishes.len() > 1 {
+            s.feature.doubt.get_or_insert_with(|| "another frame shows no other finish there".to_owned());
+        }
+    }
+    // Lacking metal lacks under every light.
+    for s in seen.iter_mut().filter(|s| s.feature.kind == Some(FindingType::IncompleteFill) && !s.feature.nominal) {
+        if s.frames.len() == 1 && outlined > 1 {
+            s.feature.doubt.get_or_insert_with(|| "another frame shows the edge whole there".to_owned());
+        }
     }
     seen.extend(sound);
     seen.retain(|s| {
@@ -836,7 +869,8 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
         if !s.others.is_empty() {
             let mut all = vec![(s.file, s.place, s.feature)];
             all.append(&mut s.others);
-            (s.file, s.place, s.feature) = fuse(all);
+            (s.file, s.place, s.feature) =
+                if inspect::finish::is_share(&all[0].2) { inspect::finish::fuse(all, &finishes) } else { fuse(all) };
         }
         let mut feature = s.feature;
         if let Some((stem, number)) = feature.name.rsplit_once('-').filter(|_| !feature.nominal) {

@@ -10,7 +10,7 @@ use crate::vision::{ops, VisionError};
 #[derive(Debug)]
 pub struct Contour;
 
-const CHARACTERISTIC: &str = "outline.deviation_mm";
+pub(crate) const CHARACTERISTIC: &str = "outline.deviation_mm";
 /// A lack of metal is wider than this along the outline; what is narrower is a speck or an edge's ragged step.
 const WIDTH_MM: f64 = 0.08;
 

@@ -3,13 +3,13 @@
 //! The model of finishes, learned on rendered pieces (`models/train_finish.py`, `models/finish.md`), says how likely each finish is,
 //! of the metal as a whole and cell by cell. Its answer counts where it is surer than thresholds that were set on pieces it had not
 //! learned on; in between a person decides. Light that shows no finish (a dome over brushed metal) makes it unsure by itself, and
-//! the frames of a view are put together by their uncertainty. In which direction brushed metal runs is measured ([`texture`]).
+//! what the frames of a view say is put together ([`fuse`]). In which direction brushed metal runs is measured ([`texture`]).
 
 use super::metal::END;
 use super::surface::MOST_WHITE;
 use super::texture;
 use super::{Answer, Feature, Inspect, Scene, Value};
-use crate::model::{FinishInfo, FinishModel, FinishSight, FinishThresholds, ModelError, Shown};
+use crate::model::{shares, FinishInfo, FinishModel, FinishSight, FinishThresholds, ModelError, Shown};
 use crate::report::FindingType;
 use crate::vision::{ops, Image, Mask, VisionError};
 
@@ -76,11 +76,11 @@ impl Seen {
     }
 }
 
-/// Asks the model about a frame's metal ([`crate::locate::open_metal`]).
+/// Asks the model about a frame's metal ([`crate::locate::open_metal`]), which was taken under a light of that name.
 ///
 /// # Errors
 /// Why it says nothing.
-pub fn look(model: &FinishModel, image: &Image, metal: &Mask, um_per_px: f64) -> Result<Seen, String> {
+pub fn look(model: &FinishModel, image: &Image, metal: &Mask, um_per_px: f64, light: &str) -> Result<Seen, String> {
     let info = model.info();
     if !(info.range.0..=info.range.1).contains(&um_per_px) {
         let (least, most) = info.range;
@@ -101,7 +101,7 @@ pub fn look(model: &FinishModel, image: &Image, metal: &Mask, um_per_px: f64) ->
     if white > MOST_WHITE {
         return Err(format!("{:.0} % of the metal is overexposed and shows nothing", 100.0 * white));
     }
-    let shown = show(info, image, metal, um_per_px).map_err(|e| e.to_string())?;
+    let shown = show(info, image, metal, um_per_px, light).map_err(|e| e.to_string())?;
     let (shown, first, k) = shown.ok_or_else(few)?;
     let sight = model.look(&shown).map_err(|e: ModelError| e.to_string())?;
     let side_px = info.cell as f64 * k;
@@ -125,6 +125,7 @@ fn show(
     image: &Image,
     metal: &Mask,
     um_per_px: f64,
+    light: &str,
 ) -> Result<Option<(Shown, [f64; 2], f64)>, VisionError> {
     let cell = info.cell;
     let k = (um_per_px / info.um_per_px).min(1.0);
@@ -168,7 +169,8 @@ fn show(
         return Ok(None);
     }
     let first = [x0, y0].map(|c| ((c as f64 + 0.5) * cell as f64) / k - 0.5);
-    Ok(Some((Shown { columns, rows, pixels, metal: share }, first, 1.0 / k)))
+    let light = info.lights.iter().map(|l| f32::from(u8::from(l == light))).collect();
+    Ok(Some((Shown { columns, rows, pixels, metal: share, light }, first, 1.0 / k)))
 }
 
 impl Inspect for Finish {
@@ -203,7 +205,9 @@ impl Inspect for Finish {
         let seen_as = (0..whole.len()).max_by(|a, b| whole[*a].total_cmp(&whole[*b])).unwrap_or(ordered);
         tracing::debug!("{}: finish {whole:.4?}", scene.frame.file);
         let regions = regions(seen, ordered);
-        answer.features.push(share(seen, ordered, &regions));
+        let told = Told::of(seen, ordered, &regions);
+        answer.features.push(told.share(seen));
+        answer.finish = Some(told);
         answer.assessed.extend([SHARE, PATCH]);
         // A finish that is wrong all over is one finding.
         if whole[ordered] >= seen.thresholds.reject {
@@ -317,42 +321,134 @@ fn unevenness(seen: &Seen, ordered: usize) -> f64 {
     (means.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt()
 }
 
-/// How much of the metal shows the ordered finish.
-fn share(seen: &Seen, ordered: usize, regions: &[Region]) -> Feature {
-    let whole = &seen.sight.whole;
-    let p = whole[ordered];
-    let cells = seen.cells();
-    let lost = (regions.iter().map(|r| r.metal).sum::<f64>() / cells).min(1.0);
-    // What is smaller than the least region is not seen (anything between none and that: a rectangular distribution).
-    let blind = seen.least_cells / cells / 12f64.sqrt();
-    let uneven = lost == 0.0 && unevenness(seen, ordered) > seen.thresholds.even;
-    let (value, uncertainty) = if p < seen.thresholds.reject {
-        // Another finish is all over it, or over so much of it that the rest does not show: how much is not measured.
-        (0.0, REST_U)
-    } else if p >= seen.thresholds.accept && !uneven || lost > 0.0 && p >= 0.5 {
-        (1.0 - lost, blind.hypot(BORDER * lost))
-    } else {
-        (p, UNKNOWN)
-    };
-    let best = (0..whole.len()).filter(|k| *k != ordered).max_by(|a, b| whole[*a].total_cmp(&whole[*b]));
-    let unsure = uncertainty == UNKNOWN;
-    let doubt = best.filter(|_| unsure).map(|k| {
-        let name = FinishModel::finishes();
-        match uneven && p >= seen.thresholds.accept {
-            true => format!("it looks {}, but not the same all over: a place may be {}", name[ordered], name[k]),
-            false => {
-                format!("it may be {} ({:.0} %) or {} ({:.0} %)", name[ordered], 100.0 * p, name[k], 100.0 * whole[k])
-            }
+/// What is told of the finish of all the metal, by one frame or by several together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Which finish was ordered.
+    ordered: usize,
+    /// Probabilities of the finishes.
+    whole: Vec<f64>,
+    thresholds: FinishThresholds,
+    /// Share of the metal that lies in regions of another finish, and the surest region's probability.
+    lost: f64,
+    region: f64,
+    /// Standard uncertainty of a share for what is smaller than the least region, which is not seen (anything between none and that: a
+    /// rectangular distribution).
+    blind: f64,
+    /// How uneven it looks, as a multiple of what may be.
+    uneven: f64,
+}
+
+impl Told {
+    fn of(seen: &Seen, ordered: usize, regions: &[Region]) -> Told {
+        let cells = seen.cells();
+        Told {
+            ordered,
+            whole: seen.sight.whole.clone(),
+            thresholds: seen.thresholds,
+            lost: (regions.iter().map(|r| r.metal).sum::<f64>() / cells).min(1.0),
+            region: regions.iter().map(|r| r.probability).fold(0.0, f64::max),
+            blind: seen.least_cells / cells / 12f64.sqrt(),
+            uneven: unevenness(seen, ordered) / seen.thresholds.even,
         }
-    });
-    // Where no finish is sure the row says so; there is nothing to point at.
-    let wrong = p < 0.5 && !unsure || lost > 0.0;
-    let mut feature = of_all(seen, "finish", Value { characteristic: SHARE, value, uncertainty });
-    feature.kind = wrong.then_some(FindingType::WrongFinish);
-    feature.confidence =
-        if wrong { (1.0 - p).max(regions.iter().map(|r| r.probability).fold(0.0, f64::max)) } else { p };
-    feature.doubt = doubt;
-    feature
+    }
+
+    /// What frames of one view say together. Their log odds are added and divided by the root of how many they are: under several lights
+    /// the same metal deceives in the same way to a part, and n frames say as much as the root of n that know nothing of one another
+    /// (on 90 pieces under two to five lights the likeliest of the rules tried, `models/finish.md`). Of a region the frame counts that shows most.
+    fn together(all: &[&Told]) -> Option<Told> {
+        let (first, n) = (all.first()?, all.len() as f64);
+        let odds = |k: usize| all.iter().map(|t| t.whole[k].max(f64::MIN_POSITIVE).ln()).sum::<f64>() / n.sqrt();
+        let most = |of: fn(&Told) -> f64| all.iter().map(|t| of(t)).fold(0.0, f64::max);
+        Some(Told {
+            whole: shares((0..first.whole.len()).map(odds).collect()),
+            lost: most(|t| t.lost),
+            region: most(|t| t.region),
+            blind: most(|t| t.blind),
+            uneven: all.iter().map(|t| t.uneven).sum::<f64>() / n,
+            ..(*first).clone()
+        })
+    }
+
+    /// How much of the metal shows the ordered finish, its standard uncertainty, whether it is a wrong finish, how sure that is or that it is not,
+    /// and why a person must look.
+    fn judged(&self) -> (Value, bool, f64, Option<String>) {
+        let (whole, ordered, lost) = (&self.whole, self.ordered, self.lost);
+        let p = whole[ordered];
+        let uneven = lost == 0.0 && self.uneven > 1.0;
+        let (value, uncertainty) = if p < self.thresholds.reject {
+            // Another finish is all over it, or over so much of it that the rest does not show: how much is not measured.
+            (0.0, REST_U)
+        } else if p >= self.thresholds.accept && !uneven || lost > 0.0 && p >= 0.5 {
+            (1.0 - lost, self.blind.hypot(BORDER * lost))
+        } else {
+            (p, UNKNOWN)
+        };
+        let best = (0..whole.len()).filter(|k| *k != ordered).max_by(|a, b| whole[*a].total_cmp(&whole[*b]));
+        let unsure = uncertainty == UNKNOWN;
+        let doubt = best.filter(|_| unsure).map(|k| {
+            let name = FinishModel::finishes();
+            match uneven && p >= self.thresholds.accept {
+                true => format!("it looks {}, but not the same all over: a place may be {}", name[ordered], name[k]),
+                false => {
+                    let percent = |k: usize| 100.0 * whole[k];
+                    format!(
+                        "it may be {} ({:.0} %) or {} ({:.0} %)",
+                        name[ordered],
+                        percent(ordered),
+                        name[k],
+                        percent(k)
+                    )
+                }
+            }
+        });
+        // Where no finish is sure the row says so; there is nothing to point at.
+        let wrong = p < 0.5 && !unsure || lost > 0.0;
+        let confidence = if wrong { (1.0 - p).max(self.region) } else { p };
+        (Value { characteristic: SHARE, value, uncertainty }, wrong, confidence, doubt)
+    }
+
+    /// The feature of it.
+    fn share(&self, seen: &Seen) -> Feature {
+        let mut feature = of_all(seen, "finish", Value { characteristic: SHARE, value: 0.0, uncertainty: UNKNOWN });
+        self.tell(&mut feature);
+        feature
+    }
+
+    fn tell(&self, feature: &mut Feature) {
+        let (value, wrong, confidence, doubt) = self.judged();
+        feature.kind = wrong.then_some(FindingType::WrongFinish);
+        (feature.values, feature.confidence, feature.doubt) = (vec![value], confidence, doubt);
+    }
+}
+
+/// Whether a feature is the finish of all the metal.
+pub fn is_share(feature: &Feature) -> bool {
+    feature.values.first().is_some_and(|v| v.characteristic == SHARE)
+}
+
+/// The finish of all the metal as several frames of a view show it: what each of them told, by its file. The frame that speaks most for what
+/// they say together carries the picture.
+pub fn fuse(
+    mut all: Vec<(String, Option<[f64; 2]>, Feature)>,
+    told: &[(String, Told)],
+) -> (String, Option<[f64; 2]>, Feature) {
+    let of = |file: &str| told.iter().find(|t| t.0 == file).map(|t| &t.1);
+    let frames: Vec<&Told> = all.iter().filter_map(|(file, ..)| of(file)).collect();
+    let Some(together) = Told::together(&frames) else { return all.swap_remove(0) };
+    let for_it = |file: &str| {
+        let say = of(file).map_or(0.0, |t| t.whole[t.ordered]);
+        if together.judged().1 {
+            -say
+        } else {
+            say
+        }
+    };
+    // Of frames that say the same the first.
+    all.sort_by(|a, b| for_it(&b.0).total_cmp(&for_it(&a.0)));
+    let mut best = all.swap_remove(0);
+    together.tell(&mut best.2);
+    best
 }
 
 /// A region as a finding.
@@ -469,7 +565,7 @@ mod tests {
         let (cx, cy) = (25.5 * cell as f64, 15.5 * cell as f64);
         ops::fill_circle(&mut metal, cx, cy, 5.0 * cell as f64, 255);
         for um in [12.0, 6.0] {
-            let (shown, first, k) = show(model.info(), &image, &metal, um).unwrap().unwrap();
+            let (shown, first, k) = show(model.info(), &image, &metal, um, "dome").unwrap().unwrap();
             assert_eq!(shown.pixels.len(), 3 * shown.columns * shown.rows * cell * cell);
             let total: f32 = shown.metal.iter().sum();
             let middle = |i: usize| {
@@ -488,12 +584,14 @@ mod tests {
         let mut few = Mask::empty(image.width, image.height);
         ops::fill_circle(&mut few, 100.0, 100.0, 30.0, 255);
         let model = model();
-        assert!(look(&model, &image, &few, 12.0).unwrap_err().contains("mm2 of metal"));
+        assert!(look(&model, &image, &few, 12.0, "dome").unwrap_err().contains("mm2 of metal"));
         let all = Mask::full(image.width, image.height);
         let burnt = Image { data: vec![255; image.data.len()], ..image.clone() };
-        assert!(look(&model, &burnt, &all, 12.0).unwrap_err().contains("100 % of the metal is overexposed"));
-        assert!(look(&model, &image, &all, 40.0).unwrap_err().contains("um a pixel"));
-        assert!((look(&model, &image, &all, 12.0).unwrap().sight.whole.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        assert!(look(&model, &burnt, &all, 12.0, "dome").unwrap_err().contains("100 % of the metal is overexposed"));
+        assert!(look(&model, &image, &all, 40.0, "dome").unwrap_err().contains("um a pixel"));
+        assert!(
+            (look(&model, &image, &all, 12.0, "dome").unwrap().sight.whole.iter().sum::<f64>() - 1.0).abs() < 1e-9
+        );
     }
 
     /// Ten by ten cells of polished metal.
@@ -521,7 +619,7 @@ mod tests {
         }
         let found = regions(&seen, 0);
         assert_eq!((found.len(), found[0].finish, found[0].cells.len()), (1, 2, 6));
-        let f = share(&seen, 0, &found);
+        let f = Told::of(&seen, 0, &found).share(&seen);
         assert!((f.values[0].value - 0.94).abs() < 1e-9 && f.kind == Some(FindingType::WrongFinish));
         let at = patch(&seen, &found[0]);
         assert_eq!((at.x_px, at.y_px), (8.0 + 2.5 * 16.0, 8.0 + 2.0 * 16.0));
@@ -532,15 +630,36 @@ mod tests {
     fn what_is_not_the_same_all_over_is_a_persons_matter() {
         let mut seen = even();
         assert!(unevenness(&seen, 0) < 1e-9);
-        assert_eq!(share(&seen, 0, &[]).values[0].value, 1.0);
+        assert_eq!(Told::of(&seen, 0, &[]).share(&seen).values[0].value, 1.0);
         // Half of it is less like it, but like nothing else; all of it together is a little like brushed metal.
         seen.sight.whole = vec![0.96, 0.02, 0.01, 0.01];
         for k in (0..100).filter(|k| k % 10 < 5) {
             seen.sight.cells[k] = vec![0.5, 0.4, 0.05, 0.05];
         }
         assert!(unevenness(&seen, 0) > 1.0);
-        let f = share(&seen, 0, &[]);
+        let f = Told::of(&seen, 0, &[]).share(&seen);
         assert!(f.values[0].uncertainty == UNKNOWN && f.kind.is_none() && f.doubt.unwrap().contains("brushed"));
+    }
+
+    #[test]
+    fn frames_tell_more_together_and_one_that_is_lost_alone() {
+        let seen = even();
+        let frame = |whole: [f64; 4]| Told { whole: whole.to_vec(), ..Told::of(&seen, 0, &[]) };
+        let (a, b) = (frame([0.8, 0.1, 0.05, 0.05]), frame([0.85, 0.05, 0.06, 0.04]));
+        // Neither is sure; both together are: 0.8 * 0.85 against 0.1 * 0.05 and so on, to the power of 0.71.
+        assert!(a.judged().0.uncertainty == UNKNOWN && b.judged().0.uncertainty == UNKNOWN);
+        let both = Told::together(&[&a, &b]).unwrap();
+        assert!((both.whole[0] - 0.9356).abs() < 1e-3, "{}", both.whole[0]);
+        assert!(both.judged().0.value == 1.0 && both.judged().3.is_none());
+        // The same in any order, and where they contradict one another a person decides.
+        assert_eq!(both, Told::together(&[&b, &a]).unwrap());
+        let against = frame([0.1, 0.8, 0.05, 0.05]);
+        assert!(Told::together(&[&a, &against]).unwrap().judged().3.unwrap().contains("brushed"));
+        // The picture is that of the frame which speaks for it.
+        let told = [("a.png".to_owned(), a.clone()), ("b.png".to_owned(), b)];
+        let row = |file: &str| (file.to_owned(), None, a.share(&seen));
+        let (file, _, feature) = fuse(vec![row("a.png"), row("b.png")], &told);
+        assert!(file == "b.png" && feature.doubt.is_none() && is_share(&feature));
     }
 
     #[test]

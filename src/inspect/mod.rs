@@ -142,6 +142,8 @@ pub struct Answer {
     pub not_assessed: Vec<(&'static str, String)>,
     /// What was located besides the outline, for the picture: closed polylines in pixels.
     pub loops_px: Vec<Vec<[f64; 2]>>,
+    /// What is told of the finish of all the metal.
+    pub finish: Option<finish::Told>,
 }
 
 impl Answer {
@@ -153,6 +155,7 @@ impl Answer {
         self.assessed.extend(other.assessed);
         self.not_assessed.extend(other.not_assessed);
         self.loops_px.extend(other.loops_px);
+        self.finish = self.finish.take().or(other.finish);
     }
 }
 

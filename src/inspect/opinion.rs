@@ -55,6 +55,8 @@ pub struct Opinion {
     pub patch: f64,
     /// Worn plating: a part of `patch`.
     pub worn: f64,
+    /// Scratches and cracks: a part of `defect`.
+    pub line: f64,
     /// Radius of the feature in pixels as the model saw them.
     pub size_px: f64,
 }
@@ -139,6 +141,7 @@ impl Opinion {
             metal: share("metal"),
             patch: share("stain") + share("worn_plating"),
             worn: share("worn_plating"),
+            line: share("crack_scratch"),
             // A finer frame was averaged down for the model: the map's stride tells by how much.
             size_px: (radius_px * output_stride as f64 / s).max(0.5),
         }
@@ -206,6 +209,11 @@ impl Opinion {
         self.patch > 0.5 * self.defect
     }
 
+    /// Whether most of the defect is a scratch or a crack.
+    pub fn is_line(&self) -> bool {
+        self.line > 0.5 * self.defect
+    }
+
     /// Whether the model sees something there that is no defect, not merely plain metal.
     pub fn is_explained(&self) -> bool {
         self.stem() != "gleam"
@@ -265,6 +273,7 @@ pub(super) fn ask(
         let row = serde_json::json!({
             "file": scene.frame.file, "shape": shape.key(alone), "outline": outline, "x": centre[0], "y": centre[1],
             "radius": radius_px, "inputs": opinion.inputs(),
+            "patch": opinion.patch / opinion.defect, "line": opinion.line / opinion.defect,
         });
         tracing::debug!("opinion {row}");
     }
@@ -375,6 +384,7 @@ mod tests {
             metal: 1.0 - lint - mark,
             patch: 0.0,
             worn: 0.0,
+            line: 0.0,
             size_px: 9.0,
         };
         let ruled = |o: Opinion, shape| o.beside_classic(Ruling::Sound(0.01), (shape, false, 8.0), true);

@@ -111,6 +111,9 @@ impl Inspect for Surface {
         let mut patches = patches;
         weigh(scene, f as f64, corner, &mut spots, &mut scratches, &mut patches)?;
         patches.extend(small_patches(&mut spots));
+        for l in &mut scratches {
+            patches.extend(small_patches(&mut l.parts));
+        }
         // A patch that is no defect must not swallow the pit within it.
         let (gone, patches) = patches.into_iter().partition::<Vec<_>, _>(|p| p.weighed.is_sound());
         let (mut spots, mut scratches, mut patches) =
@@ -184,14 +187,15 @@ pub(super) struct Spot {
 
 impl Spot {
     fn doubt(&self) -> Option<String> {
-        self.weighed.doubt().or_else(|| self.long.then(|| LONG.to_owned()))
+        let long = self.long || self.weighed.opinion.is_some_and(|o| o.is_line());
+        self.weighed.doubt().or_else(|| long.then(|| LONG.to_owned()))
     }
 }
 
 /// In the name of what looks like a patch and would be too large a pit.
 pub const AS_PIT: &str = "-as-pit-";
-/// What is said of a spot that is long for a pit.
-const LONG: &str = "it is long for a pit: it may be a short scratch or a smear";
+/// What is said of a spot that is long for a pit, or that the model takes for a scratch.
+const LONG: &str = "it looks long for a pit: it may be a short scratch or a smear";
 /// Times its width from which a spot is long. A pit is as wide as long, seen from above; short scratches and what is left of fingerprints
 /// are not.
 const LONG_WIDTHS: f64 = 1.75;
@@ -598,6 +602,8 @@ fn perimeter(p: &[[f64; 2]]) -> f64 {
 /// A spot this near to a scratch's end and in line with it belongs to it, in mm: a fifth of the length that lines are
 /// averaged over, by which their ends are unsure.
 const JOIN_MM: f64 = 0.06;
+/// The share of a scratch's length that its ends are uncertain by.
+const RUNS_OUT: f64 = 0.1;
 /// A spot wider than this many times the scratch is a pit of its own.
 const JOIN_WIDTHS: f64 = 4.0;
 
@@ -934,8 +940,9 @@ fn features(
     }
     for (i, l) in lines.into_iter().enumerate() {
         let rim = Rim::new(l.points.clone(), 0.0);
-        // Both ends together are known to about a quarter of the averaging length: the scatter seen on rendered scratches.
-        let length_u = LINE_MM / 4.0;
+        // Both ends together are known to about a quarter of the averaging length, and of a scratch that runs out gently a tenth may lie below
+        // what shows: the scatter seen on rendered scratches.
+        let length_u = (LINE_MM / 4.0).hypot(RUNS_OUT * l.length_px * mm);
         let mut values = vec![
             value("scratch.length_mm", l.length_px * mm, length_u, 1.0),
             value("scratch.width_mm", l.width_px * mm, l.width_u_px * mm, 1.0),

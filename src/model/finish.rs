@@ -41,6 +41,8 @@ pub struct FinishInfo {
     pub range: (f64, f64),
     /// Side of a cell, in pixels of that scale.
     pub cell: usize,
+    /// The lights that it knows, as frames name them.
+    pub lights: Vec<String>,
     /// How far the metal is drawn in, in pixels of that scale.
     pub erode_px: f64,
     /// The fewest cells that make a region of another finish.
@@ -62,6 +64,8 @@ pub struct Shown {
     pub pixels: Vec<f32>,
     /// How much of each cell is metal that nothing covers, 0 to 1, row by row.
     pub metal: Vec<f32>,
+    /// 1 for the light that it was taken under, of those the model knows, else 0.
+    pub light: Vec<f32>,
 }
 
 /// Probabilities, in the order of [`FinishModel::finishes`].
@@ -86,7 +90,13 @@ impl FinishModel {
         let model = FinishModel(Known::read(path, |get, sha256| parse(get, sha256, path))?);
         // Grey metal: a model whose answer has another shape is refused before any piece is judged by it.
         let side = 2 * model.info().cell;
-        model.look(&Shown { columns: 2, rows: 2, pixels: vec![128.0; 3 * side * side], metal: vec![1.0; 4] })?;
+        model.look(&Shown {
+            columns: 2,
+            rows: 2,
+            pixels: vec![128.0; 3 * side * side],
+            metal: vec![1.0; 4],
+            light: vec![0.0; model.info().lights.len()],
+        })?;
         Ok(model)
     }
 
@@ -126,7 +136,12 @@ impl FinishModel {
             let shape = |sides: [usize; 4]| sides.map(|v| v as i64);
             let pixels = TensorRef::from_array_view((shape([1, 3, h * cell, w * cell]), shown.pixels.as_slice()));
             let metal = TensorRef::from_array_view((shape([1, 1, h, w]), shown.metal.as_slice()));
-            let inputs = ort::inputs!["image" => pixels.map_err(failed)?, "metal" => metal.map_err(failed)?];
+            let light = TensorRef::from_array_view(([1, shown.light.len() as i64], shown.light.as_slice()));
+            let inputs = ort::inputs![
+                "image" => pixels.map_err(failed)?,
+                "metal" => metal.map_err(failed)?,
+                "light" => light.map_err(failed)?
+            ];
             let outputs = session.run(inputs).map_err(failed)?;
             let answer = |name: &str, expected: &[usize]| -> Result<Vec<f64>, ModelError> {
                 let output = outputs.get(name).ok_or_else(|| ModelError::Shape {
@@ -146,7 +161,7 @@ impl FinishModel {
 }
 
 /// Probabilities of log odds.
-fn shares(odds: Vec<f64>) -> Vec<f64> {
+pub(crate) fn shares(odds: Vec<f64>) -> Vec<f64> {
     let top = odds.iter().copied().fold(f64::MIN, f64::max);
     let e: Vec<f64> = odds.iter().map(|v| (v - top).exp()).collect();
     let sum: f64 = e.iter().sum();
@@ -160,6 +175,7 @@ fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> R
     let um_per_px: f64 = r.number("loupe.um_per_px")?;
     let range: (f64, f64) = (r.number("loupe.um_per_px_min")?, r.number("loupe.um_per_px_max")?);
     let cell: usize = r.number("loupe.cell")?;
+    let lights: Vec<String> = r.json("loupe.lights")?;
     let erode_px: f64 = r.number("loupe.erode_px")?;
     let least_cells: f64 = r.number("loupe.least_cells")?;
     let t: FinishThresholds = r.json("loupe.thresholds")?;
@@ -168,6 +184,7 @@ fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> R
         ("loupe.um_per_px_min", range.0 > 0.0 && range.0 < range.1 && range.1.is_finite()),
         ("loupe.um_per_px", (range.0..=range.1).contains(&um_per_px)),
         ("loupe.cell", (2..=128).contains(&cell)),
+        ("loupe.lights", !lights.is_empty()),
         ("loupe.erode_px", (0.0..100.0).contains(&erode_px)),
         ("loupe.least_cells", least_cells > 0.0 && least_cells.is_finite()),
         (
@@ -185,6 +202,7 @@ fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> R
         um_per_px,
         range,
         cell,
+        lights,
         erode_px,
         least_cells,
         thresholds: t,
@@ -204,6 +222,7 @@ mod tests {
             ("loupe.um_per_px_min", "4"),
             ("loupe.um_per_px_max", "25"),
             ("loupe.cell", "16"),
+            ("loupe.lights", r#"["dome","ring"]"#),
             ("loupe.erode_px", "2"),
             ("loupe.least_cells", "12"),
             ("loupe.thresholds", r#"{"accept":0.9,"reject":0.05,"patch":0.95,"even":0.3}"#),
@@ -213,6 +232,7 @@ mod tests {
             ("loupe.um_per_px", "NaN"),
             ("loupe.um_per_px_min", "30"),
             ("loupe.cell", "0"),
+            ("loupe.lights", "[]"),
             ("loupe.least_cells", "-1"),
             ("loupe.thresholds", r#"{"accept":0.1,"reject":0.2,"patch":0.9,"even":0.3}"#),
         ];

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 pub use backbone::{Backbone, BackboneInfo, FeatureMap, BACKBONE_FILE, GRANULE};
 pub use class_map::ClassMap;
+pub(crate) use finish::shares;
 pub use finish::{FinishInfo, FinishModel, FinishSight, FinishThresholds, Shown, FINISH_FILE};
 pub use girdles::{ChipOdds, GirdleInfo, GirdleModel, Ray, Strip, GIRDLES_FILE};
 pub use info::{ModelInfo, MODEL_SCHEMA};
