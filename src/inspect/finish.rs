@@ -5,6 +5,8 @@
 //! learned on; in between a person decides. Light that shows no finish (a dome over brushed metal) makes it unsure by itself, and
 //! what the frames of a view say is put together ([`fuse`]). In which direction brushed metal runs is measured ([`texture`]).
 
+use std::collections::BTreeMap;
+
 use super::metal::END;
 use super::surface::MOST_WHITE;
 use super::texture;
@@ -205,7 +207,7 @@ impl Inspect for Finish {
         let seen_as = (0..whole.len()).max_by(|a, b| whole[*a].total_cmp(&whole[*b])).unwrap_or(ordered);
         tracing::debug!("{}: finish {whole:.4?}", scene.frame.file);
         let regions = regions(seen, ordered);
-        let told = Told::of(seen, ordered, &regions);
+        let told = Told::of(seen, &scene.frame.light, ordered, &regions);
         answer.features.push(told.share(seen));
         answer.finish = Some(told);
         answer.assessed.extend([SHARE, PATCH]);
@@ -324,6 +326,8 @@ fn unevenness(seen: &Seen, ordered: usize) -> f64 {
 /// What is told of the finish of all the metal, by one frame or by several together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Told {
+    /// The light that it was seen under.
+    light: String,
     /// Which finish was ordered.
     ordered: usize,
     /// Probabilities of the finishes.
@@ -340,9 +344,10 @@ pub struct Told {
 }
 
 impl Told {
-    fn of(seen: &Seen, ordered: usize, regions: &[Region]) -> Told {
+    fn of(seen: &Seen, light: &str, ordered: usize, regions: &[Region]) -> Told {
         let cells = seen.cells();
         Told {
+            light: light.to_owned(),
             ordered,
             whole: seen.sight.whole.clone(),
             thresholds: seen.thresholds,
@@ -353,14 +358,22 @@ impl Told {
         }
     }
 
-    /// What frames of one view say together. Their log odds are added and divided by the root of how many they are: under several lights
-    /// the same metal deceives in the same way to a part, and n frames say as much as the root of n that know nothing of one another
-    /// (on 90 pieces under two to five lights the likeliest of the rules tried, `models/finish.md`). Of a region the frame counts that shows most.
+    /// What frames of one view say together. The log odds of the lights (of frames under the same light their mean, for they say the same) are
+    /// added and divided by the root of how many lights there are: under several the same metal deceives in the same way to a part, and n say as much
+    /// as the root of n that know nothing of one another (on 90 pieces under two to five lights the likeliest of the rules tried,
+    /// `models/finish.md`). Of a region the frame counts that shows most.
     fn together(all: &[&Told]) -> Option<Told> {
         let (first, n) = (all.first()?, all.len() as f64);
-        let odds = |k: usize| all.iter().map(|t| t.whole[k].max(f64::MIN_POSITIVE).ln()).sum::<f64>() / n.sqrt();
+        let mut lights: BTreeMap<&str, Vec<&Told>> = BTreeMap::new();
+        for t in all {
+            lights.entry(&t.light).or_default().push(t);
+        }
+        let log = |t: &Told, k: usize| t.whole[k].max(f64::MIN_POSITIVE).ln();
+        let of = |frames: &Vec<&Told>, k: usize| frames.iter().map(|t| log(t, k)).sum::<f64>() / frames.len() as f64;
+        let odds = |k: usize| lights.values().map(|f| of(f, k)).sum::<f64>() / (lights.len() as f64).sqrt();
         let most = |of: fn(&Told) -> f64| all.iter().map(|t| of(t)).fold(0.0, f64::max);
         Some(Told {
+            light: String::new(),
             whole: shares((0..first.whole.len()).map(odds).collect()),
             lost: most(|t| t.lost),
             region: most(|t| t.region),
@@ -619,7 +632,7 @@ mod tests {
         }
         let found = regions(&seen, 0);
         assert_eq!((found.len(), found[0].finish, found[0].cells.len()), (1, 2, 6));
-        let f = Told::of(&seen, 0, &found).share(&seen);
+        let f = Told::of(&seen, "dome", 0, &found).share(&seen);
         assert!((f.values[0].value - 0.94).abs() < 1e-9 && f.kind == Some(FindingType::WrongFinish));
         let at = patch(&seen, &found[0]);
         assert_eq!((at.x_px, at.y_px), (8.0 + 2.5 * 16.0, 8.0 + 2.0 * 16.0));
@@ -630,22 +643,22 @@ mod tests {
     fn what_is_not_the_same_all_over_is_a_persons_matter() {
         let mut seen = even();
         assert!(unevenness(&seen, 0) < 1e-9);
-        assert_eq!(Told::of(&seen, 0, &[]).share(&seen).values[0].value, 1.0);
+        assert_eq!(Told::of(&seen, "dome", 0, &[]).share(&seen).values[0].value, 1.0);
         // Half of it is less like it, but like nothing else; all of it together is a little like brushed metal.
         seen.sight.whole = vec![0.96, 0.02, 0.01, 0.01];
         for k in (0..100).filter(|k| k % 10 < 5) {
             seen.sight.cells[k] = vec![0.5, 0.4, 0.05, 0.05];
         }
         assert!(unevenness(&seen, 0) > 1.0);
-        let f = Told::of(&seen, 0, &[]).share(&seen);
+        let f = Told::of(&seen, "dome", 0, &[]).share(&seen);
         assert!(f.values[0].uncertainty == UNKNOWN && f.kind.is_none() && f.doubt.unwrap().contains("brushed"));
     }
 
     #[test]
     fn frames_tell_more_together_and_one_that_is_lost_alone() {
         let seen = even();
-        let frame = |whole: [f64; 4]| Told { whole: whole.to_vec(), ..Told::of(&seen, 0, &[]) };
-        let (a, b) = (frame([0.8, 0.1, 0.05, 0.05]), frame([0.85, 0.05, 0.06, 0.04]));
+        let frame = |light: &str, whole: [f64; 4]| Told { whole: whole.to_vec(), ..Told::of(&seen, light, 0, &[]) };
+        let (a, b) = (frame("dome", [0.8, 0.1, 0.05, 0.05]), frame("ring", [0.85, 0.05, 0.06, 0.04]));
         // Neither is sure; both together are: 0.8 * 0.85 against 0.1 * 0.05 and so on, to the power of 0.71.
         assert!(a.judged().0.uncertainty == UNKNOWN && b.judged().0.uncertainty == UNKNOWN);
         let both = Told::together(&[&a, &b]).unwrap();
@@ -653,8 +666,10 @@ mod tests {
         assert!(both.judged().0.value == 1.0 && both.judged().3.is_none());
         // The same in any order, and where they contradict one another a person decides.
         assert_eq!(both, Told::together(&[&b, &a]).unwrap());
-        let against = frame([0.1, 0.8, 0.05, 0.05]);
+        let against = frame("ring", [0.1, 0.8, 0.05, 0.05]);
         assert!(Told::together(&[&a, &against]).unwrap().judged().3.unwrap().contains("brushed"));
+        // The same light again says nothing new.
+        assert!((Told::together(&[&a, &a, &a]).unwrap().whole[0] - 0.8).abs() < 1e-9);
         // The picture is that of the frame which speaks for it.
         let told = [("a.png".to_owned(), a.clone()), ("b.png".to_owned(), b)];
         let row = |file: &str| (file.to_owned(), None, a.share(&seen));
