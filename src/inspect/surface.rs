@@ -488,7 +488,8 @@ impl Metal {
                 y: at[1],
                 area_px,
                 // Half a coarse pixel all along the border would be the bound; errors along it average out by half.
-                area_u_px: 0.25 * k * k * perimeter(&outline).max(4.0),
+                // Blur and a soft rim shift all of the border alike: by half a coarse pixel.
+                area_u_px: 0.5 * k * k * perimeter(&outline).max(4.0),
                 radius_px: (area_px / std::f64::consts::PI).sqrt(),
                 z: peak,
                 worn,
@@ -762,6 +763,10 @@ fn weigh(
     Ok(())
 }
 
+/// A spot's size is that of its hull. A stain or a rub is frayed and fills half of that to all: the middle, and the standard uncertainty of anything between.
+const IN_HULL: f64 = 0.75;
+const IN_HULL_U: f64 = 0.144;
+
 /// Spots that the model takes for a stain or worn plating are patches, small ones: taken out and given back as such, with their
 /// diameter.
 fn small_patches(spots: &mut Vec<Spot>) -> Vec<Patch> {
@@ -775,8 +780,9 @@ fn small_patches(spots: &mut Vec<Spot>) -> Vec<Patch> {
         .map(|s| Patch {
             x: s.x,
             y: s.y,
-            area_px: std::f64::consts::FRAC_PI_4 * s.size_px.powi(2),
-            area_u_px: std::f64::consts::FRAC_PI_2 * s.size_px * s.size_u_px,
+            area_px: IN_HULL * std::f64::consts::FRAC_PI_4 * s.size_px.powi(2),
+            area_u_px: (std::f64::consts::FRAC_PI_2 * s.size_px * s.size_u_px)
+                .hypot(IN_HULL_U * std::f64::consts::FRAC_PI_4 * s.size_px.powi(2)),
             radius_px: s.diameter_px / 2.0,
             z: s.z,
             worn: s.weighed.opinion.is_some_and(|o| o.worn > 0.5 * o.patch),
