@@ -19,31 +19,26 @@ from stamp import restamp
 STEPS = np.round(np.arange(0, 1.25, 0.1), 1)
 
 
-def odds(path, frames):
+def odds(path, given, labelled):
     """Log odds of the finishes: of each frame's whole, and of its cells that show one finish and are all metal, one after another."""
     session = onnxruntime.InferenceSession(path)
     inputs = [i.name for i in session.get_inputs()]
     whole, cells = [], []
-    for f in frames:
-        said = session.run(["whole", "cells"], {k: v for k, v in zip(("image", "metal", "light"), T.shown(f)) if k in inputs})
+    for shown, label in zip(given, labelled):
+        said = session.run(["whole", "cells"], {k: v for k, v in zip(("image", "metal", "light"), shown) if k in inputs})
         whole.append(said[0][0])
-        cells.append(said[1][0][:, labels(f) >= 0].T)
+        cells.append(said[1][0][:, label >= 0].T)
     return np.array(whole), np.concatenate(cells)
 
 
-def labels(f):
+def labels(f, metal):
     """Which finish each cell shows, -1 where it shows two or is not all metal."""
-    metal = T.shown(f)[1][0, 0]
     label = np.full(metal.shape, f.ordered)
     if f.wrong is not None:
         h, w = (n * T.CELL for n in metal.shape)
         share = T.cells(np.ascontiguousarray(f.wrong[:h, :w])) / 255
         label = np.where(share > 0.9, f.other, np.where(share > 0.1, -1, label))
     return np.where(metal > 0.99, label, -1)
-
-
-def cost(z, y):
-    return float(-np.log(np.maximum(T.softmax(z, 1)[np.arange(len(y)), y], 1e-12)).mean())
 
 
 def main():
@@ -53,13 +48,15 @@ def main():
     ap.add_argument("--out", required=True)
     a = ap.parse_args()
     frames = T.load(a.pieces)
-    first, second = (odds(m, frames) for m in a.models)
+    given = [T.shown(f) for f in frames]
+    labelled = [labels(f, metal[0, 0]) for f, (_, metal, _) in zip(frames, given)]
+    first, second = (odds(m, given, labelled) for m in a.models)
     one = np.array([f.whole for f in frames]) >= 0
-    truth = [np.array([f.whole for f in frames])[one], np.concatenate([labels(f)[labels(f) >= 0] for f in frames])]
+    truth = [np.array([f.whole for f in frames])[one], np.concatenate([label[label >= 0] for label in labelled])]
     w = {}
     for name, za, zb, y in zip(("whole", "cells"), (first[0][one], first[1]), (second[0][one], second[1]), truth):
-        said = lambda z: f"{int((z.argmax(1) == y).sum())} of {len(y)} right, mean negative log likelihood {cost(z, y):.3f}"
-        w[name] = i, j = min(((i, j) for i in STEPS for j in STEPS if i + j > 0), key=lambda w: cost(w[0] * za + w[1] * zb, y))
+        said = lambda z: f"{int((z.argmax(1) == y).sum())} of {len(y)} right, mean negative log likelihood {T.cost(z, y):.3f}"
+        w[name] = i, j = min(((i, j) for i in STEPS for j in STEPS if i + j > 0), key=lambda w: T.cost(w[0] * za + w[1] * zb, y))
         print(f"{name}: first {said(za)}; second {said(zb)}; joined by {i:g} and {j:g} {said(i * za + j * zb)}")
     parts = [compose.add_prefix(onnx.load(m), p, rename_inputs=False, rename_outputs=False) for m, p in zip(a.models, "ab")]
     nodes, weights, inputs = [], [], {}

@@ -53,6 +53,15 @@ def lit(x, uniform, normal):
     return (x * 255 + 0.5).clamp(0, 255).floor()
 
 
+def bilinear(flat, first, width, fx, fy):
+    """Pictures [n, 4, h, w] read between the pixels of a run `flat` of pixels of four bytes (as int32). first [n, h, w]: the upper left one of the four about
+    each place, of a picture so many pixels wide; fx, fy: how far right of it and below."""
+    out = 0.0
+    for step, weight in ((0, (1 - fx) * (1 - fy)), (1, fx * (1 - fy)), (width, (1 - fx) * fy), (width + 1, fx * fy)):
+        out = out + flat[first + step][..., None].view(torch.uint8).float() * weight[..., None]
+    return out.permute(0, 3, 1, 2)
+
+
 class Looks:
     """Windows to learn on. plans: cut -> (length, outline, outline of the table, its height), in widths; None for prongs."""
 
@@ -167,10 +176,7 @@ class Looks:
         x0, y0 = torch.minimum(x.floor().long(), w - 2), torch.minimum(y.floor().long(), h - 2)
         fx, fy = x - x0, y - y0
         first = o + y0 * w + x0
-        out = 0.0
-        for step, weight in ((0, (1 - fx) * (1 - fy)), (1, fx * (1 - fy)), (w, (1 - fx) * fy), (w + 1, fx * fy)):
-            out = out + self.flat[first + step][..., None].view(torch.uint8).float() * weight[..., None]
-        return out.permute(0, 3, 1, 2)
+        return bilinear(self.flat, first, w, fx, fy)
 
     def plans(self, i, turn, way, zoom, centre, slope, chip):
         """The whole girdle and the whole table, whatever hides them, and what is seen of a chip. centre and slope lie along the

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 import parts
 import rendered
 from stamp import restamp
-from looks import lit
+from looks import bilinear, lit
 from train_stones import Residual, block
 
 FINISHES = ["polished", "brushed", "matte", "florentine"]
@@ -154,11 +154,7 @@ class Examples:
         x, y = mirrored(x, w), mirrored(y, h)
         x0, y0 = x.floor().long(), y.floor().long()
         fx, fy = x - x0, y - y0
-        at = o + y0 * w + x0
-        seen = 0.0
-        for step_, weight in ((0, (1 - fx) * (1 - fy)), (1, fx * (1 - fy)), (w, (1 - fx) * fy), (w + 1, fx * fy)):
-            seen = seen + self.pixels[at + step_][..., None].view(torch.uint8).float() * weight[..., None]
-        seen = seen.permute(0, 3, 1, 2)
+        seen = bilinear(self.pixels, o + y0 * w + x0, w, fx, fy)
         drawn_in = torch.randint(0, 4, (n, 1, 1), generator=g, device=self.device)
         metal = ((self.within[o + y.round().long().minimum(h - 1) * w + x.round().long().minimum(w - 1)] > drawn_in) & inside).float()[:, None]
         m = F.avg_pool2d(metal, CELL)
@@ -252,14 +248,18 @@ def said(k, n):
     return f"{k} of {n} = {100 * k / n:.1f} % [{100 * max(0, lo):.1f}, {100 * min(1, hi):.1f}]"
 
 
+def cost(z, y):
+    """Mean negative log likelihood of the finishes y by log odds z."""
+    return float(-np.log(np.maximum(softmax(z, 1)[np.arange(len(y)), y], 1e-12)).mean())
+
+
 def fit_heat(frames, out):
     """What log odds are divided by, so that the probabilities are true on these frames; never sharper than they were learned, for these are of the
     mix that was learned and others are less like it."""
     k = [i for i, f in enumerate(frames) if f.whole >= 0]
     z = np.log(np.maximum(np.array([out[i][0] for i in k]), 1e-12))
     y = np.array([frames[i].whole for i in k])
-    cost = lambda h: -np.log(np.maximum(softmax(z / h, 1)[np.arange(len(y)), y], 1e-12)).mean()
-    return float(min(np.exp(np.linspace(0, 1.5, 31)), key=cost))
+    return float(min(np.exp(np.linspace(0, 1.5, 31)), key=lambda h: cost(z / h, y)))
 
 
 def thresholds(frames, out):

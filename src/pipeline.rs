@@ -826,8 +826,7 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
     let doubt = |s: &Seen| {
         let elsewhere =
             |t: &&Seen| t.frames.iter().any(|f| !s.frames.contains(f)) && near(s.place, t.place, s.radius_mm);
-        let sharp = matches!(s.feature.kind, Some(FindingType::Pit | FindingType::Scratch));
-        let stain = seen.iter().filter(elsewhere).find(|t| is_as_pit(t) && s.feature.kind == Some(FindingType::Pit));
+        let small_stain = || seen.iter().filter(elsewhere).find(|t| is_as_pit(t))?.feature.doubt.clone();
         let patch = || {
             let flat = |t: &&Seen| matches!(t.feature.kind, Some(FindingType::Stain | FindingType::WornPlating));
             let alike = |t: &&Seen| {
@@ -836,27 +835,26 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
             let patch = seen.iter().filter(elsewhere).filter(flat).find(alike)?;
             Some(format!("another frame shows a {} there", patch.feature.kind?.as_str()))
         };
-        if sharp {
-            stain.and_then(|t| t.feature.doubt.clone()).or_else(patch)
-        } else {
-            None
+        match s.feature.kind {
+            Some(FindingType::Pit) => small_stain().or_else(patch),
+            Some(FindingType::Scratch) => patch(),
+            _ => None,
         }
     };
     let doubts: Vec<Option<String>> = seen.iter().map(doubt).collect();
     for (s, doubt) in seen.iter_mut().zip(doubts) {
         s.feature.doubt = s.feature.doubt.take().or(doubt);
     }
-    // A place of another finish that most frames do not show as one fails nothing by itself.
-    for s in seen.iter_mut().filter(|s| s.feature.kind == Some(FindingType::WrongFinish) && !s.feature.nominal) {
-        if 2 * s.frames.len() <= finishes.len() && finishes.len() > 1 {
-            s.feature.doubt.get_or_insert_with(|| "another frame shows no other finish there".to_owned());
-        }
-    }
-    // Lacking metal lacks under every light.
-    for s in seen.iter_mut().filter(|s| s.feature.kind == Some(FindingType::IncompleteFill) && !s.feature.nominal) {
-        if s.frames.len() == 1 && outlined > 1 {
-            s.feature.doubt.get_or_insert_with(|| "another frame shows the edge whole there".to_owned());
-        }
+    // A place of another finish that most frames do not show as one fails nothing by itself; and lacking metal lacks under every light.
+    for s in seen.iter_mut().filter(|s| !s.feature.nominal) {
+        let doubt = match (s.feature.kind, s.frames.len()) {
+            (Some(FindingType::WrongFinish), n) if 2 * n <= finishes.len() => {
+                "another frame shows no other finish there"
+            }
+            (Some(FindingType::IncompleteFill), 1) if outlined > 1 => "another frame shows the edge whole there",
+            _ => continue,
+        };
+        s.feature.doubt.get_or_insert_with(|| doubt.to_owned());
     }
     seen.extend(sound);
     seen.retain(|s| {

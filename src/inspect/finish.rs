@@ -449,16 +449,10 @@ pub fn fuse(
     let of = |file: &str| told.iter().find(|t| t.0 == file).map(|t| &t.1);
     let frames: Vec<&Told> = all.iter().filter_map(|(file, ..)| of(file)).collect();
     let Some(together) = Told::together(&frames) else { return all.swap_remove(0) };
-    let for_it = |file: &str| {
-        let say = of(file).map_or(0.0, |t| t.whole[t.ordered]);
-        if together.judged().1 {
-            -say
-        } else {
-            say
-        }
-    };
+    let ordered = |file: &str| of(file).map_or(0.0, |t| t.whole[t.ordered]);
+    let side = if together.judged().1 { -1.0 } else { 1.0 };
     // Of frames that say the same the first.
-    all.sort_by(|a, b| for_it(&b.0).total_cmp(&for_it(&a.0)));
+    all.sort_by(|a, b| (side * ordered(&b.0)).total_cmp(&(side * ordered(&a.0))));
     let mut best = all.swap_remove(0);
     together.tell(&mut best.2);
     best

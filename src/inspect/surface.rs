@@ -487,7 +487,6 @@ impl Metal {
                 x: at[0],
                 y: at[1],
                 area_px,
-                // Half a coarse pixel all along the border would be the bound; errors along it average out by half.
                 // Blur and a soft rim shift all of the border alike: by half a coarse pixel.
                 area_u_px: 0.5 * k * k * perimeter(&outline).max(4.0),
                 radius_px: (area_px / std::f64::consts::PI).sqrt(),
