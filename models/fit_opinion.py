@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Fits how much the surface model's word weighs beside classic vision's, and writes the weights into the model file.
 
-  fit_opinion.py --model models/surface.onnx --loupe target/release/loupe --pieces DIR
+  fit_opinion.py --model models/surface.onnx --loupe target/release/loupe --pieces DIR...
 
-DIR holds rendered pieces (datasets/render); of those only every fifth of a kind is used, which training leaves out. Each is
+A DIR holds rendered pieces (datasets/render); of those only every fifth of a kind is used, which training leaves out (--all: every one). Each is
 inspected with the model as it is, without weights. Every place that the program asks the model about (LOUPE_LOG=debug tells
-them) is held against the pieces' masks: on a defect, or on sound metal, dust, a fibre, a mark. A logistic regression per shape
-(ridge) then gives the probability that a place is a defect; five-fold cross-validation over pieces prints how well. The two
+them) is held against the pieces' masks: on a defect, or on sound metal, dust, a fibre, a mark. Gradient-boosted trees per shape, grown on what the
+model shows there and on how the place looks against the metal about it, then give the probability that a place is a defect; where a shape has few
+places, a logistic regression (ridge) on what the model shows. Five-fold cross-validation over pieces prints how well. The two
 thresholds of a shape are chosen on the cross-validated probabilities: `sound_SHAPE` so that at most --escape of the defects
-over their limit lie below, `defect_SHAPE` so that at most --overkill of the sound ones lie above. For stones, classic vision's log odds and
-the model's are put together in the same way, on all pieces of DIR.
+over their limit lie below, `defect_SHAPE` so that at most --overkill of the good pieces have a sound place above. For stones, classic vision's log odds and
+the model's are put together by a logistic regression, on all pieces.
 """
 import argparse, json, os, re, subprocess, sys, tempfile
 
@@ -18,10 +19,10 @@ import numpy as np
 import onnx
 
 import rendered as R
+from sklearn.ensemble import HistGradientBoostingClassifier
 from stamp import restamp
 
-SUREST = 0.9  # the probability from which a place stands in any case
-SUREST_SMALL = 0.97  # the same of a spot of a few pixels: of 165 good pieces 4 had a speck of dust above 0.9, 2 above this
+SUREST = 0.99  # the probability from which a place stands in any case
 SHAPES = ("spot", "small_spot", "line", "patch", "alone_spot", "alone_line", "alone_patch")
 
 
@@ -58,6 +59,37 @@ def fit(x, y, ridge, each=1.0):
     return w
 
 
+# What the trees are shown, in the program's order (`src/model/forest.rs`).
+INPUTS = ("defect lint mark metal standout size map_defect map_lint map_mark map_metal patch line elsewhere map_patch map_line core edge halo darkest brightest "
+          "core_red core_green core_light red green light darkest_red darkest_light brightest_red brightest_light saturation metal_level scatter own_colour "
+          "spread edge_spread steep sharp one_sided radius half_width grain bare ended metal_ended").split()
+RISING = [{"defect": 1, "lint": -1, "mark": -1, "metal": -1}.get(n.removeprefix("map_"), 0) for n in INPUTS]
+BAGS, SHARE = 8, 0.7  # so many times on that share of the pieces
+TREES = dict(max_iter=200, learning_rate=0.06, max_leaf_nodes=4, min_samples_leaf=8, l2_regularization=2.0, max_features=0.3, early_stopping=False)
+
+
+class Forest:
+    """Bagged gradient-boosted trees."""
+
+    def __init__(self, x, y, groups):
+        names, self.bags = np.unique(groups), []
+        for b in range(BAGS):
+            take = np.isin(groups, np.random.default_rng(b).permutation(names)[: round(SHARE * len(names))])
+            m = HistGradientBoostingClassifier(monotonic_cst=RISING, random_state=b, **TREES)
+            self.bags.append(m.fit(x[take], y[take]))
+
+    def as_json(self):
+        """Log odds as the program adds them up: a base and trees, whose nodes are [input, threshold, left, right] or a leaf."""
+        def node(n):
+            value = float(f"{n['value'] / BAGS:.4g}")
+            return [value] if n["is_leaf"] else [int(n["feature_idx"]), float(f"{n['num_threshold']:.6g}"), int(n["left"]), int(n["right"])]
+        trees = [[node(n) for n in t[0].nodes] for m in self.bags for t in m._predictors]
+        return {"base": round(sum(float(m._baseline_prediction[0, 0]) for m in self.bags) / BAGS, 5), "trees": trees}
+
+    def log_odds(self, x):
+        return sum(m.decision_function(x) for m in self.bags) / BAGS
+
+
 def on_defect(mask, f):
     """Whether a place lies on a labelled defect; None where that is not to be judged."""
     m = np.zeros(mask.shape, np.uint8)
@@ -85,13 +117,12 @@ def is_due(truth, f):
     return False
 
 
-def collect(a):
-    """Rows of (piece, shape, inputs, is a defect, is one over its limit, where) and of stones (piece, classic, model, is there), read off the program's log."""
-    rows, stones = [], []
-    names = sorted(n for n in os.listdir(a.pieces) if os.path.exists(os.path.join(a.pieces, n, "truth.json")))
-    held = [n for n in names if a.all or R.held_out(n)]
-    for n in names:  # stones off all of them: too few are missing
-        folder = os.path.join(a.pieces, n)
+def collect(a, roots):
+    """Places (a row of the program's log each, with its piece, whether it is a defect, whether one over its limit) and stones (piece, classic, model, is there)."""
+    rows, stones, held = [], [], []
+    folders = sorted(os.path.join(r, n) for r in roots for n in os.listdir(r) if os.path.exists(os.path.join(r, n, "truth.json")))
+    for folder in folders:  # stones off all of them: too few are missing
+        n = "/".join(folder.rsplit("/", 2)[1:])
         truth = json.load(open(os.path.join(folder, "truth.json")))
         frames = json.load(open(os.path.join(folder, "piece.json")))["frames"]
         if any(r.get("burst") for r in frames):
@@ -102,7 +133,10 @@ def collect(a):
         if run.returncode > 1:
             sys.exit(run.stderr[-2000:])
         masks, base = {}, None
-        for fr in frames if n in held else []:
+        good = not any(d["status"] == "fail" for d in truth["defects"])
+        if a.all or R.held_out(n):
+            held.append((n, good))
+        for fr in frames if a.all or R.held_out(n) else []:
             image = cv2.imread(os.path.join(folder, fr["file"]))[:, :, ::-1]
             if base is None:
                 base = R.labels_of(folder, truth, image.shape[:2])
@@ -116,7 +150,8 @@ def collect(a):
                 f = json.loads(line[line.index(" opinion {") + 9:])
                 bad = on_defect(masks[f["file"]], f)
                 if bad is not None:
-                    rows.append((n, f["shape"], f["inputs"], bad, bad and is_due(truth, f), f"{n} {f['x']:.0f},{f['y']:.0f}"))
+                    rows.append({"piece": n, "shape": f["shape"], "inputs": f["inputs"], "seen": f["seen"], "defect": bool(bad), "good": good,
+                                 "due": bool(bad and is_due(truth, f)), "where": f"{n} {f['file']} {f['x']:.0f},{f['y']:.0f}"})
             m = re.search(r"stone (\S+) of .*: classic (-?[\d.]+), model (-?[\d.]+)", line)
             if m:
                 stones.append((n, float(m[2]), float(m[3]), m[1] not in gone))
@@ -133,6 +168,16 @@ def crossed(x, y, groups, ridge, each=None, folds=5):
     return p
 
 
+def crossed_trees(x, y, groups, folds=5):
+    p = np.zeros(len(y))
+    which = np.array([hash_of(g) % folds for g in groups])
+    for k in range(folds):
+        t = which != k
+        if (~t).any():
+            p[~t] = 1 / (1 + np.exp(-Forest(x[t], y[t], groups[t]).log_odds(x[~t])))
+    return p
+
+
 def hash_of(s):
     import zlib
     return zlib.crc32(s.encode())
@@ -142,55 +187,84 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--model", required=True)
     ap.add_argument("--loupe", required=True)
-    ap.add_argument("--pieces", required=True)
-    ap.add_argument("--all", action="store_true", help="use every piece of DIR, not only those that training leaves out")
+    ap.add_argument("--pieces", required=True, nargs="+", metavar="DIR")
+    ap.add_argument("--all", action="store_true", help="use every piece, not only those that training leaves out")
+    ap.add_argument("--rows", help="a file that keeps a folder's places from one run to the next (FILE.FOLDER)")
     ap.add_argument("--least", type=int, default=8, help="fewest defects and fewest sound places that weights are fitted on")
+    ap.add_argument("--many", type=int, default=60, help="fewest defects and fewest sound places that trees are grown on")
     ap.add_argument("--ridge", type=float, default=1.0)
     ap.add_argument("--alone", type=float, default=0.35, help="probability from which the model alone proposes a region on a located piece")
     ap.add_argument("--escape", type=float, default=0.01)
-    ap.add_argument("--overkill", type=float, default=0.003)
+    ap.add_argument("--overkill", type=float, default=0.003, help="share of good pieces that one shape's places may fail")
+    ap.add_argument("--keep-stones", action="store_true", help="leave as it is how stones are weighed")
     ap.add_argument("--list", action="store_true", help="print the places that the thresholds rule wrongly")
     a = ap.parse_args()
     model = onnx.load(a.model)
     meta = {p.key: p.value for p in model.metadata_props}
     thr = {k: v for k, v in json.loads(meta["loupe.thresholds"]).items() if not k.startswith(("sound_", "defect_"))}
 
-    def store(weights, thresholds, path):
+    def store(weights, forests, thresholds, path):
         keep = {**meta, "loupe.thresholds": json.dumps(thresholds)}
         keep.pop("loupe.opinion", None)
+        keep.pop("loupe.forest", None)
         if weights:
             keep["loupe.opinion"] = json.dumps(weights)
+        if forests:
+            keep["loupe.forest"] = json.dumps({"inputs": INPUTS, "shapes": forests}, separators=(",", ":"))
         restamp(model, keep, path)
 
     thr["alone"] = a.alone
     a.plain = a.model + ".plain"
-    store(None, thr, a.plain)
-    rows, stones, held = collect(a)
+    store(None, None, thr, a.plain)
+    rows, stones, held = [], [], []
+    for root in a.pieces:
+        kept = f"{a.rows}.{os.path.basename(os.path.normpath(root))}" if a.rows else None
+        if kept and os.path.exists(kept):
+            got = json.load(open(kept))
+        else:
+            got = collect(a, [os.path.normpath(root)])
+            if kept:
+                json.dump(got, open(kept, "w"))
+        for all_, new in zip((rows, stones, held), got):
+            all_ += new
     os.remove(a.plain)
-    print(f"{len(held)} pieces, {len(rows)} places, {len(stones)} stones")
-    weights = {}
+    good = sum(g for _, g in held)
+    print(f"{len(held)} pieces, {good} of them good, {len(rows)} places, {len(stones)} stones")
+    weights, forests = {}, {}
 
-    def one(key, x, y, groups, due, where):
+    def one(key, x, seen, y, groups, due, sound, where):
+        few = min(y.sum(), len(y) - y.sum()) < a.many
         p = crossed(x, y, groups, a.ridge)
         weights[key] = [round(float(v), 4) for v in fit_signed(x, y, a.ridge)]
+        if not few:
+            plain, p = p, crossed_trees(seen, y, groups)
+            forests[key] = Forest(seen, y, groups).as_json()
         pos, neg = p[y > 0], p[y == 0]
-        auc = float(((pos[:, None] > neg[None]) + 0.5 * (pos[:, None] == neg[None])).mean())
+        auroc = lambda p: float(((p[y > 0][:, None] > p[y == 0][None]) + 0.5 * (p[y > 0][:, None] == p[y == 0][None])).mean())
         low = float(min(np.quantile(p[due] if due.any() else pos, a.escape), 0.3))
-        high = float(np.clip(np.quantile(neg, 1 - a.overkill), low, SUREST_SMALL if key == "small_spot" else SUREST))
-        print(f"{key}: {len(pos)} defects, {len(neg)} sound; cross-validated AUROC {auc:.4f}; weights {weights[key]}")
+        # The surest sound place of each good piece; so many of them may stand.
+        surest = {}
+        for g, v, k in zip(groups, p, sound & (y == 0)):
+            if k:
+                surest[g] = max(v, surest.get(g, 0.0))
+        surest = sorted(surest.values(), reverse=True) + [0.0]
+        high = float(np.clip(surest[min(int(a.overkill * good), len(surest) - 1)], max(low, 0.8), SUREST))
+        if few:
+            high = 1.0  # too few to tell how seldom a sound one looks so: a person decides
+        print(f"{key}: {len(pos)} defects, {len(neg)} sound; cross-validated AUROC {auroc(p):.4f}" + ("" if few else f" (without trees {auroc(plain):.4f})") + f"; weights {weights[key]}")
         print(f"  below {low:.4f} sound, up to {high:.3f} doubtful: of the defects {int((pos < low).sum())} sound "
               f"({int((p[due] < low).sum())} of {int(due.sum())} over their limit), "
               f"{int(((pos >= low) & (pos < high)).sum())} doubtful; of the sound {int((neg < low).sum())} sound, "
               f"{int(((neg >= low) & (neg < high)).sum())} doubtful, {int((neg >= high).sum())} stand")
-        print("  from a probability on: sound that stand, defects that stand: "
-              + "; ".join(f"{q:g}: {int((neg >= q).sum())}, {int((pos >= q).sum())}" for q in (0.8, 0.9, 0.95, 0.97, 0.98, 0.99)))
+        print("  from a probability on: good pieces with a sound place that stands, defects over their limit that stand: "
+              + "; ".join(f"{q:g}: {sum(v >= q for v in surest)}, {int((p[due] >= q).sum())}" for q in (0.8, 0.9, 0.95, 0.97, 0.98, 0.99)))
         for k in np.nonzero((y > 0) & (p < low) & due | (y == 0) & (p >= high))[0] if a.list else []:
             print(f"    {p[k]:.3f} {'defect' if y[k] else 'sound'} {where[k]} {np.round(x[k], 2).tolist()}")
         return low, high
 
     for shape in SHAPES:
-        k = [r for r in rows if r[1] == shape]
-        x, y = np.array([r[2] for r in k]).reshape(-1, 7), np.array([r[3] for r in k], float)
+        k = [r for r in rows if r["shape"] == shape]
+        x, y = np.array([r["inputs"] for r in k]).reshape(-1, 7), np.array([r["defect"] for r in k], float)
         if min(y.sum(), len(y) - y.sum()) < a.least:
             if not shape.startswith("alone_"):
                 sys.exit(f"{shape}: {int(y.sum())} defects and {int(len(y) - y.sum())} sound places are too few; render more pieces")
@@ -200,10 +274,13 @@ def main():
             thr["defect_" + shape] = 1.0  # and a person decides
             weights[shape] = weights[shape[6:]]
             continue
-        low, high = one(shape, x, y, [r[0] for r in k], np.array([r[4] for r in k], bool), [r[5] for r in k])
-        thr["sound_" + shape], thr["defect_" + shape] = round(low, 4), round(high, 3)
+        of = lambda key: np.array([r[key] for r in k])
+        low, high = one(shape, x, of("seen"), y, of("piece"), of("due"), of("good"), of("where"))
+        thr["sound_" + shape], thr["defect_" + shape] = round(low, 4), round(high, 4)
     y = np.array([s[3] for s in stones], float)
-    if len(y) and (y == 0).sum() >= 3:
+    if a.keep_stones:
+        weights["stone"] = json.loads(meta["loupe.opinion"])["stone"]
+    elif len(y) and (y == 0).sum() >= 3:
         x = np.array([[1.0, np.clip(s[1], -8, 8), s[2]] for s in stones])
         # Few are missing, and to miss one is the worse mistake: both kinds weigh the same.
         each = np.where(y > 0, 0.5 * len(y) / y.sum(), 0.5 * len(y) / (y == 0).sum())
@@ -212,7 +289,7 @@ def main():
         print(f"stone: {int(y.sum())} there, {int((y == 0).sum())} missing; cross-validated: {int((p[y > 0] < 0.5).sum())} called missing, "
               f"{int((p[y == 0] >= 0.5).sum())} called there (classic vision alone: {int((x[y > 0, 1] < 0).sum())}, "
               f"{int((x[y == 0, 1] >= 0).sum())}); weights {weights['stone']}")
-    store(weights, thr, a.model)
+    store(weights, forests, thr, a.model)
 
 
 if __name__ == "__main__":

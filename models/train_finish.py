@@ -42,7 +42,7 @@ UNNAMED = 0.15  # share of the training pictures whose light is not named
 # Share of orders of another finish that may be accepted, of good frames that may be called wrong, of frames of one finish that may show a
 # region of another, and of those that may be left to a person because they look uneven.
 SHARES = {"accept": 0.01, "reject": 0.003, "patch": 0.002, "even": 0.15}
-LEAST_SURE = 0.003  # a finish that is called wrong is at most so likely to be the ordered one, however few of the pieces here are less likely
+LEAST_SURE = 0.001  # a finish that is called wrong is at most so likely to be the ordered one, however few of the pieces here are less likely
 LEAST_CELLS = 12  # a region of another finish: 12 cells of 0.19 mm are 0.44 mm2
 ERODE = 2  # pixels that the metal is drawn in by: what lies at its borders mirrors other things
 

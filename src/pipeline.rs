@@ -699,9 +699,13 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
         radius_mm: f64,
         burst: Option<String>,
         frames: Vec<usize>,
+        /// How far each frame's second opinion lies above what it stands from, in log odds, and what those doubt that lie below.
+        margins: Vec<f64>,
+        doubted: Option<String>,
         /// What other frames say of the same part of the spec.
         others: Vec<(String, Option<[f64; 2]>, Feature)>,
     }
+    let margin = |f: &Feature| f.opinion.and_then(|o| o.margin);
     let mut seen: Vec<Seen> = Vec::new();
     let mut burst_size: BTreeMap<String, usize> = BTreeMap::new();
     let mut finishes: Vec<(String, inspect::finish::Told)> = Vec::new();
@@ -740,7 +744,9 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
                         s.others.push((look.frame.file.clone(), place, feature));
                         continue;
                     }
-                    // One frame that is sure is enough.
+                    s.margins.extend(margin(&feature));
+                    s.doubted = s.doubted.take().or_else(|| feature.doubt.clone());
+                    // One frame that is sure is enough where those that doubt do not outweigh it (below).
                     let sure = s.feature.doubt.is_none() || feature.doubt.is_none();
                     if feature.confidence > s.feature.confidence {
                         let before = std::mem::replace(&mut s.feature, feature);
@@ -760,11 +766,13 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
                 }
                 None => seen.push(Seen {
                     file: look.frame.file.clone(),
-                    feature,
                     place,
                     radius_mm,
                     burst: look.frame.burst.clone(),
                     frames: vec![k],
+                    margins: margin(&feature).into_iter().collect(),
+                    doubted: feature.doubt.clone(),
+                    feature,
                     others: vec![],
                 }),
             }
@@ -809,6 +817,9 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
     let (sound, mut seen): (Vec<Seen>, Vec<Seen>) =
         seen.into_iter().partition(|s| is_sound(s.feature.kind, &s.feature.name));
     for s in seen.iter_mut().filter(|s| s.feature.kind.is_some_and(is_surface)) {
+        if inspect::opinion::outweighed(&s.margins) {
+            s.feature.doubt = s.feature.doubt.take().or(s.doubted.take());
+        }
         for t in &sound {
             let (small, large) = (s.radius_mm.min(t.radius_mm), s.radius_mm.max(t.radius_mm));
             let same = near(s.place, t.place, small) && large < 2.0 * small.max(REACH_MM);

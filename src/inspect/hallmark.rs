@@ -3,7 +3,7 @@
 //! A reading is no word but a lattice of probabilities, and the ordered text must win in it: against every mark of the trade,
 //! against every text that differs from it in one letter, and against what the lattice itself reads first.
 
-use super::opinion::{self, Shape};
+use super::opinion;
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::model::{Lattice, MarkReader, TextBox};
 use crate::report::FindingType;
@@ -486,8 +486,6 @@ impl Inspect for Hallmark {
 /// mark that was read right, which the model takes for a mark too, is a stroke of it.
 pub fn spare(scene: &Scene, features: &mut [Feature]) {
     let Some(Ok(readings)) = &scene.marks else { return };
-    let odds =
-        |o: &opinion::Opinion| opinion::of_scene(scene).and_then(|(_, info)| o.probability(info, Shape::Line, false));
     for r in readings {
         let perhaps: &[TextBox] = if r.verdict == Verdict::Unsure { &r.perhaps } else { &[] };
         for at in r.at.iter().chain(perhaps) {
@@ -500,7 +498,7 @@ pub fn spare(scene: &Scene, features: &mut [Feature]) {
                         && o.is_mark()
                 });
                 if let Some(opinion) = stroke {
-                    let (outline, p) = (std::mem::take(&mut f.outline_px), odds(&opinion).unwrap_or(0.0));
+                    let (outline, p) = (std::mem::take(&mut f.outline_px), opinion.probability().unwrap_or(0.0));
                     *f = opinion::sound(&opinion, p, [f.x_px, f.y_px], f.radius_px, outline);
                     continue;
                 }

@@ -115,7 +115,7 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
                 2 * outline.iter().filter(on).count() >= outline.len()
             };
             let contrast = contrast(scene.image, open, &outline, x, y);
-            if (located || asked) && contrast <= LEAST_CONTRAST {
+            if contrast <= if asked { LEAST_ASKED } else { LEAST_CONTRAST } && (located || asked) {
                 continue;
             }
             let (opinion, ruling) = opinion::ask(
@@ -127,7 +127,7 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
                 [x, y],
                 radius,
                 contrast,
-            );
+            )?;
             let doubt = match ruling {
                 // Without a scale the map stands alone, as on the real sets of the training.
                 _ if !asked => None,
@@ -218,6 +218,8 @@ fn is_surface(kind: FindingType) -> bool {
 /// Scatters by which the pixels of a region must differ from the ring about it on a located piece: what no pixel bears out
 /// is left out.
 const LEAST_CONTRAST: f64 = 4.0;
+/// The same where the model brings what weighs the contrast beside the rest: coarse grain scatters by as much as a plain scratch stands out.
+const LEAST_ASKED: f64 = 1.5;
 
 /// By how many scatters of the ring about it a region's brightness or colour differs: the most different tenth of it, because
 /// a pit's rim is a small part of the region about it. 0 where there is no ring to compare with.

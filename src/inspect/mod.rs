@@ -12,6 +12,7 @@ mod girdle;
 pub mod hallmark;
 pub mod learned;
 mod lines;
+mod look;
 mod metal;
 pub mod opinion;
 pub mod play;

@@ -4,7 +4,8 @@
 //! The weights are fitted on rendered pieces kept out of the model's own training (`models/fit_opinion.py`) and travel
 //! in the model's metadata. A model without them changes nothing: every feature stands as it was measured.
 
-use super::{Feature, Scene};
+use super::{look, Feature, Scene};
+use crate::model::forest::INPUTS;
 use crate::model::{ClassMap, Closer, ModelInfo};
 use crate::report::{round_to, FindingType, OpinionRow};
 use crate::vision::VisionError;
@@ -59,6 +60,12 @@ pub struct Opinion {
     pub line: f64,
     /// Radius of the feature in pixels as the model saw them.
     pub size_px: f64,
+    /// Stones, prongs and the ground.
+    pub elsewhere: f64,
+    /// Log odds of a defect, by the model's weights or trees; none where it brings none for such a feature.
+    pub log_odds: Option<f64>,
+    /// The same above those from which it stands.
+    pub margin: Option<f64>,
 }
 
 /// What is to become of a feature.
@@ -74,15 +81,40 @@ pub enum Ruling {
 
 /// What classic vision alone would not claim, the map must show as a defect sooner than not.
 const LEAST_DEFECT: f64 = 0.5;
-/// What classic vision alone would not claim is a person's matter from here: it is a defect sooner than not.
-const LIKELY: f64 = 0.5;
+/// What classic vision alone would not claim is a person's matter from here: by the map's shares alone where it is a defect sooner than not.
+const LIKELY_BY_MAP: f64 = 0.5;
+/// The same by trees, which see the picture: of 968 rendered pieces' faint spots between this and a half 35 of 344 over their limit were defects and
+/// 70 sound; of lines a scratch is likelier to hide.
+const LIKELY: f64 = 0.2;
+const LIKELY_LINE: f64 = 0.1;
+/// What stands out surely is plain metal on the trees' word where their probability is below this share of the threshold `sound_spot` (and so on):
+/// of those pieces' 1273 defects over their limit that stand out so two lie there, of 1635 sound places 1042.
+const SURELY: f64 = 0.5;
 /// Scatters beyond which standing out says no more: few places of the fit lie beyond.
 const MOST_STANDOUT: f64 = 32.0;
 /// How much finer than the finest of its training pictures the model may be shown a place more closely: blur makes up for it. Pits and dust
 /// are told apart as well down to there.
 const FINEST: f64 = 0.75;
+/// The least probability whose odds are taken.
+const LEAST: f64 = 1e-6;
 /// Added to a probability before its logarithm is taken.
 const FLOOR: f64 = 0.02;
+
+/// Logarithm of a share, finite where there is none.
+fn ln(share: f64) -> f64 {
+    (share + FLOOR).ln()
+}
+
+/// Whose word a ruling is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Voice {
+    /// Nobody's: the model brings nothing for such a feature.
+    Nobody,
+    /// What the map shows, weighed.
+    Map,
+    /// Trees, which saw the picture too; `sound`: the probability below which they rule it sound.
+    Trees { sound: f64 },
+}
 
 impl Opinion {
     /// The model's shares within an outline in pixels of the frame (or, where it has none, within `radius_px` of the centre).
@@ -144,12 +176,14 @@ impl Opinion {
             line: share("crack_scratch"),
             // A finer frame was averaged down for the model: the map's stride tells by how much.
             size_px: (radius_px * output_stride as f64 / s).max(0.5),
+            elsewhere: share("stone") + share("prong") + share("background"),
+            log_odds: None,
+            margin: None,
         }
     }
 
     /// What the weights are applied to.
     fn inputs(&self) -> [f64; 7] {
-        let ln = |p: f64| (p + FLOOR).ln();
         [
             1.0,
             ln(self.defect) - ln(1.0 - self.defect),
@@ -161,17 +195,39 @@ impl Opinion {
         ]
     }
 
-    /// The probability that the feature is a defect; none where the model brings no weights for it.
-    pub fn probability(&self, info: &ModelInfo, shape: Shape, alone: bool) -> Option<f64> {
-        let weights = info.opinion.get(shape.key(alone))?;
-        let odds: f64 = weights.iter().zip(self.inputs()).map(|(w, x)| w * x).sum();
-        Some(1.0 / (1.0 + (-odds).exp()))
+    /// What the trees are shown ([`INPUTS`]): beside this, what the `map` shows, which is the same without a closer look, and how
+    /// the feature looks.
+    fn seen(&self, map: &Opinion, look: &[f64; look::COUNT]) -> [f64; INPUTS.len()] {
+        let (own, other) = (self.inputs(), map.inputs());
+        let part = |o: &Opinion| [ln(o.patch) - ln(o.defect), ln(o.line) - ln(o.defect)];
+        let (a, b) = (part(self), part(map));
+        let shown = own[1..].iter().chain(&other[1..5]).copied().chain([a[0], a[1], ln(self.elsewhere), b[0], b[1]]);
+        let mut out = [0.0; INPUTS.len()];
+        for (o, v) in out.iter_mut().zip(shown.chain(look.iter().copied())) {
+            *o = v;
+        }
+        out
     }
 
-    /// What follows from that, by the model's thresholds `sound_spot` and `defect_spot` (and so for every shape).
-    pub fn ruling(&self, info: &ModelInfo, shape: Shape, alone: bool) -> Ruling {
-        let Some(p) = self.probability(info, shape, alone) else { return Ruling::Stands };
-        let key = shape.key(alone);
+    /// Has the model's trees, or without any its weights, say how likely the feature is a defect.
+    fn weigh(&mut self, info: &ModelInfo, key: &str, seen: &[f64; INPUTS.len()]) {
+        let weighed = || {
+            let weights = info.opinion.get(key)?;
+            Some(weights.iter().zip(self.inputs()).map(|(w, x)| w * x).sum::<f64>())
+        };
+        self.log_odds = info.forests.get(key).map(|f| f.log_odds(seen)).or_else(weighed);
+        let high = info.thresholds.get(&format!("defect_{key}")).map(|v| f64::from(*v).clamp(LEAST, 1.0 - LEAST));
+        self.margin = self.log_odds.zip(high).map(|(o, p)| o - (p / (1.0 - p)).ln());
+    }
+
+    /// The probability that the feature is a defect; none where the model brings no weights for it.
+    pub fn probability(&self) -> Option<f64> {
+        Some(1.0 / (1.0 + (-self.log_odds?).exp()))
+    }
+
+    /// What follows from that, by the model's thresholds `sound_spot` and `defect_spot` (and so for every shape's `key`).
+    fn ruling(&self, info: &ModelInfo, key: &str) -> Ruling {
+        let Some(p) = self.probability() else { return Ruling::Stands };
         match (info.thresholds.get(&format!("sound_{key}")), info.thresholds.get(&format!("defect_{key}"))) {
             (Some(low), _) if p < f64::from(*low) => Ruling::Sound(p),
             (_, Some(high)) if p < f64::from(*high) => Ruling::Doubtful(p),
@@ -179,13 +235,20 @@ impl Opinion {
         }
     }
 
-    /// The ruling with what classic vision holds against it: see [`ask`]. `weighed`: the model brings weights for the shape.
-    fn beside_classic(&self, ruling: Ruling, (shape, alone, sure): (Shape, bool, f64), weighed: bool) -> Ruling {
+    /// The ruling with what classic vision holds against it: see [`ask`]. `alone`: no other inspector saw it; `sure`: scatters from which
+    /// classic vision claims it by itself; `voice`: whose word the ruling is.
+    fn beside_classic(&self, ruling: Ruling, (shape, alone, sure): (Shape, bool, f64), voice: Voice) -> Ruling {
         let explained = self.is_explained() && !(shape == Shape::Line && self.is_mark());
+        let likely = match (voice, shape) {
+            (Voice::Trees { .. }, Shape::Line) => LIKELY_LINE,
+            (Voice::Trees { .. }, _) => LIKELY,
+            _ => LIKELY_BY_MAP,
+        };
+        let surely = matches!((ruling, voice), (Ruling::Sound(p), Voice::Trees { sound }) if p < SURELY * sound);
         match ruling {
-            Ruling::Sound(p) if self.standout >= sure && !explained => Ruling::Doubtful(p),
-            Ruling::Doubtful(p) if self.standout < sure && !alone && p < LIKELY => Ruling::Sound(p),
-            Ruling::Stands if self.standout < sure && !alone && self.defect < LEAST_DEFECT && weighed => {
+            Ruling::Sound(p) if self.standout >= sure && !explained && !surely => Ruling::Doubtful(p),
+            Ruling::Doubtful(p) if self.standout < sure && !alone && p < likely => Ruling::Sound(p),
+            Ruling::Stands if self.standout < sure && !alone && self.defect < LEAST_DEFECT && voice == Voice::Map => {
                 Ruling::Sound(self.defect)
             }
             r => r,
@@ -246,10 +309,13 @@ pub(super) enum Asked<'a> {
 }
 
 /// Asks the model of a feature, in pixels of the frame. What stands out by `sure` scatters or more is not taken for plain metal
-/// on the model's word alone: without dust or a mark to explain it, a person decides. A line takes dust to explain it: the ridges of a
-/// fingerprint stand out by less than a scratch under it does, and [`super::hallmark::spare`] knows the strokes of letters. What stands out by less is there by chance
-/// too often to bother a person with: it counts only where the model is sure and sees a defect itself. With `LOUPE_LOG=debug` each answer is a line of
-/// JSON in the log: what `models/fit_opinion.py` fits the weights on.
+/// on the map's word alone: without dust or a mark to explain it, a person decides, unless trees that see the picture are sure. A line takes dust to explain it:
+/// the ridges of a fingerprint stand out by less than a scratch under it does, and [`super::hallmark::spare`] knows the strokes of letters. What stands out by less is there by chance
+/// too often to bother a person with: it counts only where it is likely enough. With `LOUPE_LOG=debug` each answer is a line of
+/// JSON in the log: what `models/fit_opinion.py` fits weights and trees on.
+///
+/// # Errors
+/// Where OpenCV refuses.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn ask(
     scene: &Scene,
@@ -260,26 +326,37 @@ pub(super) fn ask(
     centre: [f64; 2],
     radius_px: f64,
     standout: f64,
-) -> (Opinion, Ruling) {
-    let opinion = match map {
-        Asked::Map(map) => Opinion::new(map, info.output_stride, outline, centre, radius_px, standout),
+) -> Result<(Opinion, Ruling), VisionError> {
+    let by = |map: &ClassMap| Opinion::new(map, info.output_stride, outline, centre, radius_px, standout);
+    let (mut opinion, whole) = match map {
+        Asked::Map(map) => (by(map), by(map)),
         Asked::Closer(look) => {
             let enlarged: Vec<[f64; 2]> = outline.iter().map(|p| look.place(*p)).collect();
             let radius = radius_px * Closer::times();
-            Opinion::new(&look.map, info.output_stride, &enlarged, look.place(centre), radius, standout)
+            let closer = Opinion::new(&look.map, info.output_stride, &enlarged, look.place(centre), radius, standout);
+            (closer, scene.classes.map_or(closer, by))
         }
     };
+    let looks = look::describe(scene.image, scene.bare_metal, outline, centre, radius_px)?;
+    let seen = opinion.seen(&whole, &looks);
+    let key = shape.key(alone);
     if tracing::enabled!(tracing::Level::DEBUG) {
         let row = serde_json::json!({
-            "file": scene.frame.file, "shape": shape.key(alone), "outline": outline, "x": centre[0], "y": centre[1],
-            "radius": radius_px, "inputs": opinion.inputs(),
-            "patch": opinion.patch / opinion.defect, "line": opinion.line / opinion.defect,
+            "file": scene.frame.file, "shape": key, "outline": outline, "x": centre[0], "y": centre[1],
+            "radius": radius_px, "inputs": opinion.inputs(), "seen": seen.as_slice(),
         });
         tracing::debug!("opinion {row}");
     }
-    let weighed = info.opinion.contains_key(shape.key(alone));
-    let ruling = opinion.ruling(info, shape, alone);
-    (opinion, opinion.beside_classic(ruling, (shape, alone, sure), weighed))
+    opinion.weigh(info, key, &seen);
+    let ruling = opinion.ruling(info, key);
+    let voice = match (info.forests.contains_key(key), opinion.log_odds) {
+        (_, None) => Voice::Nobody,
+        (false, _) => Voice::Map,
+        (true, _) => {
+            Voice::Trees { sound: info.thresholds.get(&format!("sound_{key}")).copied().unwrap_or(0.0).into() }
+        }
+    };
+    Ok((opinion, opinion.beside_classic(ruling, (shape, alone, sure), voice)))
 }
 
 /// Looks more closely at the spots that are too small for the cells of the map: one answer for each of the places, in pixels of the frame, or
@@ -287,7 +364,8 @@ pub(super) fn ask(
 pub(super) fn closer(scene: &Scene, places: &[[f64; 2]]) -> Result<Option<Vec<Closer>>, VisionError> {
     let (Some(model), Some((map, info))) = (scene.closer, of_scene(scene)) else { return Ok(None) };
     // Without any weights it is run to have them fitted.
-    let weighed = info.opinion.is_empty() || info.opinion.contains_key(Shape::Small.key(false));
+    let key = Shape::Small.key(false);
+    let weighed = info.opinion.is_empty() || info.opinion.contains_key(key) || info.forests.contains_key(key);
     let fine = scene.frame.um_per_px.is_none_or(|um| um / Closer::times() < FINEST * info.um_per_px_min);
     if !weighed || fine || map.stride != info.output_stride || !is_asked(scene) {
         return Ok(None);
@@ -329,6 +407,11 @@ pub fn is_sound(kind: Option<FindingType>, name: &str) -> bool {
     kind == Some(FindingType::Anomaly) && ["lint-", "mark-", "gleam-"].iter().any(|s| name.starts_with(s))
 }
 
+/// Whether the frames that doubt a feature outweigh those that are sure of it, by their [`Opinion::margin`]s: log odds of several frames add up.
+pub fn outweighed(margins: &[f64]) -> bool {
+    margins.iter().sum::<f64>() < 0.0
+}
+
 /// The words of a doubt.
 pub fn doubt(opinion: &Opinion) -> String {
     match opinion.stem() {
@@ -367,6 +450,7 @@ mod tests {
             min_area_px: 0.0,
             // Only the model's defect share counts.
             opinion: [("spot".to_owned(), vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])].into(),
+            forests: Default::default(),
             trained_on: "nothing".into(),
             seed: "1".into(),
             licence: "none".into(),
@@ -386,35 +470,71 @@ mod tests {
             worn: 0.0,
             line: 0.0,
             size_px: 9.0,
+            elsewhere: 0.0,
+            log_odds: None,
+            margin: None,
         };
-        let ruled = |o: Opinion, shape| o.beside_classic(Ruling::Sound(0.01), (shape, false, 8.0), true);
+        let ruled = |o: Opinion, shape| o.beside_classic(Ruling::Sound(0.01), (shape, false, 8.0), Voice::Map);
         let sound = |r| matches!(r, Ruling::Sound(_));
         assert!(sound(ruled(of(0.9, 0.0, 9.0), Shape::Line)) && sound(ruled(of(0.0, 0.9, 9.0), Shape::Spot)));
         assert!(!sound(ruled(of(0.0, 0.0, 9.0), Shape::Spot)) && sound(ruled(of(0.0, 0.0, 7.0), Shape::Spot)));
         // A scratch under a fingerprint stands out by more than its ridges.
         assert!(!sound(ruled(of(0.0, 0.9, 9.0), Shape::Line)) && sound(ruled(of(0.0, 0.9, 7.0), Shape::Line)));
+        // Trees that are surer than they need to be are believed.
+        let by_trees = |sound| {
+            of(0.0, 0.0, 9.0).beside_classic(Ruling::Sound(0.01), (Shape::Spot, false, 8.0), Voice::Trees { sound })
+        };
+        assert!(sound(by_trees(0.03)) && !sound(by_trees(0.015)));
     }
 
     #[test]
     fn what_hardly_stands_out_is_a_persons_matter_only_where_it_is_likely_a_defect() {
         let o = Opinion::new(&map(0.6, 0.2), 2, &[], [11.5, 11.5], 2.0, 6.0);
-        let ruled = |p| o.beside_classic(Ruling::Doubtful(p), (Shape::Small, false, 9.0), true);
+        let ruled = |p| o.beside_classic(Ruling::Doubtful(p), (Shape::Small, false, 9.0), Voice::Map);
         assert_eq!(ruled(0.7), Ruling::Doubtful(0.7));
         assert_eq!(ruled(0.3), Ruling::Sound(0.3));
+        let by_trees =
+            |p, shape| o.beside_classic(Ruling::Doubtful(p), (shape, false, 9.0), Voice::Trees { sound: 0.01 });
+        assert_eq!(by_trees(0.3, Shape::Small), Ruling::Doubtful(0.3));
+        assert_eq!(by_trees(0.15, Shape::Small), Ruling::Sound(0.15));
+        assert_eq!(by_trees(0.15, Shape::Line), Ruling::Doubtful(0.15));
     }
 
     #[test]
     fn a_spot_stands_is_doubtful_or_sound_by_the_models_thresholds() {
-        let of = |defect: f32, lint: f32| {
-            Opinion::new(&map(defect, lint), 2, &[], [11.5, 11.5], 3.0, 9.0).ruling(&info(), Shape::Spot, false)
+        let of = |defect: f32, lint: f32, key: &str| {
+            let mut o = Opinion::new(&map(defect, lint), 2, &[], [11.5, 11.5], 3.0, 9.0);
+            o.weigh(&info(), key, &[0.0; INPUTS.len()]);
+            (o.ruling(&info(), key), o.margin)
         };
-        assert_eq!(of(0.8, 0.1), Ruling::Stands);
-        assert!(matches!(of(0.3, 0.6), Ruling::Doubtful(p) if (p - 0.3).abs() < 0.03));
-        assert!(matches!(of(0.01, 0.9), Ruling::Sound(p) if p < 0.05));
+        let (stands, above) = of(0.8, 0.1, "spot");
+        assert!(stands == Ruling::Stands && above.unwrap() > 0.0);
+        assert!(matches!(of(0.3, 0.6, "spot"), (Ruling::Doubtful(p), Some(m)) if (p - 0.3).abs() < 0.03 && m < 0.0));
+        assert!(matches!(of(0.01, 0.9, "spot").0, Ruling::Sound(p) if p < 0.05));
         // A model without weights for a shape changes nothing of it.
-        let o = Opinion::new(&map(0.01, 0.9), 2, &[], [11.5, 11.5], 3.0, 9.0);
-        assert_eq!(o.ruling(&info(), Shape::Line, false), Ruling::Stands);
-        assert_eq!(o.ruling(&info(), Shape::Spot, true), Ruling::Stands);
+        assert_eq!(of(0.01, 0.9, "line"), (Ruling::Stands, None));
+        assert_eq!(of(0.01, 0.9, "alone_spot"), (Ruling::Stands, None));
+    }
+
+    #[test]
+    fn trees_go_before_weights_and_see_what_the_map_and_the_picture_show() {
+        let forest = r#"{"base":0,"trees":[[[44,0.5,1,2],[-3],[3]]]}"#;
+        let mut info = info();
+        info.forests = [("spot".to_owned(), serde_json::from_str(forest).unwrap())].into();
+        let mut o = Opinion::new(&map(0.8, 0.1), 2, &[], [11.5, 11.5], 3.0, 9.0);
+        let mut look = [0.0; look::COUNT];
+        for (ended, odds) in [(0.0, -3.0), (1.0, 3.0)] {
+            look[look::COUNT - 1] = ended;
+            let seen = o.seen(&o, &look);
+            assert_eq!(seen[..6], o.inputs()[1..]);
+            o.weigh(&info, "spot", &seen);
+            assert_eq!(o.log_odds, Some(odds));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_hardly_sure_does_not_outweigh_one_that_doubts_by_much() {
+        assert!(outweighed(&[0.3, -2.0]) && !outweighed(&[2.5, -2.0]) && !outweighed(&[]) && !outweighed(&[0.1]));
     }
 
     #[test]

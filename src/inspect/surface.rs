@@ -738,8 +738,8 @@ fn weigh(
         });
         let seen = (shape, false, sure);
         let (opinion, ruling) =
-            opinion::ask(scene, asked, info, seen, &outline, place(&centre), radius * f, f64::from(z));
-        Weighed { opinion: Some(opinion), ruling: Some(ruling) }
+            opinion::ask(scene, asked, info, seen, &outline, place(&centre), radius * f, f64::from(z))?;
+        Ok::<_, VisionError>(Weighed { opinion: Some(opinion), ruling: Some(ruling) })
     };
     let mut spots: Vec<&mut Spot> = spots.iter_mut().chain(lines.iter_mut().flat_map(|l| &mut l.parts)).collect();
     let is_small = |s: &Spot| s.diameter_px * f < LEAST_PATCH_PX;
@@ -749,15 +749,15 @@ fn weigh(
     for s in &mut spots {
         let look = if is_small(s) { looks.next() } else { None };
         let (shape, asked) = look.map_or((Shape::Spot, Asked::Map(map)), |l| (Shape::Small, Asked::Closer(l)));
-        s.weighed = ask(shape, asked, &s.outline, [s.x, s.y], s.diameter_px / 2.0, s.z);
+        s.weighed = ask(shape, asked, &s.outline, [s.x, s.y], s.diameter_px / 2.0, s.z)?;
     }
     for l in lines {
         let rim = Rim::new(l.points.clone(), 0.0);
         let outline = ribbon(&l.points, l.width_px / 2.0 + 0.5);
-        l.weighed = ask(Shape::Line, Asked::Map(map), &outline, [rim.x, rim.y], rim.radius, l.z);
+        l.weighed = ask(Shape::Line, Asked::Map(map), &outline, [rim.x, rim.y], rim.radius, l.z)?;
     }
     for p in patches {
-        p.weighed = ask(Shape::Patch, Asked::Map(map), &p.outline, [p.x, p.y], p.radius_px, p.z);
+        p.weighed = ask(Shape::Patch, Asked::Map(map), &p.outline, [p.x, p.y], p.radius_px, p.z)?;
     }
     Ok(())
 }

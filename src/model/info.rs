@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::forest::Forest;
 use super::ModelError;
 
 /// How many numbers `loupe.opinion` holds for an entry: three for `stone`, seven for a shape of a surface feature.
@@ -46,6 +47,8 @@ pub struct ModelInfo {
     pub min_area_px: f64,
     /// Weights by which its answer is weighed with what classic vision saw, by shape (`inspect::opinion`); may be empty.
     pub opinion: BTreeMap<String, Vec<f64>>,
+    /// Trees that take their place, by shape (`loupe.forest`); may be empty.
+    pub forests: BTreeMap<String, Forest>,
     /// The data it was trained on.
     pub trained_on: String,
     /// The seed of the training.
@@ -149,6 +152,7 @@ impl ModelInfo {
                 Some(_) => r.weights("loupe.opinion")?,
                 None => BTreeMap::new(),
             },
+            forests: Forest::read(&r, "loupe.forest")?,
             trained_on: r.text("loupe.trained_on")?,
             seed: r.text("loupe.seed")?,
             licence: r.text("loupe.licence")?,
@@ -322,6 +326,7 @@ mod tests {
             ("loupe.output_stride", "0"),
             ("loupe.opinion", r#"{"spot":[1,2]}"#),
             ("loupe.opinion", "[1]"),
+            ("loupe.forest", r#"{"inputs":[],"shapes":{}}"#),
             ("loupe.thresholds", "{}"),
             ("loupe.thresholds", r#"{"defect":1.5}"#),
         ] {

@@ -10,6 +10,7 @@
 mod backbone;
 mod class_map;
 mod finish;
+pub mod forest;
 mod girdles;
 mod info;
 mod ocr;
