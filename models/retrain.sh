@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the surface model anew, from rendering to the int8 variant: about an hour and a half of rendering and 50 minutes of training on
+# Makes the surface model anew, from rendering to the int8 variant: about two hours of rendering and 50 minutes of training on
 # two cores. On a GPU it takes minutes, and more of both pays (models/surface.md). Every step goes on where it was stopped. Needs the packages of models/requirements.txt and
 # datasets/render/requirements.txt, libllvm19, the public sets (models/surface.md) and a built loupe.
 #
@@ -16,9 +16,14 @@ for kind in signet:54 band:36 plate:36 pave:22 halo:22 row:20 solitaire:20 stamp
 done
 python3 models/train_surface.py --data "$real" --rendered "$work/pieces" --out "$work/surface.onnx" --steps 3200 \
   --ckpt "$work/surface.pt"
-# What the second opinion is fitted on: the pieces that training left out, pieces of the default mix, and empty seats.
-for row in signet:36 band:28 plate:28 pave:16 halo:16 row:12 solitaire:12 stamp:10; do
+# What the second opinion is fitted on: the pieces that training left out, pieces of the default mix (the shipped trees were grown on 968 pieces, most of them
+# of it), pits among dust, and empty seats.
+for row in signet:72 band:56 plate:56 pave:32 halo:32 row:24 solitaire:24 stamp:20; do
   python3 datasets/render/render.py --kind "${row%:*}" --count "${row#*:}" --start 7001 --out "$work/opinion" --seed 909090 --spp 12 --size 640x480
+done
+for row in signet:28 plate:24 band:16 stamp:4; do
+  python3 datasets/render/render.py --kind "${row%:*}" --count "${row#*:}" --start 9001 --out "$work/opinion" --seed 660011 --spp 12 --size 640x480 \
+    --min-contrast 0 --defects datasets/render/specks.toml
 done
 for row in pave:14 halo:14 row:8 band:8 solitaire:8; do
   python3 datasets/render/render.py --kind "${row%:*}" --count "${row#*:}" --start 8001 --out "$work/opinion" --seed 515151 --spp 10 --size 640x480 \

@@ -1,7 +1,8 @@
 //! What the surface model shows where an inspector saw something, and what the two together say: defect, or dust, a
 //! fibre, a polishing line, a reflection.
 //!
-//! The weights are fitted on rendered pieces kept out of the model's own training (`models/fit_opinion.py`) and travel
+//! Trees, which are shown how the feature looks beside what the map shows, and weights of the map's shares where too few features were at hand to grow
+//! any, are fitted on rendered pieces kept out of the model's own training (`models/fit_opinion.py`) and travel
 //! in the model's metadata. A model without them changes nothing: every feature stands as it was measured.
 
 use super::{look, Feature, Scene};
@@ -329,7 +330,10 @@ pub(super) fn ask(
 ) -> Result<(Opinion, Ruling), VisionError> {
     let by = |map: &ClassMap| Opinion::new(map, info.output_stride, outline, centre, radius_px, standout);
     let (mut opinion, whole) = match map {
-        Asked::Map(map) => (by(map), by(map)),
+        Asked::Map(map) => {
+            let shown = by(map);
+            (shown, shown)
+        }
         Asked::Closer(look) => {
             let enlarged: Vec<[f64; 2]> = outline.iter().map(|p| look.place(*p)).collect();
             let radius = radius_px * Closer::times();
