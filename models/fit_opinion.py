@@ -117,12 +117,12 @@ def is_due(truth, f):
     return False
 
 
-def collect(a, roots):
-    """Places (a row of the program's log each, with its piece, whether it is a defect, whether one over its limit) and stones (piece, classic, model, is there)."""
+def collect(a, root):
+    """Places of a folder's pieces (a row of the program's log each, with its piece, whether it is a defect, whether one over its limit) and stones (piece, classic, model, is there)."""
     rows, stones, held = [], [], []
-    folders = sorted(os.path.join(r, n) for r in roots for n in os.listdir(r) if os.path.exists(os.path.join(r, n, "truth.json")))
-    for folder in folders:  # stones off all of them: too few are missing
-        n = "/".join(folder.rsplit("/", 2)[1:])
+    for name in sorted(n for n in os.listdir(root) if os.path.exists(os.path.join(root, n, "truth.json"))):  # stones off all of them: too few are missing
+        folder, n = os.path.join(root, name), f"{os.path.basename(root)}/{name}"
+        used = a.all or R.held_out(n)
         truth = json.load(open(os.path.join(folder, "truth.json")))
         frames = json.load(open(os.path.join(folder, "piece.json")))["frames"]
         if any(r.get("burst") for r in frames):
@@ -134,9 +134,9 @@ def collect(a, roots):
             sys.exit(run.stderr[-2000:])
         masks, base = {}, None
         good = not any(d["status"] == "fail" for d in truth["defects"])
-        if a.all or R.held_out(n):
+        if used:
             held.append((n, good))
-        for fr in frames if a.all or R.held_out(n) else []:
+        for fr in frames if used else []:
             image = cv2.imread(os.path.join(folder, fr["file"]))[:, :, ::-1]
             if base is None:
                 base = R.labels_of(folder, truth, image.shape[:2])
@@ -158,24 +158,18 @@ def collect(a, roots):
     return rows, stones, held
 
 
-def crossed(x, y, groups, ridge, each=None, folds=5):
-    p = np.zeros(len(y))
+def crossed(groups, log_odds, folds=5):
+    """Cross-validated probabilities: `log_odds` is given the rows to fit on and, to answer for, the others."""
+    p = np.zeros(len(groups))
     which = np.array([hash_of(g) % folds for g in groups])
     for k in range(folds):
-        t = which != k
-        w = fit_signed(x[t], y[t], ridge) if each is None else fit(x[t], y[t], ridge, each[t])
-        p[~t] = 1 / (1 + np.exp(-np.clip(x[~t] @ w, -30, 30)))
+        if (which == k).any():
+            p[which == k] = 1 / (1 + np.exp(-np.clip(log_odds(which != k, which == k), -30, 30)))
     return p
 
 
-def crossed_trees(x, y, groups, folds=5):
-    p = np.zeros(len(y))
-    which = np.array([hash_of(g) % folds for g in groups])
-    for k in range(folds):
-        t = which != k
-        if (~t).any():
-            p[~t] = 1 / (1 + np.exp(-Forest(x[t], y[t], groups[t]).log_odds(x[~t])))
-    return p
+def auroc(pos, neg):
+    return float(((pos[:, None] > neg[None]) + 0.5 * (pos[:, None] == neg[None])).mean())
 
 
 def hash_of(s):
@@ -222,7 +216,7 @@ def main():
         if kept and os.path.exists(kept):
             got = json.load(open(kept))
         else:
-            got = collect(a, [os.path.normpath(root)])
+            got = collect(a, os.path.normpath(root))
             if kept:
                 json.dump(got, open(kept, "w"))
         for all_, new in zip((rows, stones, held), got):
@@ -232,26 +226,26 @@ def main():
     print(f"{len(held)} pieces, {good} of them good, {len(rows)} places, {len(stones)} stones")
     weights, forests = {}, {}
 
-    def one(key, x, seen, y, groups, due, sound, where):
+    def one(key, x, seen, y, groups, due, on_good, where):
         few = min(y.sum(), len(y) - y.sum()) < a.many
-        p = crossed(x, y, groups, a.ridge)
+        p = crossed(groups, lambda t, of: x[of] @ fit_signed(x[t], y[t], a.ridge))
+        plain = auroc(p[y > 0], p[y == 0])
         weights[key] = [round(float(v), 4) for v in fit_signed(x, y, a.ridge)]
         if not few:
-            plain, p = p, crossed_trees(seen, y, groups)
+            p = crossed(groups, lambda t, of: Forest(seen[t], y[t], groups[t]).log_odds(seen[of]))
             forests[key] = Forest(seen, y, groups).as_json()
         pos, neg = p[y > 0], p[y == 0]
-        auroc = lambda p: float(((p[y > 0][:, None] > p[y == 0][None]) + 0.5 * (p[y > 0][:, None] == p[y == 0][None])).mean())
         low = float(min(np.quantile(p[due] if due.any() else pos, a.escape), 0.3))
         # The surest sound place of each good piece; so many of them may stand.
         surest = {}
-        for g, v, k in zip(groups, p, sound & (y == 0)):
+        for g, v, k in zip(groups, p, on_good & (y == 0)):
             if k:
                 surest[g] = max(v, surest.get(g, 0.0))
         surest = sorted(surest.values(), reverse=True) + [0.0]
         high = float(np.clip(surest[min(int(a.overkill * good), len(surest) - 1)], max(low, 0.8), SUREST))
         if few:
             high = 1.0  # too few to tell how seldom a sound one looks so: a person decides
-        print(f"{key}: {len(pos)} defects, {len(neg)} sound; cross-validated AUROC {auroc(p):.4f}" + ("" if few else f" (without trees {auroc(plain):.4f})") + f"; weights {weights[key]}")
+        print(f"{key}: {len(pos)} defects, {len(neg)} sound; cross-validated AUROC {auroc(pos, neg):.4f}" + ("" if few else f" (without trees {plain:.4f})") + f"; weights {weights[key]}")
         print(f"  below {low:.4f} sound, up to {high:.3f} doubtful: of the defects {int((pos < low).sum())} sound "
               f"({int((p[due] < low).sum())} of {int(due.sum())} over their limit), "
               f"{int(((pos >= low) & (pos < high)).sum())} doubtful; of the sound {int((neg < low).sum())} sound, "
@@ -284,7 +278,7 @@ def main():
         x = np.array([[1.0, np.clip(s[1], -8, 8), s[2]] for s in stones])
         # Few are missing, and to miss one is the worse mistake: both kinds weigh the same.
         each = np.where(y > 0, 0.5 * len(y) / y.sum(), 0.5 * len(y) / (y == 0).sum())
-        p = crossed(x, y, [s[0] for s in stones], a.ridge, each)
+        p = crossed([s[0] for s in stones], lambda t, of: x[of] @ fit(x[t], y[t], a.ridge, each[t]))
         weights["stone"] = [round(float(v), 4) for v in fit(x, y, a.ridge, each)]
         print(f"stone: {int(y.sum())} there, {int((y == 0).sum())} missing; cross-validated: {int((p[y > 0] < 0.5).sum())} called missing, "
               f"{int((p[y == 0] >= 0.5).sum())} called there (classic vision alone: {int((x[y > 0, 1] < 0).sum())}, "

@@ -198,7 +198,7 @@ pub fn look(
     let refused = |e: VisionError| e.to_string();
     // Only the metal: a ground may carry letters too.
     let Some(area) = scene.located.metal.bounds() else { return Err("no metal is to be seen".into()) };
-    let part = cut(scene.image, area);
+    let part = scene.image.cut(area);
     let grey = scene.image.mean();
     let mut looks: Vec<Look> = Vec::new();
     let mut out = Vec::new();
@@ -212,7 +212,7 @@ pub fn look(
         }
     }
     for r in closer(scene.image, found) {
-        let part = cut(scene.image, r);
+        let part = scene.image.cut(r);
         let normalised = normalise(&part, LETTER_OF_REGION).map_err(refused)?;
         for image in [&part, &normalised] {
             let boxes = reader.detect(image, CLOSE, true).map_err(|e| e.to_string())?;
@@ -386,16 +386,6 @@ fn window(grey: &Plane, at: &TextBox, room: f64, height: usize, width: (usize, u
     let source =
         [[c * kx, -s * ky, at.x - c * kx * u + s * ky * v], [s * kx, c * ky, at.y - s * kx * u - c * ky * v]];
     ops::strip(grey, &source, w, height)
-}
-
-/// A part of a picture.
-fn cut(image: &Image, r: crate::vision::Rect) -> Image {
-    let mut data = Vec::with_capacity(3 * r.width * r.height);
-    for y in r.y..r.y + r.height {
-        let from = 3 * (y * image.width + r.x);
-        data.extend_from_slice(&image.data[from..from + 3 * r.width]);
-    }
-    Image { width: r.width, height: r.height, data, grey: image.grey }
 }
 
 /// The picture with the same contrast everywhere: a mark that hardly shows on polished metal becomes one that does. `letter`: the

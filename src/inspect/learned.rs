@@ -115,7 +115,12 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
                 2 * outline.iter().filter(on).count() >= outline.len()
             };
             let contrast = contrast(scene.image, open, &outline, x, y);
-            if contrast <= if asked { LEAST_ASKED } else { LEAST_CONTRAST } && (located || asked) {
+            let least = match (asked, located) {
+                (true, _) => LEAST_ASKED,
+                (_, true) => LEAST_CONTRAST,
+                _ => f64::NEG_INFINITY,
+            };
+            if contrast <= least {
                 continue;
             }
             let (opinion, ruling) = opinion::ask(

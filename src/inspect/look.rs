@@ -3,7 +3,7 @@
 //!
 //! The second opinion weighs them beside what the surface model shows ([`super::opinion`]).
 
-use crate::vision::{ops, Image, Mask, Plane, VisionError};
+use crate::vision::{ops, Image, Mask, Rect, VisionError};
 
 /// How many numbers [`describe`] gives.
 pub const COUNT: usize = 30;
@@ -55,15 +55,9 @@ pub fn describe(
         (first, (b + margin).ceil().clamp(first as f64 + 1.0, n as f64) as usize)
     };
     let ((x0, x1), (y0, y1)) = (part(ends(0), image.width), part(ends(1), image.height));
-    let (w, h) = (x1 - x0, y1 - y0);
-    let mut window = Image { width: w, height: h, data: Vec::with_capacity(3 * w * h), grey: image.grey };
-    let mut metal = Mask::empty(w, h);
-    for y in 0..h {
-        let at = (y + y0) * image.width + x0;
-        window.data.extend_from_slice(&image.data[3 * at..3 * (at + w)]);
-        metal.data[y * w..(y + 1) * w].copy_from_slice(&bare.data[at..at + w]);
-    }
-    let f = (w.max(h) as f64 / LARGEST).ceil();
+    let about = Rect { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
+    let (mut window, mut metal) = (image.cut(about), bare.cut(about));
+    let f = (about.width.max(about.height) as f64 / LARGEST).ceil();
     if f > 1.0 {
         window = ops::shrink_image(&window, f as usize);
         metal = ops::shrink_mask(&metal, f as usize);
@@ -166,7 +160,7 @@ impl Looked {
         let (of_core, of_all) = (colour(&core), colour(&all));
         let saturation = ((self.level[0] + BLACK) / (self.level[2] + BLACK)).ln();
         // How sharp its edge is, and how one-sided: a lit hollow is bright on one side and dark on the other.
-        let grey = Plane { width, height, data: (0..width * height).map(|i| brightness(window, i) as f32).collect() };
+        let grey = window.mean();
         let (gx, gy) = ops::gradient(&ops::gaussian(&grey, 0.7)?)?;
         let steepest =
             all.iter().chain(&halo).map(|i| f64::from(gx.data[*i]).hypot(f64::from(gy.data[*i]))).fold(0.0, f64::max);

@@ -211,12 +211,12 @@ impl Opinion {
     }
 
     /// Has the model's trees, or without any its weights, say how likely the feature is a defect.
-    fn weigh(&mut self, info: &ModelInfo, key: &str, seen: &[f64; INPUTS.len()]) {
+    fn weigh(&mut self, info: &ModelInfo, key: &str, seen: Option<&[f64; INPUTS.len()]>) {
         let weighed = || {
             let weights = info.opinion.get(key)?;
             Some(weights.iter().zip(self.inputs()).map(|(w, x)| w * x).sum::<f64>())
         };
-        self.log_odds = info.forests.get(key).map(|f| f.log_odds(seen)).or_else(weighed);
+        self.log_odds = info.forests.get(key).zip(seen).map(|(f, seen)| f.log_odds(seen)).or_else(weighed);
         let high = info.thresholds.get(&format!("defect_{key}")).map(|v| f64::from(*v).clamp(LEAST, 1.0 - LEAST));
         self.margin = self.log_odds.zip(high).map(|(o, p)| o - (p / (1.0 - p)).ln());
     }
@@ -329,29 +329,34 @@ pub(super) fn ask(
     standout: f64,
 ) -> Result<(Opinion, Ruling), VisionError> {
     let by = |map: &ClassMap| Opinion::new(map, info.output_stride, outline, centre, radius_px, standout);
-    let (mut opinion, whole) = match map {
-        Asked::Map(map) => {
-            let shown = by(map);
-            (shown, shown)
-        }
+    let mut opinion = match map {
+        Asked::Map(map) => by(map),
         Asked::Closer(look) => {
             let enlarged: Vec<[f64; 2]> = outline.iter().map(|p| look.place(*p)).collect();
             let radius = radius_px * Closer::times();
-            let closer = Opinion::new(&look.map, info.output_stride, &enlarged, look.place(centre), radius, standout);
-            (closer, scene.classes.map_or(closer, by))
+            Opinion::new(&look.map, info.output_stride, &enlarged, look.place(centre), radius, standout)
         }
     };
-    let looks = look::describe(scene.image, scene.bare_metal, outline, centre, radius_px)?;
-    let seen = opinion.seen(&whole, &looks);
     let key = shape.key(alone);
-    if tracing::enabled!(tracing::Level::DEBUG) {
+    let logged = tracing::enabled!(tracing::Level::DEBUG);
+    let seen = if logged || info.forests.contains_key(key) {
+        let whole = match (map, scene.classes) {
+            (Asked::Closer(_), Some(map)) => by(map),
+            _ => opinion,
+        };
+        let look = look::describe(scene.image, scene.bare_metal, outline, centre, radius_px)?;
+        Some(opinion.seen(&whole, &look))
+    } else {
+        None
+    };
+    if let (true, Some(seen)) = (logged, &seen) {
         let row = serde_json::json!({
             "file": scene.frame.file, "shape": key, "outline": outline, "x": centre[0], "y": centre[1],
             "radius": radius_px, "inputs": opinion.inputs(), "seen": seen.as_slice(),
         });
         tracing::debug!("opinion {row}");
     }
-    opinion.weigh(info, key, &seen);
+    opinion.weigh(info, key, seen.as_ref());
     let ruling = opinion.ruling(info, key);
     let voice = match (info.forests.contains_key(key), opinion.log_odds) {
         (_, None) => Voice::Nobody,
@@ -508,7 +513,7 @@ mod tests {
     fn a_spot_stands_is_doubtful_or_sound_by_the_models_thresholds() {
         let of = |defect: f32, lint: f32, key: &str| {
             let mut o = Opinion::new(&map(defect, lint), 2, &[], [11.5, 11.5], 3.0, 9.0);
-            o.weigh(&info(), key, &[0.0; INPUTS.len()]);
+            o.weigh(&info(), key, None);
             (o.ruling(&info(), key), o.margin)
         };
         let (stands, above) = of(0.8, 0.1, "spot");
@@ -531,7 +536,7 @@ mod tests {
             look[look::COUNT - 1] = ended;
             let seen = o.seen(&o, &look);
             assert_eq!(seen[..6], o.inputs()[1..]);
-            o.weigh(&info, "spot", &seen);
+            o.weigh(&info, "spot", Some(&seen));
             assert_eq!(o.log_odds, Some(odds));
         }
     }

@@ -110,6 +110,13 @@ impl Mask {
         Mask { width, height, data: vec![255; width * height] }
     }
 
+    /// A part of the mask, which must lie within it.
+    pub fn cut(&self, r: Rect) -> Mask {
+        let line = |y: usize| y * self.width + r.x..y * self.width + r.x + r.width;
+        let data = (r.y..r.y + r.height).flat_map(|y| self.data[line(y)].iter().copied()).collect();
+        Mask { width: r.width, height: r.height, data }
+    }
+
     /// Whether a pixel is inside.
     #[inline]
     pub fn at(&self, x: usize, y: usize) -> bool {
@@ -143,6 +150,13 @@ impl Image {
         [0, 1, 2].map(|c| {
             bilinear([self.width, self.height], x, y, |x, y| f32::from(self.data[3 * (y * self.width + x) + c]))
         })
+    }
+
+    /// A part of the picture, which must lie within it.
+    pub fn cut(&self, r: Rect) -> Image {
+        let line = |y: usize| 3 * (y * self.width + r.x)..3 * (y * self.width + r.x + r.width);
+        let data = (r.y..r.y + r.height).flat_map(|y| self.data[line(y)].iter().copied()).collect();
+        Image { width: r.width, height: r.height, data, grey: self.grey }
     }
 
     /// One channel (0 red, 1 green, 2 blue) as floats of 0 to 255.
