@@ -68,7 +68,7 @@ def main():
     quant_pre_process(str(a.model), str(pre), skip_symbolic_shape=True)
     graph = onnx.load(str(pre)).graph
     convs = [n.name for n in graph.node if n.op_type == "Conv"]
-    keep = [convs[0], convs[-1]] + [n.name for n in graph.node if n.op_type in ("Softmax", "Sub", "Div")]
+    keep = [convs[0]] + [n for n in convs if n.endswith("head/Conv")] + [n.name for n in graph.node if n.op_type in ("Softmax", "Sub", "Div")]
     quantize_static(str(pre), str(a.out), Tiles(items, ts.TILE, a.tiles, a.seed), quant_format=QuantFormat.QDQ,
                     per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                     calibrate_method=CalibrationMethod.MinMax, nodes_to_exclude=keep)

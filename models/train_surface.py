@@ -7,7 +7,8 @@
 
 The first line trains on the train parts of mtd and bsdata (a validation part is kept out of
 them), chooses the thresholds on the validation part and writes the ONNX file. It takes up
-again from the last checkpoint if there is one (--fresh starts anew). The other two measure
+again from the last checkpoint if there is one (--fresh starts anew). What is metal and what is not, on any ground, is learned after that (--scenes, then
+--regions; `retrain.sh` has the three steps). The other two measure
 the exported file with onnxruntime; the test part is never used for a choice.
 """
 import argparse, copy, hashlib, json, math, os, random, sys, time
@@ -21,6 +22,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "datasets", "render"))
+import grounds
 from rendered import CLASSES, CRACK, IGNORE, LINT, MARK, METAL, OTHER, PORE, SOUND, STAIN, WORN
 import rendered
 import parts
@@ -30,7 +33,7 @@ ANY = len(CLASSES)  # a pixel of a real set that is sound: which of the sound cl
 MTD_CLASS = {"blowhole": PORE, "crack": CRACK, "break": OTHER, "fray": OTHER, "uneven": OTHER}
 STRIDE = 2
 TILE, OVERLAP = 384, 64
-VERSION = "2.3.0"
+VERSION = "2.5.0"
 
 # ---------------------------------------------------------------------------- model
 
@@ -98,8 +101,36 @@ class Up(nn.Module):
         return self.pw(self.dw(x)) + x
 
 
+class Regions(nn.Module):
+    """What is piece and what is not, on any ground: deep layers of their own, of a net gone on with on photographs, beside those that know the station's
+    pieces. They share a pixel out among metal with all that lies on or in it, background, stone and prong; what lies on the metal the decoder tells."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.blocks = copy.deepcopy(net.blocks[5:])
+        for part in ("ctx_dw", "ctx_pw", "up16", "up8", "up4"):
+            setattr(self, part, copy.deepcopy(getattr(net, part)))
+        self.head = nn.Conv2d(48, 4, 1)
+        nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
+
+    def forward(self, told, feats):
+        """Logits of the classes. told: the decoder's."""
+        with torch.no_grad():
+            x = feats[4]
+            for k, b in enumerate(self.blocks):
+                x = b(x)
+                if k == 5:
+                    at16 = x
+            x = x + self.ctx_pw(self.ctx_dw(x))
+            x = self.up4(self.up8(self.up16(x, at16), feats[4]), feats[2])
+        x = F.interpolate(self.head(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        on_metal = torch.cat([told[:, :1], told[:, 4:]], 1)
+        on_metal = F.log_softmax(on_metal, 1) + x[:, :1]
+        return torch.cat([on_metal[:, :1], x[:, 1:], on_metal[:, 1:]], 1)
+
+
 class SurfaceNet(nn.Module):
-    """EfficientNet-Lite0 without its last block and top, and a light U-Net decoder."""
+    """EfficientNet-Lite0 without its last block and top, a light U-Net decoder and, where there are any, `Regions`."""
 
     def __init__(self, pretrained=True):
         super().__init__()
@@ -121,11 +152,17 @@ class SurfaceNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():
             self.head.bias.copy_(torch.tensor([2.0, 0.5, 0.5, -1.0, -2.0, -2.0, -2.0, -2.0, -1.5, -1.5, -0.5]))
+        self.regions = None
         for m in (self.stem, self.blocks[0], self.blocks[1]):  # generic edge filters: left as they are (halves the cost)
             for p in m.parameters():
                 p.requires_grad_(False)
 
     def logits(self, image):
+        told, feats = self.decoded(image)
+        return told if self.regions is None else self.regions(told, feats)
+
+    def decoded(self, image):
+        """What the decoder tells, and what the blocks gave it."""
         x0 = (image - 127.0) / 128.0
         feats = []
         with torch.no_grad():
@@ -141,7 +178,7 @@ class SurfaceNet(nn.Module):
         x = self.up8(x, feats[4])
         x = self.up4(x, feats[2])
         x = self.up2(x, torch.cat([feats[0], self.detail(x0)], 1))
-        return self.head(x)
+        return self.head(x), feats
 
     def forward(self, image):
         return torch.softmax(self.logits(image), 1)
@@ -192,6 +229,8 @@ def folded_copy(model):
 def begin(model, path, sample):
     """The weights of an exported model, for learning to go on from. sample: pictures as they are learned on."""
     _, known = parts.exported(path)
+    if "regions.head.weight" in known:
+        model.regions = Regions(model)
     norms = {}
     with torch.no_grad():
         for name, m in model.named_modules():
@@ -201,7 +240,9 @@ def begin(model, path, sample):
                 conv = name.rsplit(".", 1)[0] + ".0"
                 model.get_submodule(conv).weight.copy_(known[conv + ".weight"])
                 norms[name] = known[conv + ".bias"]
-        model.head.weight.copy_(known["head.weight"]), model.head.bias.copy_(known["head.bias"])
+        for head in (n for n in ("head", "regions.head") if n + ".weight" in known):
+            m = model.get_submodule(head)
+            m.weight.copy_(known[head + ".weight"]), m.bias.copy_(known[head + ".bias"])
     parts.settle(model, norms, sample)
 
 
@@ -246,6 +287,15 @@ def load_bsdata(root, names, labels):
     return out
 
 
+def read_scenes(root, held=False):
+    """Names, pictures and masks of rendered photographs (datasets/render/scenes.py); every eighth is left out of training."""
+    out = []
+    for n in sorted(n for n in os.listdir(root) if n.endswith(".jpg") and os.path.exists(os.path.join(root, n[:-4] + ".png"))):
+        if (int(n[:-4]) % 8 == 0) == held:
+            out.append((n, cv2.imread(os.path.join(root, n))[:, :, ::-1].copy(), cv2.imread(os.path.join(root, n[:-4] + ".png"), 0)))
+    return out
+
+
 def place_of(name):
     f = name.split("_")
     return "_".join(f[2:4]) if len(f) == 6 else f[0]
@@ -286,6 +336,8 @@ def splits(root, seed):
 SPOTS = {METAL: 2.0, rendered.STONE: 0.8, rendered.PRONG: 0.7, LINT: 2.2, MARK: 1.2, PORE: 2.4, CRACK: 2.4, STAIN: 1.2, WORN: 1.2}
 WHOLE = 252  # a cell's whole area; quarters are whole numbers
 SHARES = {"both": (0.27, 0.10, 0.12, 0.10, 0.04, 0.37), "real": (0.40, 0.16, 0.15, 0.12, 0.17, 0.0), "rendered": (0, 0, 0, 0, 0, 1.0)}
+PHOTOS = (0.20, 0.12)  # of all crops, with --scenes: those of photographs of jewellery, and of rendered pieces laid on other grounds
+COARSE = 0.6  # below this part of a frame's scale its small classes are no longer told
 METALS = np.array([[1.0, 0.83, 0.52], [1.0, 0.79, 0.42], [0.98, 0.77, 0.66], [0.96, 0.94, 0.90], [0.93, 0.94, 0.96]], np.float32)
 _YY, _XX = np.mgrid[0:256, 0:256].astype(np.float32)
 
@@ -534,10 +586,16 @@ def scratch(rng, lum, mask, p, brush, inner):
 
 
 class Sampler:
-    def __init__(self, mtd, bs, frames, shares, n=256):
-        """shares: mtd defect, mtd good, bsdata at a pit, bsdata anywhere, procedural, rendered; they add up to 1."""
+    def __init__(self, mtd, bs, frames, shares, n=256, scenes=(), photos=()):
+        """shares: mtd defect, mtd good, bsdata at a pit, bsdata anywhere, procedural, rendered; they add up to 1.
+        scenes: pictures and masks of datasets/render/scenes.py; photos: what pieces are laid on beside procedural grounds."""
         self.n = n
+        self.scenes, self.photos = scenes, photos
+        if scenes:
+            shares = [v * (1 - sum(PHOTOS)) for v in shares] + list(PHOTOS)
+        self.known = sum(shares[:6])  # the part of a batch that is no photograph
         self.frames, self.bounds = frames, np.cumsum(shares)
+        self.on_ground = [f for f in frames if 0.05 < (f.mask == rendered.BACKGROUND).mean() < 0.9]
         self.of_class = {}
         for f in frames:
             for c in f.spots:
@@ -642,6 +700,48 @@ class Sampler:
             x = light(rng, x, 0.5)
         return sensor(rng, x, 0.5), y
 
+    def scene_item(self, rng):
+        """A crop of a photograph of jewellery, at any of the scales that phones and sellers give them."""
+        n = self.n
+        im, mask = self.scenes[rng.integers(len(self.scenes))]
+        s = math.exp(rng.uniform(math.log(0.55), math.log(2.2)))
+        half = n / s / 2
+        c = [float(np.clip(rng.uniform(0, v), min(half, v / 2), max(v - half, v / 2))) for v in (im.shape[1], im.shape[0])]
+        ang = 0.0 if rng.random() < 0.4 else (int(rng.integers(4)) * math.pi / 2) if rng.random() < 0.5 else rng.uniform(-math.pi, math.pi)
+        part, y = warp(rng, im, mask, c, n, s, ang, rng.random() < 0.5)
+        x = part.astype(np.float32) / 255.0
+        if rng.random() < 0.06:
+            x = np.repeat(x.mean(2, keepdims=True), 3, 2)
+        if rng.random() < 0.6:
+            x = light(rng, x, 0.7)
+        return sensor(rng, x, 0.7), y
+
+    def grounded_item(self, rng):
+        """A rendered piece on another ground than a station's, down to a third of its scale; sometimes the ground alone."""
+        n = self.n
+        y = np.zeros((n // STRIDE, n // STRIDE, ANY + 1), np.float32)
+        y[..., rendered.BACKGROUND] = 1
+        under = grounds.ground(rng, n, self.photos)
+        if rng.random() < 0.12 or not self.on_ground:
+            return sensor(rng, light(rng, under, 0.8), 0.7), y
+        f = self.on_ground[rng.integers(len(self.on_ground))]
+        s = math.exp(rng.uniform(math.log(0.3), math.log(1.3)))
+        half = n / s / 2
+        c = [float(np.clip(rng.uniform(0, v), min(half, v / 2), max(v - half, v / 2))) for v in (f.image.shape[1], f.image.shape[0])]
+        im, y = warp(rng, f.image, f.mask, c, n, s, rng.uniform(-math.pi, math.pi), rng.random() < 0.5)
+        alpha = 1 - cv2.resize(y[..., rendered.BACKGROUND], (n, n), interpolation=cv2.INTER_LINEAR)
+        alpha = np.clip(alpha * 1.15 - 0.15 * rng.random(), 0, 1)  # the station's dark ground is not to fringe the piece
+        if s < COARSE:
+            y[..., LINT:ANY] = 0
+        shadow = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(2, 14))
+        shadow = np.roll(shadow, tuple(rng.integers(-10, 11, 2)), (0, 1))
+        under = under * (1 - rng.uniform(0, 0.7) * shadow)[..., None]
+        piece = im.astype(np.float32) / 255.0 * (1 + rng.normal(0, 0.06, 3)).astype(np.float32)
+        if rng.random() < 0.5:
+            piece = light(rng, piece, 0.5)
+        x = piece * alpha[..., None] + under * (1 - alpha[..., None])
+        return sensor(rng, light(rng, x, 0.5), 0.7), y
+
     def batch(self, rng, b):
         """Pictures [b, n, n, 3] and how much of each cell shows each class, [b, n / 2, n / 2, classes + 1], in parts of WHOLE."""
         xs, ys = [], []
@@ -660,8 +760,10 @@ class Sampler:
                 x, y = self.bs_item(rng, False)
             elif k == 4 or not self.frames:
                 x, y = self.synth_item(rng)
-            else:
+            elif k == 5 or not self.scenes:
                 x, y = self.rendered_item(rng)
+            else:
+                x, y = self.scene_item(rng) if k == 6 else self.grounded_item(rng)
             xs.append(x)
             ys.append(y)
         # As bytes, a quarter of the size: a batch passes from one process to another.
@@ -691,6 +793,14 @@ def loss_fn(logits, y):
     small = (dice(p[:, PORE], y[:, PORE]) + dice(p[:, CRACK], y[:, CRACK]) + 0.5 * dice(p[:, LINT], y[:, LINT])) / 2.5
     per = 1 - (2 * (bad * true).sum((1, 2)) + 10) / ((bad**2).sum((1, 2)) + (true**2).sum((1, 2)) + 10)
     return ce + 0.4 * dice(bad, true) + 0.3 * small + 0.2 * per.mean(), ce.detach()
+
+
+def unlearned(logits, before):
+    """How far a batch's first pictures are from what the model before told of them: cross entropy less its entropy, more
+    where that saw a defect."""
+    q = before.softmax(1)
+    apart = (q * (F.log_softmax(before, 1) - F.log_softmax(logits[: len(q)], 1))).sum(1)
+    return (apart * (1 + 8 * q[:, SOUND:].sum(1))).mean()
 
 
 # ---------------------------------------------------------------------------- measuring
@@ -1060,7 +1170,10 @@ def evaluate(a, sp, labels):
     out["bsdata"] = b
     out["bsdata_curve"] = [dict(t=t, **{q: round(v, 3) for q, v in bs_figures(rows, j, k).items() if q in ("recall", "false_per_clean", "false_per_pitted")}) for j, t in enumerate(TS)]
     if a.rendered:
-        out["rendered_held_out"] = rendered_figures(fn, rendered.load(a.rendered, held=True))
+        out["rendered_held_out"] = rendered_figures(fn, [f for root in a.rendered for f in rendered.load(root, held=True)])
+    if a.scenes:
+        frames = [rendered.Frame(n, im, m, 0.0, "room") for n, im, m in read_scenes(a.scenes, held=True)]
+        out["scenes_held_out"] = rendered_figures(fn, frames)
     # procedural metal with seeds never trained on
     s = {"pore_pit": [0, 0], "crack_scratch": [0, 0], "clean": 0, "clean_false": 0}
     for j in range(200):
@@ -1116,7 +1229,12 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--data", required=True)
     ap.add_argument("--out", required=True)
-    ap.add_argument("--rendered", help="folder of rendered pieces to learn on (datasets/render, train.toml)")
+    ap.add_argument("--rendered", nargs="+", help="folders of rendered pieces to learn on (datasets/render, train.toml)")
+    ap.add_argument("--scenes", help="folder of rendered photographs of jewellery to learn on besides (datasets/render/scenes.py)")
+    ap.add_argument("--pictures", nargs="*", default=[], help="with --scenes: folders of photographs to lay pieces on beside procedural grounds")
+    ap.add_argument("--regions", metavar="ONNX", help="with --start: add `Regions` of the deep layers of this model, one gone on with on --scenes, and learn "
+                                                      "nothing but their head; the rest stays as --start has it")
+    ap.add_argument("--keep", type=float, default=0, help="with --start: how strongly what that model tells of all but photographs of jewellery is kept")
     ap.add_argument("--sources", choices=list(SHARES), default="both", help="what is learned on")
     ap.add_argument("--steps", type=int, default=3200)
     ap.add_argument("--start", metavar="ONNX", help="begin with the weights of this exported model")
@@ -1138,12 +1256,15 @@ def main():
     ap.add_argument("--json", help="--evaluate: write the figures here")
     a = ap.parse_args()
     cv2.setNumThreads(1)
+    torch.set_flush_denormal(True)  # probabilities and gradients near 0 double the time of a step otherwise
     torch.set_num_threads(a.threads)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     random.seed(a.seed)
     np.random.seed(a.seed)
     torch.manual_seed(a.seed)
+    if (a.keep or a.regions) and not a.start:
+        ap.error("--keep and --regions need --start")
     sp, labels = splits(a.data, a.seed)
     if a.calibrate:
         return calibrate(a, sp, labels)
@@ -1153,17 +1274,26 @@ def main():
     print({k: {s: len(v) for s, v in sp[k].items()} for k in ("mtd", "bsdata")}, "held out places:", sp["held_places"], flush=True)
     mtd, bs = load_mtd(a.data, sp["mtd"]["train"]), load_bsdata(a.data, sp["bsdata"]["train"], labels)
     mtdv, bsv = ([], []) if a.uncalibrated else (load_mtd(a.data, sp["mtd"]["val"]), load_bsdata(a.data, sp["bsdata"]["val"], labels))
-    frames = rendered.load(a.rendered) if a.sources != "real" else []
+    frames = [f for root in a.rendered or [] for f in rendered.load(root)] if a.sources != "real" else []
     if a.sources != "real" and not frames:
         sys.exit(f"--rendered {a.rendered}: no rendered pieces there")
     print(f"{len(frames)} rendered frames; loaded in {time.time() - t0:.0f} s", flush=True)
     model = SurfaceNet(pretrained=not a.start).to(memory_format=torch.channels_last)
-    ema = SurfaceNet(pretrained=False).to(memory_format=torch.channels_last)
-    sampler = Sampler(mtd, bs, frames, SHARES[a.sources])
+    scenes = [(im, m) for _, im, m in read_scenes(a.scenes)] if a.scenes else []
+    sampler = Sampler(mtd, bs, frames, SHARES[a.sources], scenes=scenes, photos=grounds.pictures(a.pictures))
     if a.start:
-        begin(model, a.start, torch.cat([given(*sampler.batch(np.random.default_rng([a.seed, k]), 8), "cpu")[0] for k in range(8)]))
-    model, ema = model.to(a.device), ema.to(a.device)
-    ema.load_state_dict(model.state_dict())
+        sample = torch.cat([given(*sampler.batch(np.random.default_rng([a.seed, k]), 8), "cpu")[0] for k in range(8)])
+        begin(model, a.start, sample)
+        if a.regions:
+            other = SurfaceNet(pretrained=False)
+            begin(other, a.regions, sample)
+            model.regions = Regions(other)
+            for n, p in model.named_parameters():
+                p.requires_grad_(n.startswith("regions.head"))
+    model = model.to(a.device)
+    ema = copy.deepcopy(model)
+    before = copy.deepcopy(model).eval() if a.keep and not a.regions else None
+    ours = int(np.searchsorted((np.arange(a.batch) + 0.5) / a.batch, sampler.known))  # a batch is in the order of its sources
     enc = [p for n, p in model.named_parameters() if p.requires_grad and n.startswith("blocks")]
     dec = [p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("blocks")]
     groups = [{"params": enc, "k": 0.25}, {"params": dec, "k": 1.0}]
@@ -1192,8 +1322,18 @@ def main():
         lr = a.lr * min(1, (step + 1) / 80) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, pr))))
         for g in opt.param_groups:
             g["lr"] = lr * g["k"]
-        model.train()
-        loss, ce = loss_fn(model.logits(x), y)
+        model.train(not a.regions)
+        if a.regions:
+            with torch.no_grad():
+                told, feats = model.decoded(x)
+            logits, told = model.regions(told, feats), told[:ours]
+        else:
+            logits = model.logits(x)
+            with torch.no_grad():
+                told = before.logits(x[:ours]) if before else None
+        loss, ce = loss_fn(logits, y)
+        if a.keep:
+            loss = loss + a.keep * unlearned(logits, told)
         opt.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(enc + dec, 2.0)

@@ -75,6 +75,26 @@ fn a_lost_stone_has_a_close_up_and_no_measures() {
     assert!(!files.keys().any(|p| p.to_string_lossy().contains("overlay")));
 }
 
+/// A map is named after its frame and has its size, with a legend below; one of an earlier run is gone with the next.
+#[test]
+fn maps_show_what_the_model_sees_and_are_not_left_over() {
+    let bench = Bench::new();
+    inspect(&bench, "datasets/demo/pave-001", &["--maps", "--no-overlay"]);
+    let files = tree(&bench.path("out"));
+    let maps: Vec<_> = files.keys().filter(|p| p.to_string_lossy().ends_with(".map.png")).collect();
+    assert!(!maps.is_empty() && !files.keys().any(|p| p.to_string_lossy().contains("overlay")), "{files:?}");
+    let map = image::load_from_memory(&files[maps[0]]).unwrap().to_rgb8();
+    let frame = std::fs::read_dir("datasets/demo/pave-001").unwrap().filter_map(|e| {
+        let path = e.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        maps[0].to_string_lossy().ends_with(&format!("{name}.map.png")).then(|| image::open(&path).unwrap())
+    });
+    let frame = frame.last().expect("the map is named after its frame").to_rgb8();
+    assert!(map.width() == frame.width() && map.height() > frame.height());
+    inspect(&bench, "datasets/demo/pave-001", &["--no-overlay"]);
+    assert!(!tree(&bench.path("out")).keys().any(|p| p.to_string_lossy().ends_with(".map.png")));
+}
+
 #[test]
 fn a_burst_shows_the_loose_stone_and_one_frame_does_not() {
     let bench = Bench::new();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::pipeline::{Inspected, Inspector};
-use crate::report::{overlay, write_whole, Status, Verdict};
+use crate::report::{map, overlay, write_whole, Status, Verdict};
 use crate::source::readings::Readings;
 use crate::source::{self, Bare, Entry};
 
@@ -55,6 +55,9 @@ pub struct Args {
     /// Write a close-up of every finding that fails or needs a person, beside the report
     #[arg(long)]
     pub crops: bool,
+    /// Write a picture of what the surface model takes every part of a frame for: metal, background, stone, dust, each defect
+    #[arg(long, conflicts_with = "no_model")]
+    pub maps: bool,
     /// Print neither progress nor table; errors still go to stderr
     #[arg(long, short)]
     pub quiet: bool,
@@ -282,8 +285,9 @@ fn inspect_one(entry: &Entry, inspector: &Inspector, readings: Option<&Readings>
     row.reasons.clone_from(&inspected.report.reasons);
     row.report = Some(format!("{}/report.json", inspected.report.piece_id));
     row.errors.extend(inspected.frame_errors.iter().cloned().chain(wrong_readings));
-    if !args.no_overlay || args.crops {
-        row.errors.extend(write_pictures(&inspected, &folder, &entry.origin, args));
+    row.errors.extend(drop_old_pictures(&folder));
+    if !args.no_overlay || args.crops || args.maps {
+        row.errors.extend(write_pictures(&inspected, inspector, &folder, &entry.origin, args));
     }
     row
 }
@@ -302,22 +306,35 @@ fn drop_old_report(entry: &Entry, out: &Path, row: &mut SummaryRow) {
     }
 }
 
-fn write_pictures(inspected: &Inspected, folder: &Path, origin: &Path, args: &Args) -> Vec<String> {
+/// Close-ups and maps of an earlier run must not pass for this one's.
+fn drop_old_pictures(folder: &Path) -> Vec<String> {
     let mut errors = vec![];
-    let mut used = BTreeSet::new();
-    // Close-ups of an earlier run must not pass for this one's.
     for old in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if old.file_name().to_string_lossy().ends_with(".crop.png") {
+        let name = old.file_name();
+        if [".crop.png", ".map.png"].iter().any(|end| name.to_string_lossy().ends_with(end)) {
             if let Err(e) = std::fs::remove_file(old.path()) {
-                errors.push(format!("{}: an older close-up cannot be removed: {e}", old.path().display()));
+                errors.push(format!("{}: an older picture cannot be removed: {e}", old.path().display()));
             }
         }
     }
+    errors
+}
+
+fn write_pictures(
+    inspected: &Inspected,
+    inspector: &Inspector,
+    folder: &Path,
+    origin: &Path,
+    args: &Args,
+) -> Vec<String> {
+    let mut errors = vec![];
+    let mut used = BTreeSet::new();
     for view in &inspected.views {
         let mut name = flat_name(&view.file);
         while !used.insert(name.clone()) {
             name.push('_');
         }
+        let mut mapless = None;
         let drawn = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let drawn = overlay::draw(view, &inspected.report);
             let mut pictures = Vec::new();
@@ -330,6 +347,13 @@ fn write_pictures(inspected: &Inspected, folder: &Path, origin: &Path, args: &Ar
             }
             if !args.no_overlay {
                 pictures.push((format!("{name}.overlay.png"), drawn));
+            }
+            if let Some(model) = inspector.model().filter(|_| args.maps) {
+                // The whole frame, not the piece's tiles alone.
+                match model.segment_at(&view.image, None, view.um_per_px).map_err(|e| e.to_string())? {
+                    Some(seen) => pictures.push((format!("{name}.map.png"), map::draw(&view.image, &seen))),
+                    None => mapless = Some(format!("{}: no map: too coarse for the surface model", view.file)),
+                }
             }
             let encode =
                 |(file, image): (String, _)| Ok((file, overlay::encode_png(&image).map_err(|e| e.to_string())?));
@@ -347,6 +371,7 @@ fn write_pictures(inspected: &Inspected, folder: &Path, origin: &Path, args: &Ar
             Ok(Err(message)) => errors.push(format!("{}: cannot write a picture: {message}", folder.display())),
             Err(_) => errors.push(format!("the program failed on {} of {}", view.file, origin.display())),
         }
+        errors.extend(mapless);
     }
     errors
 }

@@ -1,6 +1,7 @@
 //! What is said of a piece: the report (`report.json`, schema `loupe.report/1`), its pictures, and writing
 //! both whole or not at all.
 
+pub mod map;
 pub mod overlay;
 pub mod page;
 pub mod qif;
