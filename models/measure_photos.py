@@ -9,7 +9,6 @@ import csv
 import os
 
 import cv2
-import onnxruntime as ort
 
 import train_surface as ts
 
@@ -19,7 +18,7 @@ def main():
     ap.add_argument("--model", required=True)
     ap.add_argument("--photos", required=True)
     a = ap.parse_args()
-    session = ort.InferenceSession(a.model, providers=["CPUExecutionProvider"])
+    tell, _ = ts.session(a.model, 2)
     points = {}
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "photo_points.csv")) as f:
         for r in csv.DictReader(f):
@@ -31,7 +30,7 @@ def main():
             if side:
                 k = side / max(im.shape[:2])
                 im = cv2.resize(im, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
-            top = ts.tiled_probs(lambda x: session.run(None, {"image": x})[0], im, side or ts.TILE).argmax(0)
+            top = ts.tiled_probs(tell, im, side or ts.TILE).argmax(0)
             for x, y, shows in rows:
                 c = ts.CLASSES[top[min(int(y * im.shape[0]), im.shape[0] - 1), min(int(x * im.shape[1]), im.shape[1] - 1)]]
                 told[shows][c] = told[shows].get(c, 0) + 1

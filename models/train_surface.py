@@ -342,11 +342,6 @@ METALS = np.array([[1.0, 0.83, 0.52], [1.0, 0.79, 0.42], [0.98, 0.77, 0.66], [0.
 _YY, _XX = np.mgrid[0:256, 0:256].astype(np.float32)
 
 
-def lowfreq(rng, n, cells):
-    g = rng.standard_normal((cells + 2, cells + 2)).astype(np.float32)
-    return cv2.resize(g, (n, n), interpolation=cv2.INTER_CUBIC)
-
-
 def light(rng, x, strength):
     """x: float32 HxWx3 in 0..1."""
     n = x.shape[0]
@@ -423,13 +418,13 @@ def finish(rng, n):
     a = rng.uniform(0, math.pi)
     u = (_XX * math.cos(a) + _YY * math.sin(a)) / n
     if kind == "polished":
-        f = 2.0 * u + rng.uniform(0.2, 1.2) * lowfreq(rng, n, int(rng.integers(1, 5)))
+        f = 2.0 * u + rng.uniform(0.2, 1.2) * grounds.low(rng, n, int(rng.integers(1, 5)))
         lum = np.full((n, n), rng.uniform(0.1, 0.7), np.float32)
         for _ in range(int(rng.integers(1, 6))):
             w = math.exp(rng.uniform(math.log(0.004), math.log(0.4)))
             z = np.clip((f - rng.uniform(f.min(), f.max())) / w, -30, 30)
             lum += rng.uniform(-0.6, 0.6) / (1 + np.exp(-z))
-        lum += 0.05 * lowfreq(rng, n, 3)
+        lum += 0.05 * grounds.low(rng, n, 3)
         return lum, None
     if kind == "brushed":
         g = rng.standard_normal((n, n * 2)).astype(np.float32)
@@ -440,14 +435,14 @@ def finish(rng, n):
         R = cv2.getRotationMatrix2D((n, n / 2), math.degrees(a), 1.0)
         R[0, 2] -= n / 2
         g = cv2.warpAffine(g, R, (n, n), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        lum = rng.uniform(0.25, 0.75) + rng.uniform(0.02, 0.12) * g + 0.15 * lowfreq(rng, n, 1)
+        lum = rng.uniform(0.25, 0.75) + rng.uniform(0.02, 0.12) * g + 0.15 * grounds.low(rng, n, 1)
         lum = lum * (1 + rng.uniform(0, 0.6) * np.sin(rng.uniform(1, 8) * u + rng.uniform(0, 6)))
         return lum.astype(np.float32), -a
     if kind == "matte":
         g = cv2.GaussianBlur(rng.standard_normal((n, n)).astype(np.float32), (0, 0), rng.uniform(0.5, 2.2))
         lum = rng.uniform(0.3, 0.75) + rng.uniform(0.02, 0.09) * g / (g.std() + 1e-6)
-        return (lum + 0.1 * lowfreq(rng, n, 2)).astype(np.float32), None
-    return (rng.uniform(0.2, 0.8) + rng.uniform(0.1, 0.5) * (u - u.mean()) + 0.08 * lowfreq(rng, n, 2)).astype(np.float32), None
+        return (lum + 0.1 * grounds.low(rng, n, 2)).astype(np.float32), None
+    return (rng.uniform(0.2, 0.8) + rng.uniform(0.1, 0.5) * (u - u.mean()) + 0.08 * grounds.low(rng, n, 2)).astype(np.float32), None
 
 
 def shape_field(rng, n):
@@ -455,7 +450,7 @@ def shape_field(rng, n):
     if rng.random() < 0.5:
         a = rng.uniform(0, 2 * math.pi)
         d = (_XX - rng.uniform(0.2, 0.8) * n) * math.cos(a) + (_YY - rng.uniform(0.2, 0.8) * n) * math.sin(a)
-        return d + rng.uniform(0, 12) * lowfreq(rng, n, 2)
+        return d + rng.uniform(0, 12) * grounds.low(rng, n, 2)
     r = rng.uniform(0.3, 1.5) * n
     a = rng.uniform(0, 2 * math.pi)
     cx, cy = n / 2 + r * math.cos(a), n / 2 + r * math.sin(a)
@@ -528,7 +523,7 @@ def synth(rng, n=256):
     if back is not None:
         bg = np.full(3, rng.choice([rng.uniform(0, 0.15), rng.uniform(0.6, 1.0)]), np.float32) * (1 + rng.normal(0, 0.05, 3))
         e = 1 / (1 + np.exp(-np.clip(d / rng.uniform(0.4, 2.0), -30, 30)))[:, :, None]
-        col = col * (1 - e) + (bg + 0.02 * lowfreq(rng, n, 2)[:, :, None]) * e
+        col = col * (1 - e) + (bg + 0.02 * grounds.low(rng, n, 2)[:, :, None]) * e
         mask[back] = 0
     col = cv2.GaussianBlur(col.astype(np.float32), (0, 0), rng.uniform(0.35, 1.1))
     col = col + rng.uniform(0.002, 0.02) * rng.standard_normal(col.shape, dtype=np.float32)
@@ -595,7 +590,7 @@ class Sampler:
             shares = [v * (1 - sum(PHOTOS)) for v in shares] + list(PHOTOS)
         self.known = sum(shares[:6])  # the part of a batch that is no photograph
         self.frames, self.bounds = frames, np.cumsum(shares)
-        self.on_ground = [f for f in frames if 0.05 < (f.mask == rendered.BACKGROUND).mean() < 0.9]
+        self.on_ground = [f for f in frames if scenes and 0.05 < (f.mask == rendered.BACKGROUND).mean() < 0.9]
         self.of_class = {}
         for f in frames:
             for c in f.spots:

@@ -22,8 +22,8 @@ def pictures(folders):
 
 def low(rng, n, cells):
     """Noise of n x n pixels whose spots are n / cells wide; deviation about 1."""
-    g = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
-    return cv2.resize(g, (n + 2, n + 2), interpolation=cv2.INTER_CUBIC)[1:-1, 1:-1]
+    g = rng.standard_normal((cells + 2, cells + 2)).astype(np.float32)
+    return cv2.resize(g, (n, n), interpolation=cv2.INTER_CUBIC)
 
 
 def pink(rng, n, first=2):

@@ -64,9 +64,7 @@ def dust(p, rng):
     q = np.clip((q + np.roll(q, 1, 1) + np.roll(q, -1, 1)) / 3, 0.4, 1.6)
     n = np.stack([np.sin(th) * np.cos(ph), np.sin(th) * np.sin(ph), np.cos(th)], -1)
     v = n * q[..., None] * r * np.array([rng.uniform(0.6, 1.3), rng.uniform(0.6, 1.3), rng.uniform(0.3, 0.8)])
-    i, j = np.meshgrid(np.arange(8), np.arange(12), indexing="ij")
-    a, b = (i * 12 + j).ravel(), (i * 12 + (j + 1) % 12).ravel()
-    f = np.concatenate([np.stack([a, a + 12, b + 12], 1), np.stack([a, b + 12, b], 1)])
+    f = S.grid_faces(9, 12, False, True)
     tone = np.array(LINT[int(rng.integers(len(LINT)))]) * rng.uniform(0.7, 1.2)
     p.add_part("dust", -1, v.reshape(-1, 3) + [*c, height(p, *c) + 0.4 * r], f, n.reshape(-1, 3), np.clip(tone, 0.02, 0.9), 0.5, True)
     p.record("dust", *c, 1.3 * r, own(p, len(p.parts) - 1), into=p.not_defects)
@@ -95,9 +93,7 @@ def fibre(p, rng):
     v = nn * r
     v[..., :2] += path[:, None]
     v[..., 2] += z[:, None]
-    i, j = np.meshgrid(np.arange(n - 1), np.arange(8), indexing="ij")
-    q0, q1 = (i * 8 + j).ravel(), (i * 8 + (j + 1) % 8).ravel()
-    f = np.concatenate([np.stack([q0, q0 + 8, q1 + 8], 1), np.stack([q0, q1 + 8, q1], 1)])
+    f = S.grid_faces(n, 8, False, True)
     tone = np.array(LINT[int(rng.integers(len(LINT)))]) * rng.uniform(0.8, 1.2)
     p.add_part("fibre", -1, v.reshape(-1, 3), f, nn.reshape(-1, 3), np.clip(tone, 0.02, 0.9), 0.5, True)
     p.record("fibre", float(path[n // 2, 0]), float(path[n // 2, 1]), L / 2, own(p, len(p.parts) - 1), into=p.not_defects, length_mm=L)

@@ -24,6 +24,8 @@ mi.set_variant(os.environ.get("RENDER_VARIANT", "llvm_ad_rgb"))
 mi.set_log_level(mi.LogLevel.Error)
 
 import grounds
+from progress import Progress
+from stones import grid_faces, rotation_to
 
 METALS = {"yellow_gold": (1.0, 0.78, 0.36), "rose_gold": (0.98, 0.68, 0.52), "white_gold": (0.80, 0.77, 0.72), "silver": (0.96, 0.94, 0.90),
           "platinum": (0.72, 0.69, 0.65), "red_gold": (0.95, 0.62, 0.36), "pale_gold": (0.96, 0.84, 0.55)}
@@ -63,13 +65,6 @@ class Heap:
         return m
 
 
-def grid_faces(a, b, closed_a=False, closed_b=False):
-    i, j = np.meshgrid(np.arange(a if closed_a else a - 1), np.arange(b if closed_b else b - 1), indexing="ij")
-    i, j = i.ravel(), j.ravel()
-    k, l = (i + 1) % a, (j + 1) % b
-    return np.concatenate([np.stack([i * b + j, k * b + j, k * b + l], 1), np.stack([i * b + j, k * b + l, i * b + l], 1)])
-
-
 def tube(p, radius, sides=8, closed=False, twist=0.0):
     """A wire along points p [n, 3]; radius: a number, [n], or [n, sides]."""
     p = np.asarray(p, float)
@@ -104,10 +99,8 @@ def ball(c, r, k=10):
 def spin(rng, tilt=0.0):
     """A turn about z, after one about a level axis by up to `tilt` radians."""
     a, b, t = rng.uniform(0, 6.283), rng.uniform(0, 6.283), rng.uniform(0, tilt)
-    k = np.array([math.cos(b), math.sin(b), 0])
-    K = np.array([[0, -k[2], k[1]], [k[2], 0, -k[0]], [-k[1], k[0], 0]])
-    R = np.eye(3) + math.sin(t) * K + (1 - math.cos(t)) * K @ K
-    return np.array([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]]) @ R
+    flat = np.array([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]])
+    return flat @ rotation_to((math.cos(b), math.sin(b)), math.degrees(t))
 
 
 class Part:
@@ -556,11 +549,13 @@ def main():
     size = tuple(int(v) for v in a.size.split("x"))
     a.out.mkdir(parents=True, exist_ok=True)
     photos = grounds.pictures(a.pictures)
-    t0, done = time.time(), 0
+    bar = Progress(a.count, "pictures")
     for i in range(a.start, a.start + a.count):
         path = a.out / f"{i:04d}.png"
         if path.exists():
+            bar.step(f"{path.stem}: there already", made=False)
             continue
+        t0 = time.time()
         rng = np.random.default_rng([a.seed, i])
         sc = scene(rng, size, photos)
         x = np.array(mi.render(sc, spp=a.spp, seed=int(rng.integers(1 << 30))))[..., :3]
@@ -570,10 +565,7 @@ def main():
         if not (ok and cv2.imwrite(str(part), mask)):
             sys.exit(f"{path}: cannot be written")
         part.replace(path)
-        done += 1
-        each = (time.time() - t0) / done
-        print(f"\r{i - a.start + 1}/{a.count}, {each:.1f} s a picture, {each * (a.start + a.count - 1 - i) / 60:.0f} min left ", end="", flush=True)
-    print()
+        bar.step(f"{path.stem}: {time.time() - t0:.1f} s")
 
 
 if __name__ == "__main__":

@@ -288,6 +288,14 @@ def rotation_to(axis_xy, deg):
 
 # ---------------------------------------------------------------- what holds them
 
+def grid_faces(a, b, closed_a=False, closed_b=False):
+    """Triangles of a x b vertices, row by row; along a closed side the last is joined to the first."""
+    i, j = np.meshgrid(np.arange(a if closed_a else a - 1), np.arange(b if closed_b else b - 1), indexing="ij")
+    i, j = i.ravel(), j.ravel()
+    k, l = (i + 1) % a, (j + 1) % b
+    return np.concatenate([np.stack([i * b + j, k * b + j, k * b + l], 1), np.stack([i * b + j, k * b + l, i * b + l], 1)])
+
+
 def lathe(rr, zz, nr, nz, seg=36):
     """A surface of revolution about z from a profile with normals."""
     az = np.linspace(0, 2 * math.pi, seg, endpoint=False)
@@ -295,10 +303,7 @@ def lathe(rr, zz, nr, nz, seg=36):
     ln = np.hypot(nr, nz)
     v = np.stack([np.outer(rr, np.cos(az)), np.outer(rr, np.sin(az)), np.repeat(np.asarray(zz)[:, None], seg, 1)], -1).reshape(-1, 3)
     n = np.stack([np.outer(nr / ln, np.cos(az)), np.outer(nr / ln, np.sin(az)), np.repeat((nz / ln)[:, None], seg, 1)], -1).reshape(-1, 3)
-    i = np.arange(m - 1)[:, None] * seg
-    j = np.arange(seg)[None, :]
-    q0, q1 = (i + j).ravel(), (i + (j + 1) % seg).ravel()
-    return v, np.concatenate([np.stack([q0, q0 + seg, q1 + seg], 1), np.stack([q0, q1 + seg, q1], 1)]), n
+    return v, grid_faces(m, seg, False, True), n
 
 
 def dome(r, tall, post):
@@ -328,11 +333,7 @@ def swept(path, profile, closed=True):
     nn = np.zeros((n, m, 3))
     nn[..., :2] = out[:, None] * (no / ln)[None, :, None]
     nn[..., 2] = nz / ln
-    i = np.arange(n if closed else n - 1)[:, None] * m
-    k = (np.arange(n if closed else n - 1)[:, None] + 1) % n * m
-    j = np.arange(m - 1)[None, :]
-    q0, q1 = (i + j).ravel(), (k + j).ravel()
-    return v.reshape(-1, 3), np.concatenate([np.stack([q0, q1, q1 + 1], 1), np.stack([q0, q1 + 1, q0 + 1], 1)]), nn.reshape(-1, 3)
+    return v.reshape(-1, 3), grid_faces(n, m, closed), nn.reshape(-1, 3)
 
 
 def rim_profile(inner, outer, top, foot):

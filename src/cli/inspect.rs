@@ -336,16 +336,16 @@ fn write_pictures(
         }
         let mut mapless = None;
         let drawn = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let drawn = overlay::draw(view, &inspected.report);
             let mut pictures = Vec::new();
-            if args.crops {
+            let drawn = (!args.no_overlay || args.crops).then(|| overlay::draw(view, &inspected.report));
+            if let Some(drawn) = drawn.as_ref().filter(|_| args.crops) {
                 let findings = inspected.report.findings.iter().filter(|f| f.status >= Status::Review);
                 for f in findings {
                     let file = format!("{name}.{}.{}.crop.png", flat_name(&f.feature), f.kind.as_str());
-                    pictures.extend(overlay::crop(view, &drawn, f).map(|c| (file, c)));
+                    pictures.extend(overlay::crop(view, drawn, f).map(|c| (file, c)));
                 }
             }
-            if !args.no_overlay {
+            if let Some(drawn) = drawn.filter(|_| !args.no_overlay) {
                 pictures.push((format!("{name}.overlay.png"), drawn));
             }
             if let Some(model) = inspector.model().filter(|_| args.maps) {

@@ -1,6 +1,6 @@
 //! The picture of what the surface model takes every part of a frame for.
 
-use super::text::{draw_text, text_height, text_width};
+use super::text::{draw_text, fill, text_height, text_width};
 use crate::model::ClassMap;
 use crate::vision::Image;
 
@@ -74,12 +74,7 @@ fn legend(out: &mut Image, classes: &[String], share: &[usize]) {
     out.height += (y + row + pad) as usize;
     out.data.resize(3 * out.width * out.height, 14);
     for (class, text, x, y) in places {
-        for v in 0..letter {
-            for u in (0..letter).filter(|u| x + u < width) {
-                let at = 3 * ((top + y + v) * width + x + u) as usize;
-                out.data[at..at + 3].copy_from_slice(&colour(class));
-            }
-        }
+        fill(out, x, top + y, letter, colour(class));
         draw_text(out, x + row, top + y, scale, [240, 244, 248], &text);
     }
 }

@@ -43,7 +43,7 @@ fn for_each_dot(x: i32, y: i32, scale: u32, text: &str, mut f: impl FnMut(i32, i
 }
 
 /// A square of one colour, clipped at the picture's border.
-fn fill(img: &mut Image, x: i32, y: i32, side: i32, rgb: [u8; 3]) {
+pub(super) fn fill(img: &mut Image, x: i32, y: i32, side: i32, rgb: [u8; 3]) {
     let clip = |v: i32, len: usize| v.clamp(0, len as i32) as usize;
     let (x0, x1) = (clip(x, img.width), clip(x.saturating_add(side), img.width));
     for row in clip(y, img.height)..clip(y.saturating_add(side), img.height) {
