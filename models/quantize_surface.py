@@ -67,8 +67,12 @@ def main():
     pre = a.out.with_suffix(".pre.onnx")
     quant_pre_process(str(a.model), str(pre), skip_symbolic_shape=True)
     graph = onnx.load(str(pre)).graph
-    convs = [n.name for n in graph.node if n.op_type == "Conv"]
-    keep = [convs[0]] + [n for n in convs if n.endswith("head/Conv")] + [n.name for n in graph.node if n.op_type in ("Softmax", "Sub", "Div")]
+    # In float: the first layer, the heads and all that comes after them.
+    keep, late = [next(n.name for n in graph.node if n.op_type == "Conv")], set()
+    for n in graph.node:
+        if n.name.endswith("head/Conv") or late & set(n.input):
+            keep.append(n.name)
+            late |= set(n.output)
     quantize_static(str(pre), str(a.out), Tiles(items, ts.TILE, a.tiles, a.seed), quant_format=QuantFormat.QDQ,
                     per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                     calibrate_method=CalibrationMethod.MinMax, nodes_to_exclude=keep)

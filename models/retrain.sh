@@ -15,7 +15,7 @@ for kind in signet:54 band:36 plate:36 pave:22 halo:22 row:20 solitaire:20 stamp
     --defects datasets/render/train.toml --spp 16 --size 640x480 --min-contrast 0
 done
 python3 models/train_surface.py --data "$real" --rendered "$work/pieces" --out "$work/pieces.onnx" --steps 3200 --ckpt "$work/surface.pt"
-# What is metal and what is not, on any ground (not in the shipped model yet, models/surface.md): rendered photographs of jewellery. The grounds' photographs are Debian's.
+# What is metal and what is not, on any ground: rendered photographs of jewellery. The grounds' photographs are Debian's.
 if [ ! -d "$work/pictures" ]; then
   mkdir -p "$work/debs"
   (cd "$work/debs" && apt-get download ufoai-textures sweethome3d gnome-backgrounds mate-backgrounds)
@@ -28,7 +28,7 @@ python3 models/train_surface.py "${photographs[@]}" --steps 3200 --lr 1e-3 --out
 python3 models/train_surface.py "${photographs[@]}" --regions "$work/photographs.onnx" --batch 16 --steps 300 --lr 1e-2 --epoch 100 --out "$work/surface.onnx" \
   --ckpt "$work/regions.pt"
 python3 models/train_surface.py --data "$real" --out "$work/surface.onnx" --calibrate
-# What the second opinion is fitted on: the pieces that training left out, pieces of the default mix (the shipped trees were grown on 968 pieces, most of them
+# What the second opinion is fitted on: the pieces that training left out, pieces of the default mix (the shipped trees were grown on 1259 pieces, most of them
 # of it), pits among dust, and empty seats.
 for row in signet:72 band:56 plate:56 pave:32 halo:32 row:24 solitaire:24 stamp:20; do
   python3 datasets/render/render.py --kind "${row%:*}" --count "${row#*:}" --start 7001 --out "$work/opinion" --seed 909090 --spp 12 --size 640x480

@@ -8,6 +8,7 @@ use crate::calibrate::{self, Calibration};
 use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
 use crate::inspect::sight::{self, PartModels};
+use crate::inspect::stones::{self, RimSeen};
 use crate::inspect::{self, Answer, Feature, Inspect, Scene, Value};
 use crate::json::{self, JsonError};
 use crate::judge::{self, ViewAnswer};
@@ -903,7 +904,7 @@ const OVERRULING: f64 = 4.0;
 /// What several frames say of one part of the spec, as one: the frame that is surest carries the picture.
 ///
 /// - *Present or not*: odds add up; where frames contradict each other and no side clearly overrules, a person decides.
-/// - *A chip* shows under one light and hides under another: the deepest counts, with its own doubt.
+/// - *A chip* that one frame is sure of counts, the deepest of them; else what all of them show together does ([`RimSeen::together`]).
 /// - *Any other measure* is the mean by the weights. Its uncertainty stays the best one's, because what the frames share (pose,
 ///   scale) does not average out; where two contradict each other, it grows to half of what lies between the extremes.
 fn fuse(mut all: Vec<(String, Option<[f64; 2]>, Feature)>) -> (String, Option<[f64; 2]>, Feature) {
@@ -935,17 +936,8 @@ fn fuse(mut all: Vec<(String, Option<[f64; 2]>, Feature)>) -> (String, Option<[f
         }
         return best;
     }
-    if characteristic == "stone.chip_mm" {
-        let depth = |f: &Feature| f.values.first().map_or(0.0, |v| v.value);
-        all.sort_by(|a, b| {
-            // One that no doubt lies on before one that may be a facet.
-            (a.2.doubt.is_some() && depth(&a.2) > 0.0)
-                .cmp(&(b.2.doubt.is_some() && depth(&b.2) > 0.0))
-                .then(depth(&b.2).total_cmp(&depth(&a.2)))
-        });
-        let sure = all.iter().position(|a| a.2.doubt.is_none() && depth(&a.2) > 0.0);
-        let doubtful = all.iter().position(|a| depth(&a.2) > 0.0);
-        return all.swap_remove(sure.or(doubtful).unwrap_or(0));
+    if characteristic == stones::CHIP {
+        return fuse_chips(all);
     }
     let u = |f: &Feature| f.values.first().map_or(f64::MAX, |v| v.uncertainty);
     all.sort_by(|a, b| u(&a.2).total_cmp(&u(&b.2)));
@@ -977,6 +969,23 @@ fn fuse(mut all: Vec<(String, Option<[f64; 2]>, Feature)>) -> (String, Option<[f
         best.doubt = None;
     }
     (file, place, best)
+}
+
+/// What several frames say of a stone's rim: the deepest chip that one of them is sure of, else what all of them say together.
+fn fuse_chips(mut all: Vec<(String, Option<[f64; 2]>, Feature)>) -> (String, Option<[f64; 2]>, Feature) {
+    let rims: Vec<RimSeen> = all.iter().filter_map(|a| a.2.rim).collect();
+    let broken = |f: &Feature| f.rim.filter(RimSeen::is_broken).map(|r| r.depth_mm);
+    let odds = |f: &Feature| f.rim.map_or(f64::MIN, |r| r.odds);
+    all.sort_by(|(_, _, a), (_, _, b)| match (broken(a), broken(b)) {
+        (Some(a), Some(b)) => b.total_cmp(&a),
+        (None, None) => odds(b).total_cmp(&odds(a)),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    });
+    let mut best = all.swap_remove(0);
+    if let Some(rim) = RimSeen::together(&rims).filter(|_| broken(&best.2).is_none()) {
+        rim.tell(&mut best.2);
+    }
+    best
 }
 
 fn is_surface(kind: FindingType) -> bool {

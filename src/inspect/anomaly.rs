@@ -114,6 +114,7 @@ impl Inspect for Anomaly {
             found_by: vec!["anomaly".into()],
             values: vec![value(score)],
             opinion: None,
+            rim: None,
             doubt: None,
             nominal: false,
         };

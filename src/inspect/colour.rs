@@ -77,6 +77,7 @@ impl Inspect for Colour {
                     found_by: vec![self.name().into()],
                     values,
                     opinion: None,
+                    rim: None,
                     doubt: None,
                     nominal: true,
                 });

@@ -182,6 +182,7 @@ impl Inspect for Contour {
         answer.features.push(Feature {
             nominal: false,
             opinion: None,
+            rim: None,
             // A stretch without an edge is no measured lack, whether or not it would stand clear of the scatter.
             doubt: ((seen || least <= unseen) && hidden && !is_background(scene, &members, &edges))
                 .then(|| NO_EDGE.to_owned()),

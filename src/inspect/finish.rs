@@ -491,6 +491,7 @@ fn of_all(seen: &Seen, name: &str, value: Value) -> Feature {
         found_by: vec!["finish".into()],
         values: vec![value],
         opinion: None,
+        rim: None,
         doubt: None,
         nominal: true,
     }

@@ -464,6 +464,7 @@ impl Inspect for Hallmark {
                 found_by: vec![self.name().to_owned()],
                 values: vec![Value { characteristic: TEXT, value, uncertainty }],
                 opinion: None,
+                rim: None,
                 doubt: None,
                 nominal: true,
             });
@@ -543,6 +544,7 @@ mod tests {
             found_by: vec![],
             values: vec![Value { characteristic: TEXT, value, uncertainty }],
             opinion: None,
+            rim: None,
             doubt: None,
             nominal: true,
         };

@@ -183,6 +183,7 @@ pub fn merge(scene: &Scene, answer: &mut Answer) -> Result<(), VisionError> {
                 found_by: vec![NAME.to_owned()],
                 values,
                 opinion: Some(opinion),
+                rim: None,
                 doubt,
             });
         }

@@ -124,6 +124,8 @@ pub struct Feature {
     pub opinion: Option<opinion::Opinion>,
     /// Why a person must decide, where it would fail.
     pub doubt: Option<String>,
+    /// What the stone's rim shows, where it is about chips.
+    pub rim: Option<stones::RimSeen>,
     /// Whether it is a part that the spec names (a stone, a prong): what has its name on another frame is the same thing.
     pub nominal: bool,
 }

@@ -239,13 +239,16 @@ impl Opinion {
     /// The ruling with what classic vision holds against it: see [`ask`]. `alone`: no other inspector saw it; `sure`: scatters from which
     /// classic vision claims it by itself; `voice`: whose word the ruling is.
     fn beside_classic(&self, ruling: Ruling, (shape, alone, sure): (Shape, bool, f64), voice: Voice) -> Ruling {
-        let explained = self.is_explained() && !(shape == Shape::Line && self.is_mark());
+        // Scratches that the map takes for a mark are rare (three of 1259 rendered pieces): neither it nor the trees know them.
+        let like_mark = shape == Shape::Line && self.is_mark();
+        let explained = self.is_explained() && !like_mark;
         let likely = match (voice, shape) {
             (Voice::Trees { .. }, Shape::Line) => LIKELY_LINE,
             (Voice::Trees { .. }, _) => LIKELY,
             _ => LIKELY_BY_MAP,
         };
-        let surely = matches!((ruling, voice), (Ruling::Sound(p), Voice::Trees { sound }) if p < SURELY * sound);
+        let surely =
+            !like_mark && matches!((ruling, voice), (Ruling::Sound(p), Voice::Trees { sound }) if p < SURELY * sound);
         match ruling {
             Ruling::Sound(p) if self.standout >= sure && !explained && !surely => Ruling::Doubtful(p),
             Ruling::Doubtful(p) if self.standout < sure && !alone && p < likely => Ruling::Sound(p),
@@ -407,6 +410,7 @@ pub(super) fn sound(opinion: &Opinion, p: f64, centre: [f64; 2], radius_px: f64,
         found_by: vec!["surface".to_owned(), super::learned::NAME.to_owned()],
         values: vec![],
         opinion: Some(*opinion),
+        rim: None,
         doubt: None,
     }
 }

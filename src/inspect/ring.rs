@@ -110,6 +110,7 @@ impl Inspect for Ring {
             found_by: vec![self.name().into()],
             values,
             opinion: None,
+            rim: None,
             doubt,
             nominal: true,
         });

@@ -6,6 +6,7 @@
 use super::align::{self, Rigid};
 use super::{carat, seat, sight, Answer, Feature, Inspect, Scene, Value};
 use crate::locate::SETTING_TOLERANCE_MM;
+use crate::model::{ChipOdds, StoneSight};
 use crate::report::{round_to, FindingType, StoneRow};
 use crate::spec::{Outline, Stone};
 use crate::vision::VisionError;
@@ -359,6 +360,7 @@ pub(crate) fn part(name: &str, at: [f64; 2], radius_px: f64) -> Feature {
         values: vec![],
         opinion: None,
         doubt: None,
+        rim: None,
         nominal: true,
     }
 }
@@ -384,38 +386,119 @@ const CHIP_ODDS: (f64, f64) = (2.0, 0.5);
 /// the width on the model misses two in nine on long cuts, one in forty on round stones.
 pub const UNSEEN_CHIP: f64 = 0.1;
 
-fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &crate::model::StoneSight) -> Feature {
+/// What a frame, or several together, show of a stone's rim.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RimSeen {
+    /// Log odds that it is broken.
+    pub odds: f64,
+    /// What those say; none where only the model of stones looked.
+    limits: Option<ChipOdds>,
+    /// Width of the stone in mm.
+    width_mm: f64,
+    /// And in pixels.
+    width_px: f64,
+    /// Depth of the chip, if there is one, in mm.
+    pub depth_mm: f64,
+    /// Its standard uncertainty.
+    depth_u_mm: f64,
+}
+
+impl RimSeen {
+    /// Log odds from which a chip is sure, and down to which it may be one.
+    fn sure_and_maybe(&self) -> (f64, f64) {
+        self.limits.map_or(CHIP_ODDS, |l| (l.sure, l.maybe))
+    }
+
+    /// Whether it is broken for sure.
+    pub fn is_broken(&self) -> bool {
+        self.odds >= self.sure_and_maybe().0
+    }
+
+    /// What frames of one stone of which none shows a chip for sure say together: the surest of them, its log odds drawn halfway to the mean of
+    /// all. A chip hides under one light or another, so the frame that shows most of it counts most; but a facet that looks like one
+    /// does so under one light only. None where `all` is empty.
+    pub fn together(all: &[RimSeen]) -> Option<RimSeen> {
+        let finer = all.iter().any(|r| r.limits.is_some());
+        let told: Vec<&RimSeen> = all.iter().filter(|r| r.limits.is_some() == finer).collect();
+        let surest = told.iter().max_by(|a, b| a.odds.total_cmp(&b.odds))?;
+        let mean = told.iter().map(|r| r.odds).sum::<f64>() / told.len() as f64;
+        Some(RimSeen { odds: 0.5 * (surest.odds + mean), ..**surest })
+    }
+
+    /// Sets what a feature says of it: value, confidence and doubt.
+    pub fn tell(&self, feature: &mut Feature) {
+        let (sure, maybe) = self.sure_and_maybe();
+        feature.confidence = 1.0 / (1.0 + (-self.odds.abs()).exp());
+        feature.doubt =
+            (self.odds >= maybe && self.odds < sure).then(|| "it may be a facet or a prong's shade".into());
+        feature.values = vec![if self.odds >= maybe {
+            value(CHIP, self.depth_mm, self.depth_u_mm)
+        } else {
+            // None deeper, nineteen times in twenty: two standard uncertainties.
+            let unseen = self.limits.and_then(|l| l.deepest_unseen(self.odds, self.width_px)).unwrap_or(UNSEEN_CHIP);
+            value(CHIP, 0.0, unseen / 2.0 * self.width_mm)
+        }];
+        feature.rim = Some(*self);
+    }
+}
+
+fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &StoneSight) -> Feature {
     let pose = &scene.located.pose;
     let d = stone.diameter_mm;
-    let (odds, (sure, maybe), unseen, at) = match &sight.rim {
-        Some(rim) => {
-            let (odds, limits) = (sight.chip + rim.odds, &rim.limits);
-            let at = if rim.odds > sight.chip { rim.at } else { sight.chip_at };
-            (odds, (limits.sure, limits.maybe), limits.deepest_unseen(odds, pose.px(d)).unwrap_or(UNSEEN_CHIP), at)
-        }
-        None => (sight.chip, CHIP_ODDS, UNSEEN_CHIP, sight.chip_at),
+    let rim_at = sight.rim.filter(|rim| rim.odds > sight.chip).map(|rim| rim.at);
+    let rim = RimSeen {
+        odds: sight.chip + sight.rim.map_or(0.0, |rim| rim.odds),
+        limits: sight.rim.map(|rim| rim.limits),
+        width_mm: d,
+        width_px: pose.px(d),
+        depth_mm: sight.chip_depth * d,
+        depth_u_mm: sight.chip_u * d,
     };
-    let at = sight::stone_shift(stone, at);
+    tracing::debug!("chip of {} of {}: {rim:?}", stone.id, scene.frame.file);
+    let at = sight::stone_shift(stone, rim_at.unwrap_or(sight.chip_at));
     let px = pose.to_px(s.centre[0] + at[0], s.centre[1] + at[1]);
-    let depth = sight.chip_depth * d;
-    let mut feature = part(&stone.id, px, pose.px(depth.max(0.06 * d)));
-    feature.confidence = 1.0 / (1.0 + (-odds.abs()).exp());
-    let u = sight.chip_u * d;
-    feature.values.push(if odds >= sure {
-        value(CHIP, depth, u)
-    } else if odds >= maybe {
-        feature.doubt = Some("it may be a facet or a prong's shade".into());
-        value(CHIP, depth, u)
-    } else {
-        // None deeper, nineteen times in twenty: two standard uncertainties.
-        value(CHIP, 0.0, unseen / 2.0 * d)
-    });
+    let mut feature = part(&stone.id, px, pose.px(rim.depth_mm.max(0.06 * d)));
+    rim.tell(&mut feature);
     feature
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rim(odds: f64) -> RimSeen {
+        let unseen = [[-3.0, 0.02], [-2.6, 0.025], [-2.0, 0.03], [0.0, 0.05], [0.5, 0.07], [2.0, 0.1]];
+        let limits = ChipOdds {
+            sure: 7.0,
+            maybe: 2.5,
+            unseen,
+            large_px: 100.0,
+            unseen_px: unseen.map(|[o, d]| [o, 200.0 * d]),
+        };
+        let limits = Some(limits);
+        RimSeen { odds, limits, width_mm: 1.5, width_px: 80.0, depth_mm: 0.1, depth_u_mm: 0.02 }
+    }
+
+    fn told(rim: RimSeen) -> (f64, f64, bool) {
+        let mut feature = part("S1", [0.0, 0.0], 10.0);
+        rim.tell(&mut feature);
+        (feature.values[0].value, 2.0 * feature.values[0].uncertainty / rim.width_mm, feature.doubt.is_some())
+    }
+
+    #[test]
+    fn frames_together_know_better_that_a_rim_is_whole() {
+        // One frame alone leaves it to a person, both together rule out chips of 0.07 widths.
+        let (shows, does_not) = (rim(2.6), rim(-4.0));
+        assert_eq!(told(shows), (0.1, 0.04 / 1.5, true));
+        let (value, unseen, doubt) = told(RimSeen::together(&[shows, does_not]).unwrap());
+        assert!(value == 0.0 && !doubt && unseen > 0.05 && unseen < 0.1, "{unseen}");
+        assert_eq!(RimSeen::together(&[does_not, does_not]), Some(does_not));
+        assert_eq!(RimSeen::together(&[]), None);
+        // What the rim itself was looked at for says more than the window.
+        let window = RimSeen { limits: None, ..rim(1.9) };
+        assert_eq!(RimSeen::together(&[window, does_not]), Some(does_not));
+        assert!(rim(7.5).is_broken() && !shows.is_broken() && RimSeen { limits: None, ..rim(2.1) }.is_broken());
+    }
 
     #[test]
     fn sure_voices_that_contradict_leave_it_to_a_person() {

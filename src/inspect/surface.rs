@@ -904,6 +904,7 @@ fn features(
                     found_by: found_by.clone(),
                     values: vec![value("pit.diameter_mm", s.size_px * mm, s.size_u_px * mm, 1.0)],
                     opinion: s.weighed.opinion,
+                    rim: None,
                     doubt: s.doubt(),
                 });
             }
@@ -939,6 +940,7 @@ fn features(
                 value("pit.diameter_mm", largest.size_px * mm, largest.size_u_px * mm, 1.0),
             ],
             opinion: largest.weighed.opinion,
+            rim: None,
             // One sure pore is enough.
             doubt: members.iter().map(|s| s.doubt()).collect::<Option<Vec<_>>>().and_then(|d| d.first().cloned()),
         });
@@ -969,6 +971,7 @@ fn features(
             found_by: found_by.clone(),
             values,
             opinion: l.weighed.opinion,
+            rim: None,
             doubt: l.weighed.doubt(),
         });
     }
@@ -995,6 +998,7 @@ fn features(
                 found_by: found_by.clone(),
                 values: vec![value("pit.diameter_mm", diameter * mm, u * mm, 1.0)],
                 opinion: None,
+                rim: None,
                 doubt: Some(format!("it looks like a {}", kind.as_str())),
             });
         }
@@ -1010,6 +1014,7 @@ fn features(
             found_by: found_by.clone(),
             values: vec![value(characteristic, p.area_px * mm * mm, p.area_u_px * mm * mm, 2.0)],
             opinion: p.weighed.opinion,
+            rim: None,
             doubt: p.weighed.doubt(),
         });
     }

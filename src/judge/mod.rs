@@ -579,6 +579,7 @@ mod tests {
             found_by: vec![],
             values: vec![value.clone()],
             opinion: None,
+            rim: None,
             doubt: doubt.map(str::to_owned),
         };
         let of = |doubt| {

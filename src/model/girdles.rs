@@ -101,12 +101,19 @@ pub struct ChipOdds {
 
 impl ChipOdds {
     /// The depth, in widths, that no chip exceeds where these are the log odds and the stone is so many pixels wide; none where they do not
-    /// tell.
+    /// tell. Between two depths of a table it is interpolated.
     pub fn deepest_unseen(&self, odds: f64, width_px: f64) -> Option<f64> {
-        let of_large = if width_px >= self.large_px { &self.unseen_px[..] } else { &[] };
-        let depths = self.unseen.iter().copied().chain(of_large.iter().map(|[least, px]| [*least, px / width_px]));
-        depths.filter(|[least, _]| odds < *least).map(|[_, depth]| depth).min_by(f64::total_cmp)
+        let of_large = if width_px >= self.large_px { between(&self.unseen_px, odds) } else { None };
+        between(&self.unseen, odds).into_iter().chain(of_large.map(|px| px / width_px)).min_by(f64::total_cmp)
     }
+}
+
+/// The depth that a table of log odds and depths has for these odds: its least below the first, none from the last on.
+fn between(table: &[[f64; 2]], odds: f64) -> Option<f64> {
+    let above = table.iter().position(|[least, _]| odds < *least)?;
+    let [high, deep] = table[above];
+    let Some([low, shallow]) = above.checked_sub(1).map(|k| table[k]) else { return Some(deep) };
+    Some(shallow + (deep - shallow) * (odds - low) / (high - low))
 }
 
 /// What a model of girdles says of itself.
@@ -305,8 +312,12 @@ mod tests {
         assert_eq!(info.strip.samples(), 72);
         // A small stone goes by widths, a large one by pixels where these say more.
         assert_eq!(info.chip.deepest_unseen(-5.5, 50.0), Some(0.02));
-        assert_eq!(info.chip.deepest_unseen(-5.5, 400.0), Some(0.01));
-        assert_eq!(info.chip.deepest_unseen(-4.5, 400.0), Some(0.0125));
+        assert_eq!(info.chip.deepest_unseen(-6.5, 400.0), Some(3.0 / 400.0));
+        // Halfway between two odds of a table, the depth is, too.
+        for (odds, width_px, depth) in [(-4.5, 400.0, 4.5 / 400.0), (-2.5, 50.0, 0.04)] {
+            let told = info.chip.deepest_unseen(odds, width_px);
+            assert!(told.is_some_and(|d| (d - depth).abs() < 1e-12), "{told:?}");
+        }
         assert_eq!(info.chip.deepest_unseen(0.5, 400.0), None);
     }
 }
