@@ -1,6 +1,6 @@
 //! The models of stones, girdles and prongs, put to a located frame.
 
-use super::girdle::{self, Circle, Girdle, Looked};
+use super::girdle::{self, Circle, Course, Girdle, Looked};
 use super::stones::MOST_ODDS;
 use crate::locate::{Located, Pose};
 use crate::model::{
@@ -54,15 +54,7 @@ impl PartModels {
         for _ in 0..2 {
             let strips: Vec<Vec<f32>> = rims
                 .iter()
-                .map(|(k, circle)| {
-                    let looked = Looked {
-                        image: &windows[*k],
-                        coarse: info.window * pose.px(stones[*k].length_mm()) / info.side as f64,
-                        at: pose.to_px(stones[*k].x_mm, stones[*k].y_mm),
-                        turn: pose.rotation,
-                    };
-                    girdle::strip(self.girdles.info(), image, &looked, circle)
-                })
+                .map(|(k, circle)| self.strip((image, &windows[*k], pose), stones[*k], circle, None))
                 .collect();
             let mut again = Vec::new();
             for ((k, circle), rays) in rims.iter().zip(&self.girdles.look(&strips)?) {
@@ -74,7 +66,73 @@ impl PartModels {
             }
             rims = again;
         }
+        self.place_long(image, pose, stones, &windows, &mut sights)?;
         Ok(sights)
+    }
+
+    /// Takes the centres of stones whose girdle is curved but no circle from where the model of girdles, which has learned on round ones, sees
+    /// their edge. What else it says of them is not taken: of their sizes it is no surer than the window.
+    fn place_long(
+        &self,
+        image: &Image,
+        pose: &Pose,
+        stones: &[&Stone],
+        windows: &[Image],
+        sights: &mut [StoneSight],
+    ) -> Result<(), ModelError> {
+        let info = self.girdles.info();
+        let turn = |k: usize| pose.rotation + stones[k].length_turn();
+        let length = |k: usize| pose.px(stones[k].length_mm());
+        // Of each where it is, and how well its centre is known, in pixels.
+        let mut long: Vec<(usize, Circle, f64)> = (0..stones.len())
+            .filter(|k| stones[*k].is_long_and_curved() && sights[*k].present >= 0.0)
+            .map(|k| (k, circle_of(stones[k], pose, &sights[k]), f64::NAN))
+            .collect();
+        let course = |(k, circle, _): &(usize, Circle, f64)| {
+            let plan = stones[*k].plan()?;
+            let line = plan.iter().map(|p| to_piece(p.map(|v| 2.0 * circle.radius * v), turn(*k)));
+            Course::of(&line.collect::<Vec<_>>(), info.strip.rays)
+        };
+        long.retain(|one| course(one).is_some());
+        for _ in 0..LONG_LOOKS {
+            let courses: Vec<Course> = long.iter().filter_map(course).collect();
+            let strip = |((k, circle, _), line): (&(usize, Circle, f64), &Course)| {
+                self.strip((image, &windows[*k], pose), stones[*k], circle, Some(line))
+            };
+            let seen = self.girdles.look(&long.iter().zip(&courses).map(strip).collect::<Vec<_>>())?;
+            for (((k, circle, u), line), rays) in long.iter_mut().zip(&courses).zip(&seen) {
+                let prior = (sights[*k].centre_u * length(*k)).max(1.0);
+                let placed = girdle::place(info, rays, line, 2.0 * circle.radius, prior);
+                circle.x += placed.moved[0];
+                circle.y -= placed.moved[1];
+                circle.radius *= 1.0 + placed.grown.clamp(-MOST_GROWN, MOST_GROWN);
+                *u = placed.u;
+            }
+        }
+        for (k, circle, u) in long {
+            let at = pose.to_px(stones[k].x_mm, stones[k].y_mm);
+            sights[k].centre = to_piece([circle.x - at[0], at[1] - circle.y], -turn(k)).map(|v| v / length(k));
+            sights[k].centre_u = u / length(k);
+        }
+        Ok(())
+    }
+
+    /// What the model of girdles is shown of a stone. shown: the frame, the stone's window, and how the piece lies.
+    fn strip(
+        &self,
+        (image, window, pose): (&Image, &Image, &Pose),
+        stone: &Stone,
+        circle: &Circle,
+        course: Option<&Course>,
+    ) -> Vec<f32> {
+        let info = self.stones.info();
+        let looked = Looked {
+            image: window,
+            coarse: info.window * pose.px(stone.length_mm()) / info.side as f64,
+            at: pose.to_px(stone.x_mm, stone.y_mm),
+            turn: pose.rotation + stone.length_turn(),
+        };
+        girdle::strip(self.girdles.info(), image, &looked, circle, course)
     }
 }
 
@@ -82,10 +140,16 @@ fn failed(model: &PartModel, e: &VisionError) -> ModelError {
     ModelError::Run { path: model.path(), message: e.to_string() }
 }
 
-/// Where the window has a round stone's girdle, in the frame's pixels.
+/// Looks at a long stone: each about where the one before has it.
+const LONG_LOOKS: usize = 3;
+/// By which share it may grow from one to the next.
+const MOST_GROWN: f64 = 0.1;
+
+/// Where the window has a round stone's girdle, in the frame's pixels; of another cut its centre and half its width.
 fn circle_of(stone: &Stone, pose: &Pose, sight: &StoneSight) -> Circle {
     let at = pose.to_px(stone.x_mm, stone.y_mm);
-    let by = to_piece(sight.centre.map(|v| v * pose.px(stone.length_mm())), pose.rotation);
+    let turn = pose.rotation + stone.length_turn();
+    let by = to_piece(sight.centre.map(|v| v * pose.px(stone.length_mm())), turn);
     Circle { x: at[0] + by[0], y: at[1] - by[1], radius: 0.5 * sight.size * pose.px(stone.diameter_mm) }
 }
 
@@ -93,8 +157,8 @@ fn circle_of(stone: &Stone, pose: &Pose, sight: &StoneSight) -> Circle {
 fn take(sight: &mut StoneSight, fit: &Girdle, stone: &Stone, pose: &Pose, info: &GirdleInfo) {
     let at = pose.to_px(stone.x_mm, stone.y_mm);
     let width = pose.px(stone.diameter_mm);
-    // Along the window's axes, which are the piece's.
-    let into = |v: [f64; 2]| to_piece(v, -pose.rotation);
+    // Along the window's axes.
+    let into = |v: [f64; 2]| to_piece(v, -(pose.rotation + stone.length_turn()));
     sight.centre = into([fit.circle.x - at[0], at[1] - fit.circle.y]).map(|v| v / width);
     sight.centre_u = fit.centre_u / width;
     sight.size = 2.0 * fit.circle.radius / width;
