@@ -975,11 +975,10 @@ fn fuse(mut all: Vec<(String, Option<[f64; 2]>, Feature)>) -> (String, Option<[f
 fn fuse_chips(mut all: Vec<(String, Option<[f64; 2]>, Feature)>) -> (String, Option<[f64; 2]>, Feature) {
     let rims: Vec<RimSeen> = all.iter().filter_map(|a| a.2.rim).collect();
     let broken = |f: &Feature| f.rim.filter(RimSeen::is_broken).map(|r| r.depth_mm);
-    let odds = |f: &Feature| f.rim.map_or(f64::MIN, |r| r.odds);
-    all.sort_by(|(_, _, a), (_, _, b)| match (broken(a), broken(b)) {
-        (Some(a), Some(b)) => b.total_cmp(&a),
-        (None, None) => odds(b).total_cmp(&odds(a)),
-        (a, b) => b.is_some().cmp(&a.is_some()),
+    let first = |f: &Feature| (broken(f).unwrap_or(f64::MIN), f.rim.map_or(f64::MIN, |r| r.odds));
+    all.sort_by(|(_, _, a), (_, _, b)| {
+        let (a, b) = (first(a), first(b));
+        b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1))
     });
     let mut best = all.swap_remove(0);
     if let Some(rim) = RimSeen::together(&rims).filter(|_| broken(&best.2).is_none()) {

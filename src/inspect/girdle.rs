@@ -31,13 +31,13 @@ pub struct Looked<'a> {
     pub turn: f64,
 }
 
-/// How the girdle of a stone that is not round runs about its centre: in every direction of a strip how far out, in pixels, and which way it
-/// faces there (unit vector, y up).
+/// How the girdle of a stone that is not round runs about its centre: in every direction of a strip how far out, in widths of the stone, and
+/// which way it faces there (unit vector, y up).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Course(Vec<(f64, [f64; 2])>);
 
 impl Course {
-    /// Of a closed line that lies about the origin (pixels, y up). None where a direction does not meet it.
+    /// Of a closed line that lies about the origin (widths, y up). None where a direction does not meet it.
     pub fn of(line: &[[f64; 2]], rays: usize) -> Option<Course> {
         let sides = || line.iter().zip(line.iter().cycle().skip(1));
         let met = |[c, s]: [f64; 2]| {
@@ -67,8 +67,8 @@ pub struct Moved {
     pub grown: f64,
 }
 
-/// Fits where the line lies; it may also be larger, and turned, than it is drawn. width: of the stone, in pixels; prior: standard deviation of each coordinate
-/// of its centre before.
+/// Fits where the line lies; it may also be larger, and turned, than it is drawn. width: of the stone, in pixels; prior: standard deviation
+/// of each coordinate of its centre before.
 pub fn place(info: &GirdleInfo, rays: &[Ray], course: &Course, width: f64, prior: f64) -> Moved {
     let half = info.strip.half(width / 2.0);
     let rows: Vec<([f64; 4], f64, f64)> = rays
@@ -78,8 +78,9 @@ pub fn place(info: &GirdleInfo, rays: &[Ray], course: &Course, width: f64, prior
             // Where the line runs along the direction, it says little of where the line lies.
             let faces = c * x + s * y;
             let sd = half * (-0.5 * (ray.log_precision + info.kappa)).exp();
-            let turned = out * (y * c - x * s) / faces;
-            (faces > FACES).then_some(([x / faces, y / faces, *out, turned], ray.girdle * half, sd.hypot(RAY_PX)))
+            let radius = width * out;
+            let turned = radius * (y * c - x * s) / faces;
+            (faces > FACES).then_some(([x / faces, y / faces, radius, turned], ray.girdle * half, sd.hypot(RAY_PX)))
         })
         .collect();
     let ([right, up, grown, _], u) = align::solve(&rows, [prior, prior, GROWN, TURNED]);
@@ -104,8 +105,9 @@ fn directions(rays: usize) -> impl Iterator<Item = [f64; 2]> {
     })
 }
 
-/// The picture about a stone, unrolled about a circle, or about the course of a girdle that is none, of which the circle then has centre and width: what [`crate::model::GirdleModel::look`] is shown. The facets come out of the window of the
-/// model of stones, whose pixels fit them, the rim out of the frame itself.
+/// The picture about a stone, unrolled: what [`crate::model::GirdleModel::look`] is shown. It is unrolled about a circle, or about the course
+/// of a girdle that is none, whose centre and half width are then the circle's. The facets come out of the window of the model of stones,
+/// whose pixels fit them, the rim out of the frame itself.
 pub fn strip(
     info: &GirdleInfo,
     image: &Image,
@@ -126,7 +128,7 @@ pub fn strip(
                 out[channel * n + k * s.samples() + i] = v;
             }
         };
-        let radius = course.map_or(circle.radius, |line| line.0[k].0);
+        let radius = course.map_or(circle.radius, |line| 2.0 * circle.radius * line.0[k].0);
         for i in 0..s.facets {
             let r = 2.0 * radius * (s.facets_from + (s.facets_to - s.facets_from) * share(i, s.facets));
             let (x, y) = (circle.x + r * c - looked.at[0], circle.y - r * sin - looked.at[1]);
@@ -265,19 +267,19 @@ mod tests {
     }
 
     /// An ellipse twice as high as wide.
-    fn oval(width: f64) -> Vec<[f64; 2]> {
+    fn oval() -> Vec<[f64; 2]> {
         let at = |k: i32| (std::f64::consts::TAU * f64::from(k) / 96.0).sin_cos();
-        (0..96).map(at).map(|(s, c)| [0.5 * width * c, width * s]).collect()
+        (0..96).map(at).map(|(s, c)| [0.5 * c, s]).collect()
     }
 
     #[test]
     fn a_course_tells_how_far_out_the_girdle_runs_and_which_way_it_faces() {
-        let course = Course::of(&oval(40.0), 64).unwrap();
+        let course = Course::of(&oval(), 64).unwrap();
         let (out, facing) = course.0[0];
-        assert!((out - 20.0).abs() < 1e-9 && facing[0] > 0.999, "{out} {facing:?}");
+        assert!((out - 0.5).abs() < 1e-9 && facing[0] > 0.999, "{out} {facing:?}");
         let (out, facing) = course.0[16];
-        assert!((out - 40.0).abs() < 1e-9 && facing[1] > 0.99, "{out} {facing:?}");
-        let away: Vec<[f64; 2]> = oval(40.0).iter().map(|[x, y]| [x + 100.0, *y]).collect();
+        assert!((out - 1.0).abs() < 1e-9 && facing[1] > 0.99, "{out} {facing:?}");
+        let away: Vec<[f64; 2]> = oval().iter().map(|[x, y]| [x + 2.5, *y]).collect();
         assert_eq!(Course::of(&away, 64), None);
     }
 
@@ -287,15 +289,16 @@ mod tests {
         let info = model.info();
         let width = 40.0;
         let (half, [right, up]) = (info.strip.half(width / 2.0), [1.3, -0.7]);
-        let course = Course::of(&oval(width), info.strip.rays).unwrap();
-        let moved: Vec<[f64; 2]> = oval(width).iter().map(|[x, y]| [1.01 * x + right, 1.01 * y + up]).collect();
+        let course = Course::of(&oval(), info.strip.rays).unwrap();
+        let moved: Vec<[f64; 2]> =
+            oval().iter().map(|[x, y]| [1.01 * x + right / width, 1.01 * y + up / width]).collect();
         let seen = Course::of(&moved, info.strip.rays).unwrap();
         let rays: Vec<Ray> = course
             .0
             .iter()
             .zip(&seen.0)
             .map(|(a, b)| Ray {
-                girdle: (b.0 - a.0) / half,
+                girdle: width * (b.0 - a.0) / half,
                 log_precision: 9.0,
                 chip: -3.0,
                 slope: 0.0,

@@ -83,33 +83,31 @@ impl PartModels {
         let info = self.girdles.info();
         let turn = |k: usize| pose.rotation + stones[k].length_turn();
         let length = |k: usize| pose.px(stones[k].length_mm());
-        // Of each where it is, and how well its centre is known, in pixels.
-        let mut long: Vec<(usize, Circle, f64)> = (0..stones.len())
+        let prior: Vec<f64> = (0..stones.len()).map(|k| (sights[k].centre_u * length(k)).max(1.0)).collect();
+        // Of each how its girdle runs, where it is, and how well its centre is known, in pixels.
+        let mut long: Vec<(usize, Course, Circle, f64)> = (0..stones.len())
             .filter(|k| stones[*k].is_long_and_curved() && sights[*k].present >= 0.0)
-            .map(|k| (k, circle_of(stones[k], pose, &sights[k]), f64::NAN))
+            .filter_map(|k| {
+                let line: Vec<[f64; 2]> = stones[k].plan()?.iter().map(|p| to_piece(*p, turn(k))).collect();
+                Some((k, Course::of(&line, info.strip.rays)?, circle_of(stones[k], pose, &sights[k]), prior[k]))
+            })
             .collect();
-        let course = |(k, circle, _): &(usize, Circle, f64)| {
-            let plan = stones[*k].plan()?;
-            let line = plan.iter().map(|p| to_piece(p.map(|v| 2.0 * circle.radius * v), turn(*k)));
-            Course::of(&line.collect::<Vec<_>>(), info.strip.rays)
-        };
-        long.retain(|one| course(one).is_some());
         for _ in 0..LONG_LOOKS {
-            let courses: Vec<Course> = long.iter().filter_map(course).collect();
-            let strip = |((k, circle, _), line): (&(usize, Circle, f64), &Course)| {
-                self.strip((image, &windows[*k], pose), stones[*k], circle, Some(line))
-            };
-            let seen = self.girdles.look(&long.iter().zip(&courses).map(strip).collect::<Vec<_>>())?;
-            for (((k, circle, u), line), rays) in long.iter_mut().zip(&courses).zip(&seen) {
-                let prior = (sights[*k].centre_u * length(*k)).max(1.0);
-                let placed = girdle::place(info, rays, line, 2.0 * circle.radius, prior);
+            let strips: Vec<Vec<f32>> = long
+                .iter()
+                .map(|(k, course, circle, _)| {
+                    self.strip((image, &windows[*k], pose), stones[*k], circle, Some(course))
+                })
+                .collect();
+            for ((k, course, circle, u), rays) in long.iter_mut().zip(&self.girdles.look(&strips)?) {
+                let placed = girdle::place(info, rays, course, 2.0 * circle.radius, prior[*k]);
                 circle.x += placed.moved[0];
                 circle.y -= placed.moved[1];
                 circle.radius *= 1.0 + placed.grown.clamp(-MOST_GROWN, MOST_GROWN);
                 *u = placed.u;
             }
         }
-        for (k, circle, u) in long {
+        for (k, _, circle, u) in long {
             let at = pose.to_px(stones[k].x_mm, stones[k].y_mm);
             sights[k].centre = to_piece([circle.x - at[0], at[1] - circle.y], -turn(k)).map(|v| v / length(k));
             sights[k].centre_u = u / length(k);
