@@ -30,4 +30,10 @@ python3 models/train_girdles.py --pieces "$work/stones" "$work/girdles" --out "$
 python3 datasets/render/render.py --kind centres --count "$((pieces * 5 / 4))" --out "$work/centres" --seed 31337 --defects datasets/render/chips.toml \
   --spp 10 --min-contrast 0 --size 800x600
 python3 models/train_girdles.py --pieces "$work/centres" --calibrate "$work/girdles.onnx"
-echo "$work/stones.onnx, $work/prongs.onnx and $work/girdles.onnx are ready to be measured (models/stones.md)"
+# Of all other cuts: trays of them, and the rows and solitaires that they are set in.
+for row in fancies:2 solitaire:1 row:1; do
+  python3 datasets/render/render.py --kind "${row%:*}" --count "$((pieces * ${row#*:} / 2))" --out "$work/cuts" --seed 818283 \
+    --defects datasets/render/cuts.toml --spp 12 --min-contrast 0 --size 720x540
+done
+python3 models/train_girdles.py --fancies --pieces "$work/cuts" "$work/stones" --start "$work/girdles.onnx" --out "$work/fancies.onnx" --steps "$steps"
+echo "$work/stones.onnx, $work/prongs.onnx, $work/girdles.onnx and $work/fancies.onnx are ready to be measured (models/stones.md)"

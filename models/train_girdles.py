@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Train, measure and export the model of girdles (models/girdles.onnx): where exactly a round stone's girdle runs, and where its rim
-is broken.
+"""Train, measure and export the models of girdles: where exactly a stone's girdle runs, and where its rim is broken. models/girdles.onnx is the
+one of round stones, models/fancies.onnx (--fancies) that of all other cuts.
 
     python models/train_girdles.py --pieces DIR [DIR ...] --out models/girdles.onnx
+    python models/train_girdles.py --fancies --pieces DIR [DIR ...] --start models/girdles.onnx --out models/fancies.onnx
     python models/train_girdles.py --pieces DIR [DIR ...] --measure models/girdles.onnx
     python models/train_girdles.py --pieces DIR [DIR ...] --calibrate models/girdles.onnx
 
-DIR holds rendered pieces (datasets/render; girdles.toml is the mix made for this). Every fifth piece of a kind is left out of training: on
+DIR holds rendered pieces (datasets/render; girdles.toml and cuts.toml are the mixes made for this). Every fifth piece of a kind is left out of training: on
 those the deviations are scaled and the figures printed. --calibrate sets anew what a model's odds of a chip say of its depth in pixels, on all of the pieces
 given: such as it has not learned on (chips.toml). Goes on from the last checkpoint (--fresh starts anew).
 
@@ -14,10 +15,11 @@ The model of stones has said about where the girdle lies. About that circle the 
 FACETS samples over table and crown and RIM samples across the girdle, from INSIDE of the width and 6 pixels within to OUTSIDE and 6 pixels
 without. The model says for each direction how far out the girdle runs and how sure that is, and whether the rim is broken there; a circle
 is fitted to all directions (weighted least squares, the model of stones being the prior). Where the metal hides the girdle only the facets
-tell where it runs. Of the table's slope against the line of sight each direction says how much lies along it; that is fitted likewise. The
+tell where it runs. About another cut the picture is unrolled along its outline: FANCY_RAYS points of it, equally far from one another, and each direction crosses
+the outline there; shift, growth and turn of the outline are fitted. Of the table's slope against the line of sight each direction says how much lies along it; that is fitted likewise. The
 network is the same for every direction, so it need not learn what a turn does.
 """
-import json, math, os
+import functools, json, math, os, sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -30,89 +32,143 @@ import torch.nn.functional as F
 
 import parts
 from stamp import restamp
-from train_stones import SIDE, SLOPE_UNIT, WINDOW, load, window
+from train_stones import SIDE, SLOPE_UNIT, load, window
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "datasets", "render"))
+from stones import LENGTH, cut_outline, meets, unrolled
 
 RAYS, FACETS, RIM = 64, 32, 40
+FANCY_RAYS = 96
 FACETS_FROM, FACETS_TO = 0.1, 0.42  # of the width
 INSIDE, OUTSIDE, MORE_PX = 0.08, 0.05, 6.0  # of the width, and pixels more on both sides
 COLUMNS = ["girdle", "log_precision", "chip", "slope", "slope_log_precision"]
-VERSION = "1.2.1"
+VERSION, FANCY_VERSION = "1.2.1", "1.0.0"
 # Which share of the looks at whole stones may be called chipped for sure, and may be left to a person.
 CHIP_SHARES = {"sure": 0.0005, "maybe": 0.03}
 # Depths of chips (widths) of which the model tells from what log odds on they are there, but for one in forty.
 UNSEEN = (0.02, 0.025, 0.03, 0.05, 0.07, 0.1)
 # The same in pixels, on stones that are at least LARGE_PX wide: what they show of a chip depends on its pixels, and 0.02 widths are many there.
 UNSEEN_PX, LARGE_PX = (3, 4, 5, 6, 8, 10), 100
+# Fewest looks at chips of a depth that say what one in forty of them shows.
+LEAST_CHIPS = 80
 # How far the model of stones may be off (standard deviations): the centre, in widths; the width, log. As measured in its card, a little more.
 CENTRE_SD, SIZE_SD = 0.014, 0.02
+# The same of other cuts: the centre, in lengths; the width; and how far a stone may lie turned in its seat (radians).
+FANCY_CENTRE_SD, FANCY_SIZE_SD, TURN_SD = 0.014, 0.03, 0.02
 # What is known of a slope before anything is seen, and of what all directions have in common (how far in the table lies); in SLOPE_UNIT.
 SLOPE_SD, COMMON_SD = 2.5, 1.0
 
 
 def span(width):
-    """From where to where a direction is looked at, in pixels from the circle outwards."""
+    """From where to where a direction is looked at, in pixels from the outline outwards."""
     return -(INSIDE * width + MORE_PX), OUTSIDE * width + MORE_PX
 
 
-def strip(image, looked, x, y, radius):
-    """RAYS x (FACETS + RIM) pixels about a circle. looked: the window about the stone, how many pixels of the frame one of its own is, its
+@functools.cache
+def outline(cut):
+    """What a cut of width 1 is unrolled about, its length along y: points, the directions that cross it there, which way it faces, [n, 2] each,
+    right and up, counter-clockwise; and whether it runs on straight there."""
+    if cut == "round":
+        a = 2 * math.pi * np.arange(RAYS) / RAYS
+        d = np.stack([np.cos(a), np.sin(a)], 1)
+        return d / 2, d, d, np.ones(RAYS, bool)
+    return unrolled(cut_outline(cut), FANCY_RAYS)
+
+
+def spun(v, turn):
+    c, s = math.cos(turn), math.sin(turn)
+    return v @ np.array([[c, s], [-s, c]])
+
+
+class Line:
+    """An outline about (x, y) of a frame: points from there (pixels, right and up), directions, and how it faces."""
+
+    def __init__(self, cut, x, y, width, turn):
+        points, across, faces, self.straight = outline(cut)
+        if cut != "round":  # a circle's first direction is the frame's x axis
+            points, across, faces = (spun(v, turn) for v in (points, across, faces))
+        self.round, self.x, self.y, self.width, self.points, self.across, self.faces = cut == "round", x, y, width, points * width, across, faces
+
+    def rows(self):
+        """By how much a shift right and up, a growth (share) and a turn (radians) move the outline along each direction, and which directions tell
+        that: not those at a corner. [n, 4], [n]."""
+        n = self.faces / np.maximum((self.across * self.faces).sum(1), 0.5)[:, None]
+        turned = np.zeros(len(n)) if self.round else n[:, 1] * self.points[:, 0] - n[:, 0] * self.points[:, 1]
+        return np.concatenate([n, (n * self.points).sum(1)[:, None], turned[:, None]], 1), self.straight
+
+    def out(self):
+        """Unit vectors from the centre to the points."""
+        return self.points / np.hypot(*self.points.T)[:, None]
+
+    def mirrored(self):
+        for name in ("points", "across", "faces"):
+            setattr(self, name, getattr(self, name)[::-1] * [1, -1])
+        self.straight = self.straight[::-1]
+        return self
+
+
+def strip(image, looked, line):
+    """n x (FACETS + RIM) pixels about an outline. looked: the window about the stone, how many pixels of the frame one of its own is, its
     centre, its turn: the facets come out of it, the rim out of the frame."""
-    a = 2 * math.pi * np.arange(RAYS) / RAYS
-    c, s = np.cos(a)[:, None], np.sin(a)[:, None]
     part, k, (wx, wy), turn = looked
-    r = 2 * radius * (FACETS_FROM + (FACETS_TO - FACETS_FROM) * (np.arange(FACETS) + 0.5) / FACETS)[None]
-    px, py = x + r * c - wx, y - r * s - wy  # in the frame, about the window's centre, y down
+    r = 2 * (FACETS_FROM + (FACETS_TO - FACETS_FROM) * (np.arange(FACETS) + 0.5) / FACETS)[None]
+    px, py = line.x + r * line.points[:, :1] - wx, line.y - r * line.points[:, 1:] - wy  # in the frame, about the window's centre, y down
     ct, st = math.cos(turn), math.sin(turn)
     h = (part.shape[0] - 1) / 2
     facets = cv2.remap(part, (h + (ct * px - st * py) / k).astype(np.float32), (h + (st * px + ct * py) / k).astype(np.float32),
                        cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    low, high = span(2 * radius)
-    r = radius + low + (high - low) * (np.arange(RIM) + 0.5)[None] / RIM
-    rim = cv2.remap(image, (x + r * c).astype(np.float32), (y - r * s).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    low, high = span(line.width)
+    r = low + (high - low) * (np.arange(RIM) + 0.5)[None] / RIM
+    px, py = line.points[:, :1] + r * line.across[:, :1], line.points[:, 1:] + r * line.across[:, 1:]
+    rim = cv2.remap(image, (line.x + px).astype(np.float32), (line.y - py).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.concatenate([facets, rim], 1)
 
 
-def broken_at(mask, x, y, rim):
-    """Of each direction, whether the chip's mask lies at the girdle there, 0 to 1. rim: the girdle's radius in each direction, pixels. The mask
+def broken_at(mask, line, g):
+    """Of each direction, whether the chip's mask lies at the girdle there, 0 to 1. g: how far outside the line the girdle runs, pixels. The mask
     has stray pixels of the girdle's own faces: the stretch with most of it is the chip."""
-    a = 2 * math.pi * np.arange(RAYS)[:, None] / RAYS
-    deep = np.linspace(0, 1, 12)[None] * (0.08 * 2 * rim.mean() + 1)
-    r = rim[:, None] - deep
-    m = cv2.remap(mask, (x + r * np.cos(a)).astype(np.float32), (y - r * np.sin(a)).astype(np.float32), cv2.INTER_LINEAR) / 255.0
+    rays = len(g)
+    r = g[:, None] - np.linspace(0, 1, 12)[None] * (0.08 * line.width + 1)
+    px, py = line.points[:, :1] + r * line.across[:, :1], line.points[:, 1:] + r * line.across[:, 1:]
+    m = cv2.remap(mask, (line.x + px).astype(np.float32), (line.y - py).astype(np.float32), cv2.INTER_LINEAR) / 255.0
     on, area = m.max(1) > 0.3, m.mean(1)
     if not on.any():
-        return np.zeros(RAYS, np.float32)
+        return np.zeros(rays, np.float32)
     if on.all():
         return on.astype(np.float32)
     start = int(np.argmin(on))
     runs, k = [], 0
-    order = (start + np.arange(RAYS)) % RAYS
-    while k < RAYS:
+    order = (start + np.arange(rays)) % rays
+    while k < rays:
         n = k
-        while n < RAYS and on[order[n]]:
+        while n < rays and on[order[n]]:
             n += 1
         if n > k:
             runs.append((area[order[k:n]].sum(), order[k:n]))
         k = n + 1
-    out = np.zeros(RAYS, np.float32)
+    out = np.zeros(rays, np.float32)
     out[max(runs, key=lambda q: q[0])[1]] = 1
     return out
 
 
-def girdle(p, x, y, radius):
-    """How far out the true girdle runs in each direction from (x, y), less the radius, in pixels. A stone out of level shows an ellipse."""
-    a = 2 * math.pi * np.arange(RAYS) / RAYS
-    R = p.unit / 2
+def flat(p):
+    """What a stone out of level shows of a vector: less along its slope, [2, 2]."""
     sx, sy = p.truth[1] or (0.0, 0.0)
     g = math.hypot(sx, sy)
-    short = 1 / math.hypot(1, g)
-    ux, uy = (sx / g, sy / g) if g > 1e-6 else (1.0, 0.0)
-    ox, oy = x - p.x, p.y - y  # from the true centre, y up
-    # along u the ellipse is R * short, across it R
-    m = np.array([[ux, uy], [-uy, ux]]) / np.array([[R * short], [R]])
-    o, d = m @ np.array([ox, oy]), m @ np.stack([np.cos(a), np.sin(a)])
-    A, B, C = (d * d).sum(0), (o[:, None] * d).sum(0), (o * o).sum() - 1
-    return (-B + np.sqrt(np.maximum(B * B - A * C, 0))) / A - radius
+    u = np.array([sx / g, sy / g]) if g > 1e-6 else np.array([1.0, 0.0])
+    return np.eye(2) - (1 - 1 / math.hypot(1, g)) * np.outer(u, u)
+
+
+def girdle(p, line):
+    """How far outside the line the true girdle runs along each direction, in pixels."""
+    m = np.linalg.inv(flat(p))
+    o = (line.points + [line.x - p.x, p.y - line.y]) @ m  # from the true centre, y up, as if level
+    d = line.across @ m
+    if line.round:
+        A, B, C = (d * d).sum(1), (o * d).sum(1), (o * o).sum(1) - (p.unit / 2) ** 2
+        return (-B + np.sqrt(np.maximum(B * B - A * C, 0))) / A
+    low, high = span(line.width)
+    return meets(o, d, spun(cut_outline(p.cut) * p.unit, p.lies)).clip(low, high)  # at a corner a direction may pass the stone by
 
 
 class Strips:
@@ -123,7 +179,7 @@ class Strips:
         octave = np.array([round(2 * math.log2(p.unit)) for p in patches])
         count = {o: np.sum(octave == o) for o in set(octave)}
         w = np.array([min(3.0, math.sqrt(max(count.values()) / count[o])) for o in octave])
-        w *= [1 + 1.0 * bool(p.truth[2]) + 1.5 * (p.truth[1] is not None and math.hypot(*p.truth[1]) > 0.06) for p in patches]
+        w *= [1 + 1.0 * bool(p.truth[2]) + 1.5 * (p.truth[1] is not None and math.hypot(*p.truth[1]) > 0.06) + 1.5 * (p.off > 0.02) for p in patches]
         self.weights = w / w.sum()
 
     def __len__(self):
@@ -136,41 +192,46 @@ class Strips:
 
 
 def example(frames, p, rng, learn):
-    """A strip, float [3, RAYS, FACETS + RIM], and its truths: girdle per direction (pixels), place and size to be found (x, y right and up,
-    radius; pixels), priors and half the span (pixels), chip per direction, [chip judged, chipped, depth in widths], and [slope right and up, known]."""
+    """A strip, float [3, n, FACETS + RIM], and its truths: girdle per direction (pixels), shift right and up (pixels), growth and turn to be found,
+    priors and half the span (pixels), chip per direction, [chip judged, chipped, depth in widths], [slope right and up, known], and what the line's
+    directions tell: rows [n, 4] of what moves it, which directions tell that, and where the points lie from the centre [n, 2]."""
     image, chips = frames[p.frame]
-    D = p.unit
-    wide = math.exp(0.5 * rng.normal()) if learn else 1.0
-    sd = wide * 0.8 * CENTRE_SD * D
-    x, y = p.x + rng.normal(0, sd), p.y + rng.normal(0, sd)
-    radius = D / 2 * math.exp(rng.normal(0, wide * 0.8 * SIZE_SD))
-    turn = p.turn + rng.normal(0, 0.05)
-    k = WINDOW * D / SIDE["stones"] * math.exp(rng.normal(0, 0.02))
+    D, fancy = p.unit, p.cut != "round"
+    sds = prior_of(p)
+    wide = 0.8 * (math.exp(0.5 * rng.normal()) if learn else 1.0)
+    x, y = p.x + rng.normal(0, wide * sds[0]), p.y + rng.normal(0, wide * sds[0])
+    width = D * math.exp(rng.normal(0, wide * sds[1]))
+    turn = p.turn + rng.normal(0, 0.01 if fancy else 0.05)
+    k = p.window / SIDE["stones"] * math.exp(rng.normal(0, 0.02))
     wx, wy = p.x + rng.normal(0, 0.02 * D), p.y + rng.normal(0, 0.02 * D)
     looked = window(image, wx, wy, SIDE["stones"], k * SIDE["stones"], turn), k, (wx, wy), turn
-    out = strip(image, looked, x, y, radius).astype(np.float32)[..., ::-1]
-    g = girdle(p, x, y, radius)
-    broken = np.zeros(RAYS, np.float32)
+    line = Line(p.cut, x, y, width, turn)
+    out = strip(image, looked, line).astype(np.float32)[..., ::-1]
+    g = girdle(p, line)
+    broken = np.zeros(len(g), np.float32)
     chip = p.truth[2]
     if chip and chip != "hidden" and chips is not None:
-        broken = broken_at(chips, x, y, radius + g)
-    todo = np.array([p.x - x, y - p.y, D / 2 - radius], np.float32)
+        broken = broken_at(chips, line, g)
+    turned = (p.lies - turn + math.pi) % (2 * math.pi) - math.pi if fancy else 0.0
+    todo = np.array([p.x - x, y - p.y, D / width - 1, turned], np.float32)
     slope = np.array(p.truth[1] or (0.0, 0.0), np.float32) / SLOPE_UNIT
     if learn:
         if rng.random() < 0.5:  # mirrored
-            i = (-np.arange(RAYS)) % RAYS
-            out, g, broken, todo, slope = out[i], g[i], broken[i], todo * np.float32([1, -1, 1]), slope * np.float32([1, -1])
-        n = int(rng.integers(RAYS))  # turned
-        b = 2 * math.pi * n / RAYS
-        spin = np.array([[math.cos(b), -math.sin(b)], [math.sin(b), math.cos(b)]], np.float32)
-        out, g, broken = np.roll(out, n, 0), np.roll(g, n), np.roll(broken, n)
-        todo, slope = np.concatenate([spin @ todo[:2], todo[2:]]), spin @ slope
+            line, out, g, broken, todo, slope = line.mirrored(), out[::-1], g[::-1], broken[::-1], todo * np.float32([1, -1, 1, -1]), slope * np.float32([1, -1])
         out = lit(out, rng)
     known = np.array([chip != "hidden", bool(chip) and chip != "hidden", chip[0] if chip and chip != "hidden" else 0.0], np.float32)
-    low, high = span(2 * radius)
-    return (np.ascontiguousarray(out.transpose(2, 0, 1)), g.astype(np.float32), todo.astype(np.float32),
-            np.array([CENTRE_SD * D, SIZE_SD * D / 2, (high - low) / 2], np.float32), broken, known,
-            np.array([*slope, p.truth[1] is not None], np.float32))
+    low, high = span(width)
+    rows, tells = line.rows()
+    f = np.float32
+    return (np.ascontiguousarray(out.transpose(2, 0, 1)), g.astype(f), todo.astype(f), np.array([*sds, (high - low) / 2], f), broken.copy(), known,
+            np.array([*slope, p.truth[1] is not None], f), rows.astype(f), tells.astype(f), line.out().astype(f))
+
+
+def prior_of(p):
+    """Standard deviations before anything is seen: of each coordinate of the centre (pixels), of the growth, of the turn."""
+    if p.cut == "round":
+        return CENTRE_SD * p.unit, SIZE_SD, 1.0
+    return FANCY_CENTRE_SD * LENGTH[p.cut] * p.unit, FANCY_SIZE_SD, TURN_SD
 
 
 def lit(x, rng):
@@ -212,48 +273,39 @@ class GirdleNet(nn.Module):
         return self.head(torch.cat([x, w, g], 1)).transpose(1, 2)  # [N, RAYS, columns]
 
 
-def rays(device):
-    a = 2 * math.pi * torch.arange(RAYS, device=device) / RAYS
-    return a.cos(), a.sin()
+def put_together(v, w, A, sd):
+    """What the rows A [N, n, m] have as parameters, from what lies along each direction and its weight, and the inverse of their covariance. sd [N, m]:
+    what is known of them before (round zero)."""
+    P = torch.einsum("nk,nki,nkj->nij", w, A, A) + torch.diag_embed(sd**-2)
+    return torch.linalg.solve(P, torch.einsum("nk,nki->ni", w * v, A)), P
 
 
-def put_together(v, log_precision, kappa, sd):
-    """Along x, along y and common to all, from what lies along each direction, and the inverse of their covariance. sd [n, 3]: what is known of
-    them before (round zero)."""
-    c, s = rays(v.device)
-    A = torch.stack([c, s, torch.ones_like(c)], 1)
-    w = torch.exp(log_precision.clamp(-6, 9) + kappa)
-    P = torch.einsum("nk,ki,kj->nij", w, A, A) + torch.diag_embed(sd**-2)
-    return torch.linalg.solve(P, torch.einsum("nk,ki->ni", w * v, A)), P
+def fit_girdle(y, prior, rows, tells, kappa):
+    """Shift (pixels), growth and turn, and the inverse of their covariance, from the directions and the prior."""
+    half = prior[:, 3:]
+    w = tells * torch.exp(y[..., 1].clamp(-6, 9) + kappa) / half**2
+    return put_together(y[..., 0] * half, w, rows, prior[:, :3][:, [0, 0, 1, 2]])
 
 
-def fit_girdle(y, prior, kappa):
-    """Place and radius (pixels) and the inverse of their covariance, from the directions and the prior."""
-    half = prior[:, 2:3]
-    at, P = put_together(y[..., 0], y[..., 1], kappa, torch.cat([prior[:, :1], prior[:, :1], prior[:, 1:2]], 1) / half)
-    return at * half, P / half[:, :, None] ** 2
-
-
-def fit_slope(y, kappa):
+def fit_slope(y, out, kappa):
     """Slope (SLOPE_UNIT) and its covariance [n, 2, 2]."""
     sd = torch.tensor([SLOPE_SD, SLOPE_SD, COMMON_SD], device=y.device).expand(len(y), 3)
-    at, P = put_together(y[..., 3], y[..., 4], kappa, sd)
+    at, P = put_together(y[..., 3], torch.exp(y[..., 4].clamp(-6, 9) + kappa), torch.cat([out, torch.ones_like(out[..., :1])], 2), sd)
     return at[:, :2], torch.linalg.inv(P)[:, :2, :2]
 
 
-def loss_of(model, y, g, todo, prior, broken, known, slope):
-    at, P = fit_girdle(y, prior, model.kappa)
+def loss_of(model, y, g, todo, prior, broken, known, slope, rows, tells, out):
+    at, P = fit_girdle(y, prior, rows, tells, model.kappa)
     e = todo - at
     place = 0.5 * (torch.einsum("ni,nij,nj->n", e, P, e).clamp(max=60) - torch.logdet(P))
-    d = g / prior[:, 2:3] - y[..., 0]
+    d = g / prior[:, 3:] - y[..., 0]
     w = y[..., 1].clamp(-6, 9)
     each = (0.5 * (torch.exp(w) * d * d).clamp(max=60) - 0.5 * w).mean(1)
     bce = F.binary_cross_entropy_with_logits(y[..., 2], broken, reduction="none") * (1 + 2 * broken)
-    at, cov = fit_slope(y, model.slope_kappa)
+    at, cov = fit_slope(y, out, model.slope_kappa)
     e = slope[:, :2] - at
     tilt = 0.5 * (torch.einsum("ni,nij,nj->n", e, torch.linalg.inv(cov), e).clamp(max=60) + torch.logdet(cov))
-    c, s = rays(y.device)
-    d = slope[:, :1] * c + slope[:, 1:2] * s - y[..., 3]
+    d = (slope[:, None, :2] * out).sum(2) - y[..., 3]
     w = y[..., 4].clamp(-6, 9)
     tilt = tilt + (0.5 * (torch.exp(w) * d * d).clamp(max=60) - 0.5 * w).mean(1)
     return (place + each + 6 * known[:, 0] * bce.mean(1) + slope[:, 2] * tilt).mean()
@@ -285,9 +337,9 @@ def window_says(path, frames, patches):
                            for i in range(0, len(looked), 64)])
 
 
-def figures(kappa, slope_kappa, out, patches, window):
-    y, g, todo, prior, broken, known, slope = [torch.from_numpy(np.asarray(q, np.float32)) for q in out]
-    at, P = fit_girdle(y, prior, kappa)
+def figures(kappa, slope_kappa, said, patches, window):
+    y, g, todo, prior, broken, known, slope, rows, tells, out = [torch.from_numpy(np.asarray(q, np.float32)) for q in said]
+    at, P = fit_girdle(y, prior, rows, tells, kappa)
     cov = torch.linalg.inv(P)
     e = (todo - at).numpy()
     D = np.tile([p.unit for p in patches], len(e) // len(patches))
@@ -297,11 +349,17 @@ def figures(kappa, slope_kappa, out, patches, window):
     scale = {name: float(np.quantile(np.abs(z[:, k]), 0.95) / 2) for name, k in (("place", [0, 1]), ("size", [2]))}
     before = todo.numpy()
     rms = lambda v: float(np.sqrt(np.mean(v**2)))
-    print(f"  {len(e)} looks: centre, widths: before rms {rms(before[:, :2] / D[:, None]):.4f}, now rms {rms(e[:, :2] / D[:, None]):.4f} median {np.median(np.abs(e[:, :2]) / D[:, None]):.4f}; pixels rms {rms(e[:, :2]):.3f} median {np.median(np.abs(e[:, :2])):.3f}; stated {np.median(sd[:, :2]):.3f}")
-    print(f"  width: before rms {100 * rms(2 * before[:, 2] / D):.2f} %, now rms {100 * rms(2 * e[:, 2] / D):.2f} % median {100 * np.median(np.abs(2 * e[:, 2] / D)):.2f} %, bias {100 * np.mean(2 * e[:, 2] / D):+.2f} %; pixels rms {rms(2 * e[:, 2]):.3f}, stated {np.median(2 * sd[:, 2]):.3f}")
-    scale["slope"] = slopes(*fit_slope(y, slope_kappa), slope, patches, window)
-    score, depth = chip_score(y.numpy()) + np.tile(window[:, 9], len(e) // len(patches)), known[:, 2].numpy()
+    cuts = np.tile([p.cut for p in patches], len(e) // len(patches))
+    for cut in ["any", *sorted(set(cuts))] if len(set(cuts)) > 1 else ["any"]:
+        q = np.ones(len(e), bool) if cut == "any" else cuts == cut
+        print(f"  {q.sum()} looks, {cut} cut: centre, widths: before rms {rms(before[q, :2] / D[q, None]):.4f}, now rms {rms(e[q, :2] / D[q, None]):.4f} median {np.median(np.abs(e[q, :2]) / D[q, None]):.4f}; pixels rms {rms(e[q, :2]):.3f} median {np.median(np.abs(e[q, :2])):.3f}; stated {np.median(sd[q, :2]):.3f}")
+        print(f"  width: before rms {100 * rms(before[q, 2]):.2f} %, now rms {100 * rms(e[q, 2]):.2f} % median {100 * np.median(np.abs(e[q, 2])):.2f} %, bias {100 * np.mean(e[q, 2]):+.2f} %; pixels rms {rms(D[q] * e[q, 2]):.3f}, stated {np.median(D[q] * sd[q, 2]):.3f}")
+    scale["slope"] = slopes(*fit_slope(y, out, slope_kappa), slope, patches, window)
+    rim, seen, depth = chip_score(y.numpy()), np.tile(window[:, 9], len(e) // len(patches)), known[:, 2].numpy()
     judged, chipped = known[:, 0].numpy() > 0, known[:, 1].numpy() > 0
+    for name, v in (("rim", rim), ("window", seen), ("both", rim + seen)):
+        print(f"  chips of 0.05 widths and more against whole stones, AUROC by {name} " + ", ".join(f"{c} {auroc(v[q & chipped & (depth >= 0.05)], v[q & ~chipped]):.3f}" for c in ["any", *sorted(set(cuts))] for q in [judged & ((cuts == c) | (c == "any"))]))
+    score = rim + seen
     cuts = {name: float(np.quantile(score[judged & ~chipped], 1 - share)) for name, share in CHIP_SHARES.items()}
     for name, cut in cuts.items():
         print(f"  chips found with {100 * CHIP_SHARES[name]:.2f} % of {int((judged & ~chipped).sum())} looks at whole stones called chipped (log odds {cut:.2f}):")
@@ -309,7 +367,7 @@ def figures(kappa, slope_kappa, out, patches, window):
             print(f"    of {unit} " + ", ".join(f"{lo} to {hi}: {int((score[q] > cut).sum())} of {int(q.sum())}" for lo, hi in zip(bins, bins[1:])
                                                for q in [judged & chipped & (of >= lo) & (of < hi)]))
     deep = [(d, score[judged & chipped & (depth >= d)]) for d in UNSEEN]
-    least = lambda s: float(np.quantile(s, 0.025)) if len(s) else -99.0  # nothing is known to be less deep
+    least = lambda s: float(np.quantile(s, 0.025)) if len(s) >= LEAST_CHIPS else -99.0  # nothing is known to be less deep
     for d, s in deep:
         print(f"  of {len(s)} looks at chips of {d} widths and more one in forty has less than {least(s):.2f}, as {100 * np.mean(score[judged & ~chipped] < least(s)):.0f} % of the whole stones have")
     large = judged & (D >= LARGE_PX)
@@ -320,6 +378,12 @@ def figures(kappa, slope_kappa, out, patches, window):
                      "large_px": LARGE_PX, "unseen_px": [[round(least(s), 3), d] for d, s in fine]}
     print("  scales", {k: round(v, 3) if isinstance(v, float) else v for k, v in scale.items()}, "kappa", round(float(kappa), 2))
     return scale
+
+
+def auroc(a, b):
+    """How often one of a is larger than one of b."""
+    b = np.sort(b)
+    return float((np.searchsorted(b, a) + np.searchsorted(b, a, "right")).mean() / 2 / max(len(b), 1)) if len(a) else math.nan
 
 
 def slopes(at, cov, truth, patches, window):
@@ -349,11 +413,12 @@ def main():
     ap = parts.arguments(__doc__, 4000, 64, 3e-3, 3)
     ap.add_argument("--stones", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "stones.onnx"), help="the model of stones")
     ap.add_argument("--workers", type=int, default=0, help="processes that unroll stones ahead of the learning")
+    ap.add_argument("--fancies", action="store_true", help="the other cuts instead of the round one")
     ap.add_argument("--calibrate", metavar="ONNX", help="set anew what the odds of this model say of a chip's depth in pixels, and stop")
     a = parts.parsed(ap)
     frames, halves = load("stones", a.pieces)
-    inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit
-    train, held = ([p for p in part if p.cut == "round" and p.truth[0] and inside(p) and p.unit >= 30] for part in (([], sum(halves, [])) if a.calibrate else halves))
+    inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit * LENGTH.get(p.cut, 1.0)
+    train, held = ([p for p in part if (p.cut in LENGTH and p.cut != "round" if a.fancies else p.cut == "round") and p.truth[0] and inside(p) and p.unit >= 30] for part in (([], sum(halves, [])) if a.calibrate else halves))
     print(f"{len(frames)} frames; {len(train)} stones to learn on, {len(held)} left out", flush=True)
     said = window_says(a.stones, frames, held)
     if a.measure or a.calibrate:
@@ -384,10 +449,12 @@ def main():
             measure(1)
     scale = measure(2)
     ema = ema.cpu()
-    ways = {"rays": RAYS, "facets": FACETS, "facets_from": FACETS_FROM, "facets_to": FACETS_TO, "rim": RIM, "inside": INSIDE, "outside": OUTSIDE, "more_px": MORE_PX}
-    parts.export(a.out, ema, {"strip": (3, RAYS, FACETS + RIM)}, "girdles", VERSION, COLUMNS, "girdles.toml", a.seed, {
+    ways = {"rays": FANCY_RAYS if a.fancies else RAYS, "facets": FACETS, "facets_from": FACETS_FROM, "facets_to": FACETS_TO, "rim": RIM, "inside": INSIDE, "outside": OUTSIDE, "more_px": MORE_PX}
+    parts.export(a.out, ema, {"strip": (3, ways["rays"], FACETS + RIM)}, "fancies" if a.fancies else "girdles", FANCY_VERSION if a.fancies else VERSION, COLUMNS, "cuts.toml" if a.fancies else "girdles.toml", a.seed, {
         "loupe.strip": json.dumps(ways), "loupe.kappa": str(round(float(ema.kappa.detach()), 5)), "loupe.slope_kappa": str(round(float(ema.slope_kappa.detach()), 5)),
-        "loupe.slope_unit": str(SLOPE_UNIT), "loupe.prior": json.dumps({"centre": CENTRE_SD, "size": SIZE_SD, "slope": SLOPE_SD * SLOPE_UNIT, "common": COMMON_SD * SLOPE_UNIT}),
+        "loupe.slope_unit": str(SLOPE_UNIT), "loupe.prior": json.dumps({
+            **({"centre": FANCY_CENTRE_SD, "size": FANCY_SIZE_SD, "turn": TURN_SD} if a.fancies else {"centre": CENTRE_SD, "size": SIZE_SD}),
+            "slope": SLOPE_SD * SLOPE_UNIT, "common": COMMON_SD * SLOPE_UNIT}),
         "loupe.deviation_scale": json.dumps({k: round(scale[k], 5) for k in ("place", "size", "slope")}), "loupe.chip_odds": json.dumps(scale["chip"])})
 
 

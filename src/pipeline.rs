@@ -168,8 +168,8 @@ impl Inspector {
         let surface = self.model.iter().map(|m| (&m.info().name, &m.info().sha256));
         let parts = self.parts.iter().flat_map(|p| {
             let [stones, prongs] = [p.stones.info(), p.prongs.info()].map(|i| (&i.name, &i.sha256));
-            let girdles = p.girdles.info();
-            [stones, (&girdles.name, &girdles.sha256), prongs]
+            let [girdles, fancies] = [&p.girdles, &p.fancies].map(|m| (&m.info().name, &m.info().sha256));
+            [stones, girdles, fancies, prongs]
         });
         let finish = self.finish.iter().map(|m| (&m.info().name, &m.info().sha256));
         surface

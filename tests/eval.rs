@@ -259,3 +259,28 @@ fn what_is_no_set_says_what_was_looked_for() {
     let o = eval(&set.at("nowhere"), &set.out(), &[]);
     assert_eq!(o.status.code(), Some(2));
 }
+
+#[test]
+fn plain_faults_of_stones_are_found_or_not() {
+    let set = Set::new();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/demo/pave-002");
+    std::fs::create_dir_all(set.at("pave-002")).unwrap();
+    for file in std::fs::read_dir(demo).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), set.at("pave-002").join(file.file_name())).unwrap();
+    }
+    // Two more faults in the truth that the picture does not show, one of them too small to count as plain.
+    let path = set.at("pave-002/truth.json");
+    let mut truth = figures(&path);
+    let (x, y) = (truth["stones"][0]["x_px"].clone(), truth["stones"][0]["y_px"].clone());
+    for (id, tilt) in [("S1", 9.0), ("S2", 5.0)] {
+        let row = serde_json::json!({"type": "tilted_stone", "stone": id, "tilt_deg": tilt, "x_px": x, "y_px": y, "radius_px": 20.0});
+        truth["defects"].as_array_mut().unwrap().push(row);
+    }
+    std::fs::write(&path, truth.to_string()).unwrap();
+    let f = check(&set, "pieces", 1, 1);
+    assert_eq!(f["plain_faults"]["missing stone"]["found"]["count"], 1);
+    assert_eq!(f["plain_faults"]["missing stone"]["failed"]["count"], 1);
+    let tilted = &f["plain_faults"]["stone tilted by 8 degrees"]["found"];
+    assert_eq!((tilted["count"].as_u64(), tilted["of"].as_u64()), (Some(0), Some(1)), "{f}");
+}

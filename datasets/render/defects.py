@@ -459,16 +459,26 @@ def on_prong(p, rng, i, q):
 
 
 def gap(p, s, directions=96):
-    """Widest distance in plan between a round stone's girdle and its seat's edge that no prong hides; none where there is no such seat."""
-    if s["missing"] or s["cut"] != "round" or p.setting != "prong":
+    """Widest distance in plan between a stone's girdle and its seat's edge, upright on the girdle, that no prong hides; none where there is no such
+    seat."""
+    if s["missing"] or p.setting != "prong":
         return None
-    a = np.arange(directions) * 2 * math.pi / directions
-    u, v, r = np.cos(a), np.sin(a), s["d"] / 2
-    ox, oy = s["nominal"][0] - s["x"], s["nominal"][1] - s["y"]
-    along = u * ox + v * oy  # the seat's edge from the stone's centre: a circle about another centre
-    wide = along + np.sqrt(along**2 - ox * ox - oy * oy + (p.seat["edge"] * r) ** 2) - r
-    x, y = s["x"] + r * u, s["y"] + r * v
-    free = np.all([np.hypot(x - q["x"], y - q["y"]) > 1.35 * q["r"] for q in p.prongs], 0)
+    if s["cut"] not in S.LENGTH or s["cut"] == "round":
+        a = np.arange(directions) * 2 * math.pi / directions
+        out = np.stack([np.cos(a), np.sin(a)], 1)
+        girdle, seat = s["d"] / 2 * out, None
+    else:
+        girdle, _, out, straight = S.unrolled(S.stone_polygon(s, (0.0, 0.0)), directions)
+        girdle, out = girdle[straight], out[straight]
+        seat = S.stone_polygon(s, (0.0, 0.0), p.seat["edge"])
+    off = np.array([s["nominal"][0] - s["x"], s["nominal"][1] - s["y"]])
+    if seat is None:
+        along = out @ off  # the seat's edge from the stone's centre: a circle about another centre
+        wide = along + np.sqrt(along**2 - off @ off + (p.seat["edge"] * s["d"] / 2) ** 2) - s["d"] / 2
+    else:
+        wide = S.meets(girdle - off, out, seat)
+    at = girdle + [s["x"], s["y"]]
+    free = np.all([np.hypot(at[:, 0] - q["x"], at[:, 1] - q["y"]) > 1.35 * q["r"] for q in p.prongs], 0) & np.isfinite(wide)
     return float(max(0.0, wide[free].max())) if np.any(free) else None
 
 

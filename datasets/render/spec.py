@@ -9,7 +9,7 @@ import numpy as np
 
 from stones import LENGTH, gauge
 
-KINDS = ("signet", "band", "pave", "halo", "solitaire", "row", "plate", "stamp", "tray", "centres")
+KINDS = ("signet", "band", "pave", "halo", "solitaire", "row", "plate", "stamp", "tray", "fancies", "centres")
 METALS = {  # specular reflectance at normal incidence, linear RGB
     "yellow_gold": (0.90, 0.745, 0.315),
     "rose_gold": (0.90, 0.585, 0.475),
@@ -162,12 +162,14 @@ def random_spec(kind, name, rng):
             outline = {"shape": "rounded_rect", "width_mm": round(n * pitch + 1.6, 2), "height_mm": 2 * hw, "corner_mm": round(float(rng.uniform(0.2, 0.5)), 2)}
         for k in range(n):
             stones.append(stone_row(f"S{k + 1}", (k - (n - 1) / 2) * pitch, 0.0, d, [], 0.1, cut))
-    elif kind == "tray":  # no jewel, but every cut side by side: what a model of stones learns on
+    elif kind in ("tray", "fancies"):  # no jewel, but every cut side by side (or every one but round): what the models of stones and girdles learn on
         # A picture is 4 to 3: as many stones as it holds, for its cost is that of its pixels.
-        pitch, rows = float(rng.uniform(1.6, 2.6)), 1.35 if rng.random() < 0.5 else 1.05
+        pitch, rows = float(rng.uniform(1.6, 2.6)), 1.35 if kind == "fancies" or rng.random() < 0.5 else 1.05
         ny = int(rng.integers(3, 6))
         nx = int(round(ny * rows * 1.3))
         cutshare = [0.22, 0.16, 0.14, 0.12, 0.12, 0.12, 0.12] if rows > 1.2 else [0.82, 0.0, 0.18, 0.0, 0.0, 0.0, 0.0]
+        if kind == "fancies":
+            cutshare = [0.0, 0.2, 0.16, 0.16, 0.16, 0.16, 0.16]
         outline = {"shape": "rounded_rect", "width_mm": round(nx * pitch + 0.8, 2), "height_mm": round(rows * ny * pitch + 0.8, 2), "corner_mm": 0.6}
         for k in range(nx * ny):
             cut = str(rng.choice(list(LENGTH), p=cutshare))

@@ -30,6 +30,9 @@ ROUND = {
     "half": ((0.52, 0.62), (30.0, 36.0), (39.5, 42.5), (0.6, 0.8), (0.01, 0.05), "sixteen", "all"),
 }
 
+# Least cosine between the ways that an outline faces at a point and one and a half steps from it: less at corners only.
+STRAIGHT = 0.9
+
 
 # ---------------------------------------------------------------- plan
 
@@ -88,6 +91,37 @@ def stone_polygon(s, centre=None, scale=1.0):
     c, n = math.cos(s["turn"]), math.sin(s["turn"])
     p = cut_outline(s["cut"]) * s["d"] * scale
     return np.stack([cx + c * p[:, 0] - n * p[:, 1], cy + n * p[:, 0] + c * p[:, 1]], 1)
+
+
+def unrolled(polygon, n):
+    """A closed polygon's points equally far from one another; the directions that cross it there, upright on the chord from half a step before to half
+    a step behind, so that they turn by and by about a corner; which way it faces, [n, 2] each; and whether it runs on about straight."""
+    side = np.roll(polygon, -1, 0) - polygon
+    length = np.hypot(*side.T)
+    ends = np.concatenate([[0], np.cumsum(length)])
+    step = ends[-1] / n
+
+    def on(at):
+        k = np.clip(np.searchsorted(ends, at % ends[-1], "right") - 1, 0, len(polygon) - 1)
+        return polygon[k] + side[k] * ((at % ends[-1] - ends[k]) / length[k])[:, None], np.stack([side[k, 1], -side[k, 0]], 1) / length[k, None]
+
+    at = step * (np.arange(n) + 0.5)
+    points, faces = on(at)
+    chord = on(at + step / 2)[0] - on(at - step / 2)[0]
+    straight = np.all([np.sum(on(at + d)[1] * faces, 1) > STRAIGHT for d in (-1.5 * step, 1.5 * step)], 0)
+    return points, np.stack([chord[:, 1], -chord[:, 0]], 1) / np.hypot(*chord.T)[:, None], faces, straight
+
+
+def meets(points, directions, polygon):
+    """How far along its direction (backwards where negative) each point meets a closed polygon, where that is nearest; infinite where it does not."""
+    side = np.roll(polygon, -1, 0) - polygon
+    across = lambda a, b: a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    with np.errstate(all="ignore"):
+        den = across(directions[:, None], side[None])
+        out = across(polygon[None] - points[:, None], side[None]) / den
+        along = across(polygon[None] - points[:, None], directions[:, None]) / den
+    out = np.where((np.abs(den) > 1e-12) & (along >= -1e-6) & (along <= 1 + 1e-6), out, np.inf)
+    return out[np.arange(len(out)), np.abs(out).argmin(1)]
 
 
 def reach(s):

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{EXIT_ERROR, EXIT_OK};
 use crate::model::{
-    find_default, runtime_info, Backbone, FinishModel, GirdleModel, MarkReader, ModelError, Part, PartModel,
+    find_default, runtime_info, Backbone, FinishModel, GirdleModel, Girdles, MarkReader, ModelError, Part, PartModel,
     Precision, SurfaceModel,
 };
 use crate::vision::Image;
@@ -111,14 +111,17 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
             let m = PartModel::load_default(part)?;
             Ok(said(&m.info().name, &m.info().version, &m.path(), &m.info().sha256))
         };
-        let girdles =
-            GirdleModel::load_default().map(|m| said(&m.info().name, &m.info().version, &m.path(), &m.info().sha256));
+        let girdles = |which| {
+            let m = GirdleModel::load_default(which)?;
+            Ok(said(&m.info().name, &m.info().version, &m.path(), &m.info().sha256))
+        };
         let finish =
             FinishModel::load_default().map(|m| said(&m.info().name, &m.info().version, &m.path(), &m.info().sha256));
         for (name, found) in [
             ("stone model", part(Part::Stone)),
             ("prong model", part(Part::Prong)),
-            ("girdle model", girdles),
+            ("girdle model", girdles(Girdles::Round)),
+            ("model of other cuts", girdles(Girdles::Fancy)),
             ("finish model", finish),
         ] {
             checks.push(found.map_or_else(|e| missing(name, &e), |text| fine(name, text)));

@@ -56,6 +56,7 @@ pub(super) fn report(
         pose: pose(set, outcomes),
         stones: distances(outcomes.iter().flat_map(|o| o.stones_um.iter().copied())),
         parts: parts(outcomes),
+        plain_faults: plain_faults(outcomes),
         marks: marks(outcomes),
         sizes: sizes(outcomes),
         pits_by_size: pits_by_size(outcomes),
@@ -244,6 +245,19 @@ fn parts(outcomes: &[Outcome]) -> Option<PartFigures> {
         failed: Rate::new(sum(|o| o.good_stones.1), good),
         reviewed: Rate::new(sum(|o| o.good_stones.2), good),
     })
+}
+
+fn plain_faults(outcomes: &[Outcome]) -> BTreeMap<String, FaultRow> {
+    let mut all: BTreeMap<String, Vec<Status>> = BTreeMap::new();
+    for (name, status) in outcomes.iter().flat_map(|o| &o.faults) {
+        all.entry((*name).to_owned()).or_default().push(*status);
+    }
+    let row = |of: Vec<Status>| {
+        let count = |least: Status| of.iter().filter(|s| **s >= least).count() as u64;
+        let n = of.len() as u64;
+        FaultRow { found: Rate::new(count(Status::Review), n), failed: Rate::new(count(Status::Fail), n) }
+    };
+    all.into_iter().map(|(name, of)| (name, row(of))).collect()
 }
 
 fn sizes(outcomes: &[Outcome]) -> BTreeMap<String, SizeFigures> {

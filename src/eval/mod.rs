@@ -75,6 +75,9 @@ pub struct EvalReport {
     /// Stones and prongs that are as they should be, and what was said against them; null where the truth names no stones.
     #[serde(default)]
     pub parts: Option<PartFigures>,
+    /// Plain faults of stones and prongs, by what they are; empty where the truth has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plain_faults: BTreeMap<String, FaultRow>,
     /// Marks by the height of their letters; empty where the truth names none that a spec asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<MarkFigures>,
@@ -231,6 +234,16 @@ pub struct PartFigures {
     pub failed: Rate,
     /// Of them with one that leaves it to a person, and none that fails it.
     pub reviewed: Rate,
+}
+
+/// Faults of stones or prongs large enough that none may be missed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRow {
+    /// Of how many a row or a finding fails the piece or leaves it to a person.
+    pub found: Rate,
+    /// Of how many one fails it.
+    pub failed: Rate,
 }
 
 /// What was said of marks whose letters are this high.

@@ -33,6 +33,8 @@ pub(super) struct Outcome {
     pub stones_um: Vec<f64>,
     /// Good stones, and of them those that a finding fails, and leaves to a person.
     pub good_stones: (u64, u64, u64),
+    /// Faults of stones and prongs that no inspector may miss ([`plain_faults`]): which, and the worst that was said of it.
+    pub faults: Vec<(&'static str, Status)>,
     pub marks: Vec<MarkOutcome>,
     /// Per characteristic: true, measured, and the standard uncertainty that was stated.
     pub sizes: Vec<(&'static str, f64, f64, f64)>,
@@ -227,6 +229,7 @@ pub(super) fn run(
         poses_lost,
         stones_um: stone_errors(sample, &job, report),
         good_stones: good_stones(sample, report),
+        faults: plain_faults(sample, report),
         marks: marks(sample, &job, report),
         sizes: sizes(sample, report),
         models: report.provenance.models.iter().map(|m| (m.name.clone(), m.sha256.clone())).collect(),
@@ -503,6 +506,71 @@ fn good_stones(sample: &Sample, report: &Report) -> (u64, u64, u64) {
         out.0 += 1;
         out.1 += u64::from(worst == Some(Status::Fail));
         out.2 += u64::from(worst == Some(Status::Review));
+    }
+    out
+}
+
+/// A fault of a stone or prong that no inspector may miss.
+struct PlainFault {
+    kind: FindingType,
+    name: &'static str,
+    /// The truth's key of its size and how large it has to be, in widths of the stone for a chip; none where it is there or not.
+    least: Option<(&'static str, f64)>,
+    /// The characteristic that tells it.
+    characteristic: &'static str,
+}
+
+const PLAIN_FAULTS: [PlainFault; 5] = [
+    PlainFault {
+        kind: FindingType::MissingStone,
+        name: "missing stone",
+        least: None,
+        characteristic: "stone.present",
+    },
+    PlainFault {
+        kind: FindingType::OffsetStone,
+        name: "stone off by 0.10 mm",
+        least: Some(("offset_mm", 0.1)),
+        characteristic: "stone.offset_mm",
+    },
+    PlainFault {
+        kind: FindingType::TiltedStone,
+        name: "stone tilted by 8 degrees",
+        least: Some(("tilt_deg", 8.0)),
+        characteristic: "stone.tilt_deg",
+    },
+    PlainFault {
+        kind: FindingType::ChippedStone,
+        name: "stone chipped by a tenth",
+        least: Some(("chip_mm", 0.1)),
+        characteristic: "stone.chip_mm",
+    },
+    PlainFault {
+        kind: FindingType::MissingProng,
+        name: "missing prong",
+        least: None,
+        characteristic: "prong.present",
+    },
+];
+
+/// The plain faults of a sample, and the worst status that a row or a finding gives each.
+fn plain_faults(sample: &Sample, report: &Report) -> Vec<(&'static str, Status)> {
+    let mut out = Vec::new();
+    for d in &sample.truth.defects {
+        let Some(fault) = PLAIN_FAULTS.iter().find(|f| d.kind == Some(f.kind)) else { continue };
+        let width = sample.truth.stones.iter().find(|s| Some(&s.id) == d.stone.as_ref()).and_then(|s| s.diameter_mm);
+        let unit = if fault.kind == FindingType::ChippedStone { width } else { Some(1.0) };
+        let large =
+            |(key, least): (&str, f64)| d.sizes.get(key).zip(unit).is_some_and(|(v, unit)| *v >= least * unit);
+        if !fault.least.is_none_or(large) {
+            continue;
+        }
+        let rows = report.measurements.iter().filter(|m| {
+            m.characteristic == fault.characteristic && d.stone.as_ref().is_some_and(|stone| m.feature == *stone)
+        });
+        let found = report.findings.iter().filter(|f| f.kind == fault.kind && shows(f, None, d, None));
+        let said = rows.map(|m| m.status).chain(found.map(|f| f.status)).max();
+        out.push((fault.name, said.unwrap_or(Status::Pass)));
     }
     out
 }

@@ -134,6 +134,9 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
         writeln!(out, "good stones failed       {}", rate(&p.failed))?;
         writeln!(out, "good stones reviewed     {}", rate(&p.reviewed))?;
     }
+    for (name, f) in &r.plain_faults {
+        writeln!(out, "{name:<26} found  {}   failed {}", rate(&f.found), rate(&f.failed))?;
+    }
     for m in &r.marks {
         let range = m.to_px.map_or_else(|| format!("from {} px", m.from_px), |t| format!("{} to {t} px", m.from_px));
         writeln!(out, "hallmarks, letters of {range}")?;

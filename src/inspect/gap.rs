@@ -1,8 +1,9 @@
 //! The gap between a stone's girdle and the metal about it: the seat's wall lies in the dark, so a gap shows as a dark band that
 //! begins at the girdle and ends at the metal's edge.
 //!
-//! Round stones only: of other cuts the model of stones says centre and size, not where each side lies.
+//! Stones of a known cut only: of others nothing says how the girdle runs.
 
+use super::girdle::Course;
 use super::stones::{self, part, value, Placed};
 use super::{Answer, Inspect, Scene};
 use crate::locate::PRONG_HALO;
@@ -34,10 +35,10 @@ const DARKER: (f64, f64) = (0.3, 3.0);
 const EDGE_PX: f64 = 0.5;
 
 /// The grey level that parts metal from gap about a stone; why none does.
-fn threshold(scene: &Scene, grey: &Plane, s: &Placed) -> Result<f64, &'static str> {
+fn threshold(scene: &Scene, grey: &Plane, s: &Placed, reach: f64) -> Result<f64, &'static str> {
     let pose = &scene.located.pose;
     let at = pose.to_px(s.centre[0], s.centre[1]);
-    let (inner, outer) = (pose.px(s.diameter / 2.0), pose.px(s.diameter / 2.0 + ABOUT_MM));
+    let (inner, outer) = (pose.px(s.diameter / 2.0), pose.px(reach + ABOUT_MM));
     let span = |c: f64, size: usize| ((c - outer).max(0.0) as usize, ((c + outer).max(0.0) as usize + 1).min(size));
     let ((x0, x1), (y0, y1)) = (span(at[0], grey.width), span(at[1], grey.height));
     let mut metal = Vec::new();
@@ -87,13 +88,24 @@ fn dark(grey: &Plane, from: [f64; 2], along: [f64; 2], farthest: f64, below: f64
     None
 }
 
+/// How a stone's girdle runs in the piece; none where the cut is unknown.
+fn course_of(stone: &Stone, s: &Placed) -> Option<Course> {
+    if stone.is_round() {
+        return Some(Course::circle(DIRECTIONS));
+    }
+    Some(Course::of(&stone.plan()?, DIRECTIONS)?.turned(stone.length_turn() + s.turned))
+}
+
 /// The widest gap about a stone in mm and its standard uncertainty; why it is not known.
 fn widest(scene: &Scene, grey: &Plane, s: &Placed) -> Result<(f64, f64), &'static str> {
-    let below = threshold(scene, grey, s)?;
     let pose = &scene.located.pose;
     let stones = &scene.view.stones;
-    let radius = s.diameter / 2.0;
-    let near = |x: f64, y: f64, reach: f64| (x - s.centre[0]).hypot(y - s.centre[1]) < radius + FARTHEST_MM + reach;
+    let stone = &stones[s.index];
+    let course = course_of(stone, s).ok_or("only the gaps of known cuts are measured")?;
+    // From its centre to its farthest corner.
+    let longest = s.diameter * course.points().map(|(at, ..)| at[0].hypot(at[1])).fold(0.0, f64::max);
+    let below = threshold(scene, grey, s, longest)?;
+    let near = |x: f64, y: f64, reach: f64| (x - s.centre[0]).hypot(y - s.centre[1]) < longest + FARTHEST_MM + reach;
     let prongs: Vec<_> =
         stones.iter().flat_map(|q| &q.prongs).filter(|q| near(q.x_mm, q.y_mm, PRONG_HALO * q.radius_mm)).collect();
     let others: Vec<&Stone> = stones
@@ -102,21 +114,22 @@ fn widest(scene: &Scene, grey: &Plane, s: &Placed) -> Result<(f64, f64), &'stati
         .filter(|(i, q)| *i != s.index && near(q.x_mm, q.y_mm, q.reach_mm()))
         .map(|(_, q)| q)
         .collect();
-    let centre = pose.to_px(s.centre[0], s.centre[1]);
     let farthest = pose.px(FARTHEST_MM.min(0.35 * s.diameter));
-    let seen: Vec<Option<f32>> = (0..DIRECTIONS)
-        .map(|k| {
-            let a = std::f64::consts::TAU * k as f64 / DIRECTIONS as f64;
-            let at = |r: f64| [s.centre[0] + r * a.cos(), s.centre[1] + r * a.sin()];
-            let free = [0.0, 0.05, 0.1].iter().all(|out| {
-                let p = at(radius + out);
-                let off = |x: f64, y: f64| (p[0] - x).hypot(p[1] - y);
-                prongs.iter().all(|q| off(q.x_mm, q.y_mm) > PRONG_HALO * q.radius_mm)
-                    && others.iter().all(|q| off(q.x_mm, q.y_mm) > q.reach_mm())
-            });
-            let p = at(radius);
-            let from = pose.to_px(p[0], p[1]);
-            let along = [from[0] - centre[0], from[1] - centre[1]].map(|v| v / pose.px(radius));
+    let seen: Vec<Option<f32>> = course
+        .points()
+        .map(|(from, faces, straight)| {
+            let at = |out: f64| [0, 1].map(|k: usize| s.centre[k] + s.diameter * from[k] + out * faces[k]);
+            // At a corner a gap is wider along the diagonal than it is.
+            let free = straight
+                && [0.0, 0.05, 0.1].iter().all(|out| {
+                    let p = at(*out);
+                    let off = |x: f64, y: f64| (p[0] - x).hypot(p[1] - y);
+                    prongs.iter().all(|q| off(q.x_mm, q.y_mm) > PRONG_HALO * q.radius_mm)
+                        && others.iter().all(|q| off(q.x_mm, q.y_mm) > q.reach_mm())
+                });
+            let ([x, y], [x1, y1]) = (at(0.0), at(1.0));
+            let (from, to) = (pose.to_px(x, y), pose.to_px(x1, y1));
+            let along = [to[0] - from[0], to[1] - from[1]].map(|v| v / pose.px(1.0));
             let end = [from[0] + farthest * along[0], from[1] + farthest * along[1]];
             let inside = end[0] >= 0.0 && end[1] >= 0.0 && end[0] < grey.width as f64 && end[1] < grey.height as f64;
             if !free || !inside {
@@ -135,7 +148,8 @@ fn widest(scene: &Scene, grey: &Plane, s: &Placed) -> Result<(f64, f64), &'stati
         (2 * near.len() > TOGETHER).then(|| f64::from(ops::median(&mut near)))
     };
     let widest = (0..DIRECTIONS).filter_map(wide).fold(0.0, f64::max);
-    let u = s.offset_u.hypot(s.diameter_u / 2.0).hypot(pose.mm(EDGE_PX));
+    let ratio = stone.length_ratio().unwrap_or(1.0);
+    let u = s.offset_u.hypot(ratio * s.diameter_u / 2.0).hypot(pose.mm(EDGE_PX));
     Ok((pose.mm(widest), u))
 }
 
@@ -165,7 +179,6 @@ impl Inspect for Gap {
         let (placed, _) = stones::placed(scene);
         for (index, stone) in scene.view.stones.iter().enumerate() {
             let measured = match placed.iter().find(|s| s.index == index) {
-                _ if !stone.is_round() => Err("only the gaps of round stones are measured"),
                 Some(s) => widest(scene, &grey, s).map(|v| (s, v)),
                 None => Err("it was not measured"),
             };

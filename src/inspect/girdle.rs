@@ -1,20 +1,20 @@
-//! The girdle of a round stone, finely: the picture is unrolled about the circle on which the model of stones has it, the model of
-//! girdles says for each direction how far out the girdle runs and how sure that is, and a circle is fitted to all of them by
-//! weighted least squares. What the model of stones said is the prior. The table's slope is put together likewise.
+//! The girdle of a stone, finely: the picture is unrolled about the circle, or the outline of another cut, on which the model of stones has it, a model
+//! of girdles says for each direction how far out the girdle runs and how sure that is, and where the outline lies is fitted to all of them
+//! by weighted least squares. What the model of stones said is the prior. The table's slope is put together likewise.
 
-use super::align;
+use super::sight::to_piece;
 use crate::locate::edges::invert;
 use crate::model::{GirdleInfo, Ray};
 use crate::vision::Image;
 
-/// A circle in a frame's pixels.
+/// A circle in a frame's pixels, or where another cut lies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Circle {
     /// Centre, x right and y down.
     pub x: f64,
     /// See `x`.
     pub y: f64,
-    /// Radius.
+    /// Radius; half the width of another cut.
     pub radius: f64,
 }
 
@@ -31,90 +31,106 @@ pub struct Looked<'a> {
     pub turn: f64,
 }
 
-/// How the girdle of a stone that is not round runs about its centre: in every direction of a strip how far out, in widths of the stone, and
-/// which way it faces there (unit vector, y up).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Course(Vec<(f64, [f64; 2])>);
+/// One direction of a strip: where it crosses the girdle. Lengths are in widths of the stone, axes those of the frame with y up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Crossing {
+    /// From the stone's centre.
+    at: [f64; 2],
+    /// Unit vector: which way the direction runs outwards.
+    across: [f64; 2],
+    /// Unit vector: which way the girdle faces.
+    faces: [f64; 2],
+    /// Whether the girdle runs on about straight there: at a corner a direction says little of where the stone lies.
+    straight: bool,
+}
 
-impl Course {
-    /// Of a closed line that lies about the origin (widths, y up). None where a direction does not meet it.
-    pub fn of(line: &[[f64; 2]], rays: usize) -> Option<Course> {
-        let sides = || line.iter().zip(line.iter().cycle().skip(1));
-        let met = |[c, s]: [f64; 2]| {
-            let cross = |a: [f64; 2], b: [f64; 2]| a[0] * b[1] - a[1] * b[0];
-            let meets = sides().filter_map(|(p, q)| {
-                let side = [q[0] - p[0], q[1] - p[1]];
-                let across = cross([c, s], side);
-                let (out, along) = (cross(*p, side) / across, cross(*p, [c, s]) / across);
-                let length = side[0].hypot(side[1]);
-                let facing = [side[1] / length, -side[0] / length];
-                (out > 0.0 && (-1e-9..=1.0 + 1e-9).contains(&along)).then_some((out, facing))
-            });
-            meets.max_by(|a, b| a.0.total_cmp(&b.0))
-        };
-        directions(rays).map(met).collect::<Option<Vec<_>>>().map(Course)
+impl Crossing {
+    /// By how much a shift right and up, a growth (share, in widths) and a turn (radians, in widths) move the girdle along the direction.
+    fn moves(&self) -> [f64; 4] {
+        let [x, y] = self.faces.map(|v| v / dot(self.across, self.faces).max(0.5));
+        [x, y, dot([x, y], self.at), y * self.at[0] - x * self.at[1]]
+    }
+
+    /// Unit vector from the centre to where it crosses.
+    fn out(&self) -> [f64; 2] {
+        self.at.map(|v| v / self.at[0].hypot(self.at[1]))
     }
 }
 
-/// What the directions of a strip say together of a girdle that is not round.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moved {
-    /// From the centre that it was unrolled about, right and up, in pixels.
-    pub moved: [f64; 2],
-    /// Standard deviation of each coordinate.
-    pub u: f64,
-    /// By which share it is larger than it was drawn.
-    pub grown: f64,
+fn dot(a: [f64; 2], b: [f64; 2]) -> f64 {
+    a[0] * b[0] + a[1] * b[1]
 }
 
-/// Fits where the line lies; it may also be larger, and turned, than it is drawn. width: of the stone, in pixels; prior: standard deviation
-/// of each coordinate of its centre before.
-pub fn place(info: &GirdleInfo, rays: &[Ray], course: &Course, width: f64, prior: f64) -> Moved {
-    let half = info.strip.half(width / 2.0);
-    let rows: Vec<([f64; 4], f64, f64)> = rays
-        .iter()
-        .zip(directions(rays.len()).zip(&course.0))
-        .filter_map(|(ray, ([c, s], (out, [x, y])))| {
-            // Where the line runs along the direction, it says little of where the line lies.
-            let faces = c * x + s * y;
-            let sd = half * (-0.5 * (ray.log_precision + info.kappa)).exp();
-            let radius = width * out;
-            let turned = radius * (y * c - x * s) / faces;
-            (faces > FACES).then_some(([x / faces, y / faces, radius, turned], ray.girdle * half, sd.hypot(RAY_PX)))
-        })
-        .collect();
-    let ([right, up, grown, _], u) = align::solve(&rows, [prior, prior, GROWN, TURNED]);
-    Moved { moved: [right, up], u: PLACE_SCALE * (0.5 * (u[0] * u[0] + u[1] * u[1])).sqrt(), grown }
+/// How a girdle runs about its stone's centre, and along which directions it is looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Course(Vec<Crossing>);
+
+/// Least cosine between the ways that a girdle faces at a point and one and a half steps from it, for it to run on straight.
+const STRAIGHT: f64 = 0.9;
+
+impl Course {
+    /// Of a round stone: the first direction along the frame's x axis, counter-clockwise.
+    pub fn circle(rays: usize) -> Course {
+        let round = |k: usize| {
+            let (s, c) = (std::f64::consts::TAU * k as f64 / rays as f64).sin_cos();
+            Crossing { at: [0.5 * c, 0.5 * s], across: [c, s], faces: [c, s], straight: true }
+        };
+        Course((0..rays).map(round).collect())
+    }
+
+    /// Of a closed line about the origin (widths, y up, counter-clockwise): its points equally far from one another, each looked at along the
+    /// direction upright on the chord from half a step before it to half a step behind, which turns by and by about a corner. None where the line
+    /// encloses nothing.
+    pub fn of(line: &[[f64; 2]], rays: usize) -> Option<Course> {
+        let to = |p: [f64; 2], q: [f64; 2]| [q[0] - p[0], q[1] - p[1]];
+        // Sides: where each begins along the line, its first point, its length, its unit vector.
+        let mut sides: Vec<(f64, [f64; 2], f64, [f64; 2])> = Vec::new();
+        let mut all = 0.0;
+        for (p, q) in line.iter().zip(line.iter().cycle().skip(1)) {
+            let side = to(*p, *q);
+            let length = side[0].hypot(side[1]);
+            if length > 1e-9 {
+                sides.push((all, *p, length, side.map(|v| v / length)));
+                all += length;
+            }
+        }
+        let on = |s: f64| {
+            let s = s.rem_euclid(all);
+            let (begins, p, _, along) = sides[sides.partition_point(|side| side.0 <= s) - 1];
+            ([0, 1].map(|k: usize| p[k] + (s - begins) * along[k]), [along[1], -along[0]])
+        };
+        if sides.len() < 3 {
+            return None;
+        }
+        let step = all / rays as f64;
+        let crossing = |k: usize| {
+            let s = step * (k as f64 + 0.5);
+            let (at, faces) = on(s);
+            let chord = to(on(s - 0.5 * step).0, on(s + 0.5 * step).0);
+            let across = [chord[1], -chord[0]].map(|v| v / chord[0].hypot(chord[1]));
+            let straight = [-1.5, 1.5].into_iter().all(|d| dot(on(s + d * step).1, faces) > STRAIGHT);
+            Crossing { at, across, faces, straight }
+        };
+        Some(Course((0..rays).map(crossing).collect()))
+    }
+
+    /// Its points: from the stone's centre (widths), which way the girdle faces there, and whether it runs on straight.
+    pub fn points(&self) -> impl Iterator<Item = ([f64; 2], [f64; 2], bool)> + '_ {
+        self.0.iter().map(|c| (c.at, c.faces, c.straight))
+    }
+
+    /// The same, turned counter-clockwise.
+    pub fn turned(&self, angle: f64) -> Course {
+        let turn = |v: [f64; 2]| to_piece(v, angle);
+        let all =
+            self.0.iter().map(|c| Crossing { at: turn(c.at), across: turn(c.across), faces: turn(c.faces), ..*c });
+        Course(all.collect())
+    }
 }
 
-/// Least cosine between a direction and the way that the line faces.
-const FACES: f64 = 0.5;
-/// A direction is not told better than this, in pixels.
-const RAY_PX: f64 = 0.3;
-/// How much larger a stone may be than it is drawn (standard deviation), and how far turned (radians).
-const GROWN: f64 = 0.06;
-const TURNED: f64 = 0.03;
-/// What the deviation is multiplied by, so that twice of it holds nineteen errors in twenty: the model has learned on round stones.
-const PLACE_SCALE: f64 = 1.3;
-
-/// Cosine and sine of every direction of a strip.
-fn directions(rays: usize) -> impl Iterator<Item = [f64; 2]> {
-    (0..rays).map(move |k| {
-        let (s, c) = (std::f64::consts::TAU * k as f64 / rays as f64).sin_cos();
-        [c, s]
-    })
-}
-
-/// The picture about a stone, unrolled: what [`crate::model::GirdleModel::look`] is shown. It is unrolled about a circle, or about the course
-/// of a girdle that is none, whose centre and half width are then the circle's. The facets come out of the window of the model of stones,
-/// whose pixels fit them, the rim out of the frame itself.
-pub fn strip(
-    info: &GirdleInfo,
-    image: &Image,
-    looked: &Looked,
-    circle: &Circle,
-    course: Option<&Course>,
-) -> Vec<f32> {
+/// The picture about a stone, unrolled about its girdle's course: what [`crate::model::GirdleModel::look`] is shown. circle: centre and half width. The
+/// facets come out of the window of the model of stones, whose pixels fit them, the rim out of the frame itself.
+pub fn strip(info: &GirdleInfo, image: &Image, looked: &Looked, circle: &Circle, course: &Course) -> Vec<f32> {
     let s = &info.strip;
     let n = s.rays * s.samples();
     let mut out = vec![0f32; 3 * n];
@@ -122,23 +138,24 @@ pub fn strip(
     let half = (looked.image.width as f64 - 1.0) / 2.0;
     let share = |i: usize, of: usize| (i as f64 + 0.5) / of as f64;
     let [low, high] = s.span(circle.radius);
-    for (k, [c, sin]) in directions(s.rays).enumerate() {
+    let width = 2.0 * circle.radius;
+    for (k, Crossing { at, across, .. }) in course.0.iter().enumerate() {
         let mut put = |i: usize, p: [f32; 3]| {
             for (channel, v) in p.into_iter().enumerate() {
                 out[channel * n + k * s.samples() + i] = v;
             }
         };
-        let radius = course.map_or(circle.radius, |line| 2.0 * circle.radius * line.0[k].0);
         for i in 0..s.facets {
-            let r = 2.0 * radius * (s.facets_from + (s.facets_to - s.facets_from) * share(i, s.facets));
-            let (x, y) = (circle.x + r * c - looked.at[0], circle.y - r * sin - looked.at[1]);
+            let r = 2.0 * width * (s.facets_from + (s.facets_to - s.facets_from) * share(i, s.facets));
+            let (x, y) = (circle.x + r * at[0] - looked.at[0], circle.y - r * at[1] - looked.at[1]);
             let u = (turn_c * x - turn_s * y) / looked.coarse;
             let v = (turn_s * x + turn_c * y) / looked.coarse;
             put(i, looked.image.sample(half + u, half + v));
         }
         for i in 0..s.rim {
-            let r = radius + low + (high - low) * share(i, s.rim);
-            put(s.facets + i, image.sample(circle.x + r * c, circle.y - r * sin));
+            let r = low + (high - low) * share(i, s.rim);
+            let (x, y) = (width * at[0] + r * across[0], width * at[1] + r * across[1]);
+            put(s.facets + i, image.sample(circle.x + x, circle.y - y));
         }
     }
     out
@@ -147,20 +164,22 @@ pub fn strip(
 /// What the directions of a strip say together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Girdle {
-    /// Where it runs.
+    /// Where it runs: centre and half width.
     pub circle: Circle,
     /// Standard deviation of each coordinate of its centre, in pixels.
     pub centre_u: f64,
-    /// Standard deviation of its radius, in pixels.
+    /// Standard deviation of its half width, in pixels.
     pub radius_u: f64,
+    /// How far it is turned against its course (radians, counter-clockwise); 0 of a round stone.
+    pub turned: f64,
     /// Slope of the table against the line of sight (tangent), along the frame's x axis and up.
     pub slope: [f64; 2],
     /// Standard deviation of each of its coordinates.
     pub slope_u: f64,
     /// The largest mean log odds of two neighbouring directions that the rim is broken there.
     pub chip: f64,
-    /// The direction of that, in radians from the frame's x axis, y up.
-    pub chip_at: f64,
+    /// Where that is, from the centre, in widths (y up).
+    pub chip_at: [f64; 2],
 }
 
 impl Girdle {
@@ -171,23 +190,21 @@ impl Girdle {
     }
 }
 
-/// Along x, along y and common to all directions, from what was seen along each (value, precision), and their covariance. sd: what is
-/// known of them before (about zero). None where that has no answer.
-fn put_together(
-    seen: impl Iterator<Item = (f64, f64)>,
-    rays: usize,
-    sd: [f64; 3],
-) -> Option<([f64; 3], [[f64; 3]; 3])> {
-    let mut a = [[0.0; 3]; 3];
-    let mut b = [0.0; 3];
+/// Unknowns of rows of coefficients, from what was seen of each (value, precision), and their covariance. sd: what is known of them before
+/// (about zero). None where that has no answer.
+fn put_together<const N: usize>(
+    seen: impl Iterator<Item = ([f64; N], f64, f64)>,
+    sd: [f64; N],
+) -> Option<([f64; N], [[f64; N]; N])> {
+    let mut a = [[0.0; N]; N];
+    let mut b = [0.0; N];
     for (k, sd) in sd.iter().enumerate() {
         a[k][k] = sd.powi(-2);
     }
-    for ((value, w), [c, s]) in seen.zip(directions(rays)) {
-        let row = [c, s, 1.0];
-        for i in 0..3 {
+    for (row, value, w) in seen {
+        for i in 0..N {
             b[i] += w * row[i] * value;
-            for j in 0..3 {
+            for j in 0..N {
                 a[i][j] += w * row[i] * row[j];
             }
         }
@@ -196,41 +213,52 @@ fn put_together(
     Some((a.map(|row| row.iter().zip(&b).map(|(m, v)| m * v).sum()), a))
 }
 
-/// Fits the circle and the slope. None where a fit has no answer.
-pub fn fit(info: &GirdleInfo, rays: &[Ray], circle: &Circle) -> Option<Girdle> {
+/// Fits where the girdle lies, how large it is, how far it is turned if it is not round, and the slope. stone: its length in widths. None where a fit has no
+/// answer.
+pub fn fit(info: &GirdleInfo, rays: &[Ray], circle: &Circle, course: &Course, length: f64) -> Option<Girdle> {
     let (prior, scale) = (&info.prior, &info.deviation_scale);
     let half = info.strip.half(circle.radius);
     let width = 2.0 * circle.radius;
     let n = rays.len();
-    let rims = rays.iter().map(|r| (r.girdle * half, (r.log_precision + info.kappa).exp() / (half * half)));
-    let (x, var) = put_together(rims, n, [prior.centre * width, prior.centre * width, prior.size * width / 2.0])?;
+    let both = || rays.iter().zip(&course.0);
+    let rims = both().filter(|(_, c)| c.straight).map(|(r, c)| {
+        let [x, y, grown, turned] = c.moves();
+        let precision = (r.log_precision + info.kappa).exp() / (half * half);
+        ([x, y, width * grown, width * turned], r.girdle * half, precision)
+    });
+    let centre = prior.centre * length * width;
+    // A round stone looks the same however it is turned.
+    let (x, var) = put_together(rims, [centre, centre, prior.size, prior.turn.unwrap_or(1e-9)])?;
     let unit = info.slope_unit;
-    let slopes =
-        rays.iter().map(|r| (r.slope * unit, (r.slope_log_precision + info.slope_kappa).exp() / (unit * unit)));
-    let (slope, slope_var) = put_together(slopes, n, [prior.slope, prior.slope, prior.common])?;
-    let either = |var: &[[f64; 3]; 3]| ((var[0][0] + var[1][1]) / 2.0).sqrt();
+    let slopes = both().map(|(r, c)| {
+        let [x, y] = c.out();
+        ([x, y, 1.0], r.slope * unit, (r.slope_log_precision + info.slope_kappa).exp() / (unit * unit))
+    });
+    let (slope, slope_var) = put_together(slopes, [prior.slope, prior.slope, prior.common])?;
     let broken = |k: usize| 0.5 * (rays[k].chip + rays[(k + n - 1) % n].chip);
     let worst = (0..n).max_by(|i, j| broken(*i).total_cmp(&broken(*j)))?;
+    let (one, other) = (course.0[worst].at, course.0[(worst + n - 1) % n].at);
     Some(Girdle {
-        circle: Circle { x: circle.x + x[0], y: circle.y - x[1], radius: circle.radius + x[2] },
-        centre_u: scale.place * either(&var),
-        radius_u: scale.size * var[2][2].sqrt(),
+        circle: Circle { x: circle.x + x[0], y: circle.y - x[1], radius: circle.radius * (1.0 + x[2]) },
+        centre_u: scale.place * ((var[0][0] + var[1][1]) / 2.0).sqrt(),
+        radius_u: scale.size * circle.radius * var[2][2].sqrt(),
+        turned: x[3],
         slope: [slope[0], slope[1]],
-        slope_u: scale.slope * either(&slope_var),
+        slope_u: scale.slope * ((slope_var[0][0] + slope_var[1][1]) / 2.0).sqrt(),
         chip: broken(worst),
-        chip_at: std::f64::consts::TAU * (worst as f64 - 0.5) / n as f64,
+        chip_at: [0.5 * (one[0] + other[0]), 0.5 * (one[1] + other[1])],
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{GirdleModel, Strip};
+    use crate::model::{GirdleModel, Girdles, Strip};
 
     const CIRCLE: Circle = Circle { x: 60.3, y: 55.1, radius: 30.0 };
 
     fn model() -> GirdleModel {
-        GirdleModel::load_default().unwrap()
+        GirdleModel::load_default(Girdles::Round).unwrap()
     }
 
     /// A bright disc on dark ground, its edge as wide as a pixel.
@@ -251,7 +279,7 @@ mod tests {
         let Strip { rays, facets, rim, .. } = info.strip;
         let image = disc(&CIRCLE);
         let looked = Looked { image: &image, coarse: 1.0, at: [59.5, 59.5], turn: 0.0 };
-        let strip = strip(info, &image, &looked, &CIRCLE, None);
+        let strip = strip(info, &image, &looked, &CIRCLE, &Course::circle(rays));
         assert_eq!(strip.len(), 3 * rays * info.strip.samples());
         let [low, high] = info.strip.span(CIRCLE.radius);
         for k in 0..rays {
@@ -266,52 +294,71 @@ mod tests {
         }
     }
 
+    /// A model as of another cut than round: it also tells a turn.
+    fn of_fancies(model: &GirdleModel) -> GirdleInfo {
+        let mut info = model.info().clone();
+        info.prior.turn = Some(0.03);
+        info
+    }
+
     /// An ellipse twice as high as wide.
     fn oval() -> Vec<[f64; 2]> {
         let at = |k: i32| (std::f64::consts::TAU * f64::from(k) / 96.0).sin_cos();
         (0..96).map(at).map(|(s, c)| [0.5 * c, s]).collect()
     }
 
+    const SQUARE: [[f64; 2]; 4] = [[0.5, -0.5], [0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5]];
+
     #[test]
-    fn a_course_tells_how_far_out_the_girdle_runs_and_which_way_it_faces() {
-        let course = Course::of(&oval(), 64).unwrap();
-        let (out, facing) = course.0[0];
-        assert!((out - 0.5).abs() < 1e-9 && facing[0] > 0.999, "{out} {facing:?}");
-        let (out, facing) = course.0[16];
-        assert!((out - 1.0).abs() < 1e-9 && facing[1] > 0.99, "{out} {facing:?}");
-        let away: Vec<[f64; 2]> = oval().iter().map(|[x, y]| [x + 2.5, *y]).collect();
-        assert_eq!(Course::of(&away, 64), None);
+    fn a_course_goes_about_its_line_in_equal_steps() {
+        let course = Course::of(&SQUARE, 40).unwrap();
+        assert_eq!(course.0.len(), 40);
+        let first = course.0[0];
+        assert!((first.at[0] - 0.5).abs() < 1e-9 && (first.at[1] + 0.45).abs() < 1e-9, "{first:?}");
+        assert!(first.faces == [1.0, 0.0] && !first.straight && course.0[4].straight);
+        // At a corner directions turn, and do not tell where the stone lies.
+        for c in &Course::of(&SQUARE, 43).unwrap().0 {
+            let from_corner = 0.5 - c.at[0].abs().min(c.at[1].abs()) - 1.5 * 4.0 / 43.0;
+            assert!(c.straight == (from_corner > 0.0) || from_corner.abs() < 1e-9, "{c:?}");
+        }
+        for c in &Course::of(&oval(), 64).unwrap().0 {
+            let upright = dot(c.across, c.faces);
+            assert!(upright > 0.99 && dot(c.at, c.faces) > 0.0, "{c:?}");
+        }
+        assert_eq!(Course::of(&[[0.0, 0.0], [1.0, 0.0]], 40), None);
+        let quarter = course.turned(std::f64::consts::FRAC_PI_2).0[0];
+        assert!((quarter.at[0] - 0.45).abs() < 1e-9 && (quarter.at[1] - 0.5).abs() < 1e-9, "{quarter:?}");
     }
 
     #[test]
-    fn an_oval_is_placed_where_its_directions_say() {
+    fn another_cut_is_placed_sized_and_turned_as_its_directions_say() {
         let model = model();
-        let info = model.info();
-        let width = 40.0;
-        let (half, [right, up]) = (info.strip.half(width / 2.0), [1.3, -0.7]);
-        let course = Course::of(&oval(), info.strip.rays).unwrap();
-        let moved: Vec<[f64; 2]> =
-            oval().iter().map(|[x, y]| [1.01 * x + right / width, 1.01 * y + up / width]).collect();
-        let seen = Course::of(&moved, info.strip.rays).unwrap();
-        let rays: Vec<Ray> = course
-            .0
-            .iter()
-            .zip(&seen.0)
-            .map(|(a, b)| Ray {
-                girdle: width * (b.0 - a.0) / half,
-                log_precision: 9.0,
-                chip: -3.0,
-                slope: 0.0,
-                slope_log_precision: 0.0,
-            })
-            .collect();
-        let found = place(info, &rays, &course, width, 3.0);
-        let [x, y] = found.moved;
-        assert!((x - right).abs() < 0.1 && (y - up).abs() < 0.1 && found.u < 0.5, "{found:?}");
-        assert!((found.grown - 0.01).abs() < 5e-3, "{found:?}");
-        let blind: Vec<Ray> = rays.iter().map(|r| Ray { log_precision: -60.0, ..*r }).collect();
-        let found = place(info, &blind, &course, width, 3.0);
-        assert!(found.moved[0].hypot(found.moved[1]) < 0.1 && found.u > 2.9, "{found:?}");
+        let info = of_fancies(&model);
+        let circle = Circle { radius: 20.0, ..CIRCLE };
+        let (half, [right, up], grown, turn) = (info.strip.half(circle.radius), [0.3, -0.2], 0.01, 0.008f64);
+        for (line, length) in [(oval(), 2.0), (SQUARE.to_vec(), 1.0)] {
+            let course = Course::of(&line, info.strip.rays).unwrap();
+            // To first order, what a small motion does along a direction.
+            let rays: Vec<Ray> = course
+                .0
+                .iter()
+                .map(|c| {
+                    let moved = [
+                        right + 40.0 * (grown * c.at[0] - turn * c.at[1]),
+                        up + 40.0 * (grown * c.at[1] + turn * c.at[0]),
+                    ];
+                    let girdle = if c.straight { dot(moved, c.faces) / dot(c.across, c.faces) / half } else { 3.0 };
+                    Ray { girdle, log_precision: 9.0, chip: -3.0, slope: 0.0, slope_log_precision: 0.0 }
+                })
+                .collect();
+            let found = fit(&info, &rays, &circle, &course, length).unwrap();
+            let to = found.circle;
+            assert!((to.x - circle.x - right).abs() < 0.02 && (circle.y - to.y - up).abs() < 0.02, "{found:?}");
+            assert!(
+                (to.radius - 20.2).abs() < 0.02 && (found.turned - turn).abs() < 1e-3 && found.centre_u < 0.3,
+                "{found:?}"
+            );
+        }
     }
 
     #[test]
@@ -320,7 +367,11 @@ mod tests {
         let info = model.info();
         let half = info.strip.half(CIRCLE.radius);
         let (right, up, more) = (1.2, -0.8, 0.9);
-        let rays: Vec<Ray> = directions(info.strip.rays)
+        let course = Course::circle(info.strip.rays);
+        let rays: Vec<Ray> = course
+            .0
+            .iter()
+            .map(|c| c.across)
             .map(|[c, s]| Ray {
                 girdle: (right * c + up * s + more) / half,
                 log_precision: 9.0,
@@ -329,7 +380,7 @@ mod tests {
                 slope_log_precision: 9.0,
             })
             .collect();
-        let found = fit(info, &rays, &CIRCLE).unwrap();
+        let found = fit(info, &rays, &CIRCLE, &course, 1.0).unwrap();
         let to = found.circle;
         assert!((to.x - CIRCLE.x - right).abs() < 0.02 && (CIRCLE.y - to.y - up).abs() < 0.02, "{found:?}");
         assert!((to.radius - CIRCLE.radius - more).abs() < 0.02 && found.radius_u < 0.1, "{found:?}");
@@ -339,7 +390,7 @@ mod tests {
             .iter()
             .map(|r| Ray { girdle: 0.0, log_precision: -60.0, slope_log_precision: -60.0, ..*r })
             .collect();
-        let found = fit(info, &blind, &CIRCLE).unwrap();
+        let found = fit(info, &blind, &CIRCLE, &course, 1.0).unwrap();
         assert!(found.slope[0].abs() < 1e-6 && found.slope_u > 0.9 * info.prior.slope);
         assert!(found.moved(&CIRCLE) < 1e-6 && found.centre_u > 0.9 * 2.0 * CIRCLE.radius * info.prior.centre);
     }
@@ -353,8 +404,9 @@ mod tests {
             vec![Ray { girdle: 0.0, log_precision: 3.0, chip: -4.0, slope: 0.0, slope_log_precision: 0.0 }; n];
         rays[40].chip = 5.0; // one alone
         (rays[16].chip, rays[17].chip) = (3.0, 3.0);
-        let found = fit(info, &rays, &CIRCLE).unwrap();
+        let found = fit(info, &rays, &CIRCLE, &Course::circle(n), 1.0).unwrap();
         assert!((found.chip - 3.0).abs() < 1e-9);
-        assert!((found.chip_at - std::f64::consts::TAU * 16.5 / n as f64).abs() < 1e-9);
+        let at = std::f64::consts::TAU * 16.5 / n as f64;
+        assert!((found.chip_at[1].atan2(found.chip_at[0]) - at).abs() < 1e-9, "{found:?}");
     }
 }

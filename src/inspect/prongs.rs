@@ -157,6 +157,7 @@ mod tests {
             diameter_u: 0.0,
             slope: [0.0; 2],
             slope_u: 0.0,
+            turned: 0.0,
         };
         // The girdle is 1 mm from the centre, the table's edge 0.56: half the way is 0.22 mm.
         assert!((coverage(&stone, [2.0, 0.0], 0.22) - 50.0).abs() < 1e-9);

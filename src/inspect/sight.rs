@@ -4,7 +4,7 @@ use super::girdle::{self, Circle, Course, Girdle, Looked};
 use super::stones::MOST_ODDS;
 use crate::locate::{Located, Pose};
 use crate::model::{
-    GirdleInfo, GirdleModel, ModelError, Part, PartInfo, PartModel, ProngSight, RimSight, StoneSight,
+    GirdleInfo, GirdleModel, Girdles, ModelError, Part, PartInfo, PartModel, ProngSight, RimSight, StoneSight,
 };
 use crate::spec::{Prong, Stone, View};
 use crate::vision::{ops, Image, VisionError};
@@ -16,6 +16,8 @@ pub struct PartModels {
     pub stones: PartModel,
     /// Of round stones' girdles.
     pub girdles: GirdleModel,
+    /// Of those of all other cuts.
+    pub fancies: GirdleModel,
     /// Of prongs.
     pub prongs: PartModel,
 }
@@ -28,13 +30,14 @@ impl PartModels {
     pub fn load_default() -> Result<Self, ModelError> {
         Ok(PartModels {
             stones: PartModel::load_default(Part::Stone)?,
-            girdles: GirdleModel::load_default()?,
+            girdles: GirdleModel::load_default(Girdles::Round)?,
+            fancies: GirdleModel::load_default(Girdles::Fancy)?,
             prongs: PartModel::load_default(Part::Prong)?,
         })
     }
 
-    /// What the frame shows of stones of a known cut that lie in it wholly ([`is_whole`]): the model of stones looks at each, that of
-    /// girdles at each round one that is there.
+    /// What the frame shows of stones of a known cut that lie in it wholly ([`is_whole`]): the model of stones looks at each, those of
+    /// girdles at each that is there.
     ///
     /// # Errors
     /// Where a model fails or OpenCV refuses.
@@ -44,84 +47,62 @@ impl PartModels {
             stones.iter().map(|s| stone_window(image, pose, info, s)).collect();
         let windows = windows.map_err(|e| failed(&self.stones, &e))?;
         let mut sights = self.stones.stones(&windows)?;
-        let mut rims: Vec<(usize, Circle)> = Vec::new();
-        for (k, (stone, sight)) in stones.iter().zip(&sights).enumerate() {
-            if stone.is_round() && sight.present >= 0.0 {
-                rims.push((k, circle_of(stone, pose, sight)));
-            }
+        for girdles in [&self.girdles, &self.fancies] {
+            self.rims(girdles, (image, pose), stones, &windows, &mut sights)?;
         }
-        // Again about where it was found, where the window's answer was far off.
-        for _ in 0..2 {
-            let strips: Vec<Vec<f32>> = rims
-                .iter()
-                .map(|(k, circle)| self.strip((image, &windows[*k], pose), stones[*k], circle, None))
-                .collect();
-            let mut again = Vec::new();
-            for ((k, circle), rays) in rims.iter().zip(&self.girdles.look(&strips)?) {
-                let Some(fit) = girdle::fit(self.girdles.info(), rays, circle) else { continue };
-                take(&mut sights[*k], &fit, stones[*k], pose, self.girdles.info());
-                if fit.moved(circle) > 0.5 * self.girdles.info().strip.half(circle.radius) {
-                    again.push((*k, fit.circle));
-                }
-            }
-            rims = again;
-        }
-        self.place_long(image, pose, stones, &windows, &mut sights)?;
         Ok(sights)
     }
 
-    /// Takes the centres of stones whose girdle is curved but no circle from where the model of girdles, which has learned on round ones, sees
-    /// their edge. What else it says of them is not taken: of their sizes it is no surer than the window.
-    fn place_long(
+    /// Lets a model of girdles look at the stones of its cuts that are there, and takes what it says.
+    fn rims(
         &self,
-        image: &Image,
-        pose: &Pose,
+        girdles: &GirdleModel,
+        (image, pose): (&Image, &Pose),
         stones: &[&Stone],
         windows: &[Image],
         sights: &mut [StoneSight],
     ) -> Result<(), ModelError> {
-        let info = self.girdles.info();
-        let turn = |k: usize| pose.rotation + stones[k].length_turn();
-        let length = |k: usize| pose.px(stones[k].length_mm());
-        let prior: Vec<f64> = (0..stones.len()).map(|k| (sights[k].centre_u * length(k)).max(1.0)).collect();
-        // Of each how its girdle runs, where it is, and how well its centre is known, in pixels.
-        let mut long: Vec<(usize, Course, Circle, f64)> = (0..stones.len())
-            .filter(|k| stones[*k].is_long_and_curved() && sights[*k].present >= 0.0)
-            .filter_map(|k| {
-                let line: Vec<[f64; 2]> = stones[k].plan()?.iter().map(|p| to_piece(*p, turn(k))).collect();
-                Some((k, Course::of(&line, info.strip.rays)?, circle_of(stones[k], pose, &sights[k]), prior[k]))
-            })
-            .collect();
-        for _ in 0..LONG_LOOKS {
-            let strips: Vec<Vec<f32>> = long
-                .iter()
-                .map(|(k, course, circle, _)| {
-                    self.strip((image, &windows[*k], pose), stones[*k], circle, Some(course))
-                })
-                .collect();
-            for ((k, course, circle, u), rays) in long.iter_mut().zip(&self.girdles.look(&strips)?) {
-                let placed = girdle::place(info, rays, course, 2.0 * circle.radius, prior[*k]);
-                circle.x += placed.moved[0];
-                circle.y -= placed.moved[1];
-                circle.radius *= 1.0 + placed.grown.clamp(-MOST_GROWN, MOST_GROWN);
-                *u = placed.u;
+        let info = girdles.info();
+        let course = |stone: &Stone| match (info.prior.turn, stone.is_round()) {
+            (None, true) => Some(Course::circle(info.strip.rays)),
+            (Some(_), false) => {
+                let line = stone.plan()?;
+                Some(Course::of(&line, info.strip.rays)?.turned(pose.rotation + stone.length_turn()))
             }
-        }
-        for (k, _, circle, u) in long {
-            let at = pose.to_px(stones[k].x_mm, stones[k].y_mm);
-            sights[k].centre = to_piece([circle.x - at[0], at[1] - circle.y], -turn(k)).map(|v| v / length(k));
-            sights[k].centre_u = u / length(k);
+            _ => None,
+        };
+        let there = stones.iter().zip(sights.iter()).enumerate().filter(|(_, (_, sight))| sight.present >= 0.0);
+        let mut rims: Vec<(usize, Course, Circle)> = there
+            .filter_map(|(k, (stone, sight))| Some((k, course(stone)?, circle_of(stone, pose, sight))))
+            .collect();
+        // Again about where it was found, where the window's answer was far off.
+        for _ in 0..2 {
+            let strips: Vec<Vec<f32>> = rims
+                .iter()
+                .map(|(k, course, circle)| self.strip(info, (image, &windows[*k], pose), stones[*k], circle, course))
+                .collect();
+            let mut again = Vec::new();
+            for ((k, course, circle), rays) in rims.into_iter().zip(&girdles.look(&strips)?) {
+                let length = stones[k].length_ratio().unwrap_or(1.0);
+                let Some(fit) = girdle::fit(info, rays, &circle, &course, length) else { continue };
+                take(&mut sights[k], &fit, stones[k], pose, info);
+                if fit.moved(&circle) > 0.5 * info.strip.half(circle.radius) {
+                    again.push((k, course, fit.circle));
+                }
+            }
+            rims = again;
         }
         Ok(())
     }
 
-    /// What the model of girdles is shown of a stone. shown: the frame, the stone's window, and how the piece lies.
+    /// What a model of girdles is shown of a stone. shown: the frame, the stone's window, and how the piece lies.
     fn strip(
         &self,
+        girdles: &GirdleInfo,
         (image, window, pose): (&Image, &Image, &Pose),
         stone: &Stone,
         circle: &Circle,
-        course: Option<&Course>,
+        course: &Course,
     ) -> Vec<f32> {
         let info = self.stones.info();
         let looked = Looked {
@@ -130,18 +111,13 @@ impl PartModels {
             at: pose.to_px(stone.x_mm, stone.y_mm),
             turn: pose.rotation + stone.length_turn(),
         };
-        girdle::strip(self.girdles.info(), image, &looked, circle, course)
+        girdle::strip(girdles, image, &looked, circle, course)
     }
 }
 
 fn failed(model: &PartModel, e: &VisionError) -> ModelError {
     ModelError::Run { path: model.path(), message: e.to_string() }
 }
-
-/// Looks at a long stone: each about where the one before has it.
-const LONG_LOOKS: usize = 3;
-/// By which share it may grow from one to the next.
-const MOST_GROWN: f64 = 0.1;
 
 /// Where the window has a round stone's girdle, in the frame's pixels; of another cut its centre and half its width.
 fn circle_of(stone: &Stone, pose: &Pose, sight: &StoneSight) -> Circle {
@@ -157,17 +133,44 @@ fn take(sight: &mut StoneSight, fit: &Girdle, stone: &Stone, pose: &Pose, info: 
     let width = pose.px(stone.diameter_mm);
     // Along the window's axes.
     let into = |v: [f64; 2]| to_piece(v, -(pose.rotation + stone.length_turn()));
-    sight.centre = into([fit.circle.x - at[0], at[1] - fit.circle.y]).map(|v| v / width);
-    sight.centre_u = fit.centre_u / width;
+    let length = pose.px(stone.length_mm());
+    sight.centre = into([fit.circle.x - at[0], at[1] - fit.circle.y]).map(|v| v / length);
+    sight.centre_u = fit.centre_u / length;
     sight.size = 2.0 * fit.circle.radius / width;
     sight.size_u = 2.0 * fit.radius_u / width;
-    sight.slope = into(fit.slope);
-    sight.slope_u = fit.slope_u;
+    let rim = into(fit.slope);
+    tracing::debug!(
+        "slope of {}: by its window {:.4?} +- {:.4}, by its rim {:.4?} +- {:.4}",
+        stone.id,
+        sight.slope,
+        sight.slope_u,
+        rim,
+        fit.slope_u
+    );
+    (sight.slope, sight.slope_u) = both_slopes((sight.slope, sight.slope_u), (rim, fit.slope_u));
     sight.rim = Some(RimSight {
         odds: fit.chip,
         limits: info.chip,
-        at: into([fit.chip_at.cos(), fit.chip_at.sin()]).map(|v| 0.5 * sight.size * v),
+        turned: fit.turned,
+        at: into(fit.chip_at).map(|v| sight.size * v * width / length),
     });
+}
+
+/// How the errors of a stone's slope by its window and by its rim go together: of stones left out of training, level and not, between 0.27 and 0.66.
+const SLOPES_CORRELATE: f64 = 0.5;
+/// Two looks contradict each other from here on (square of what they differ by, in deviations, a coordinate): one pair in twenty does by chance.
+const SLOPES_APART: f64 = 3.0;
+
+/// A slope and the standard deviation of its coordinates, from two looks at it: weighted by their precisions, and the less sure the more they
+/// contradict each other (Birge's ratio), for a stone that one of them sees out of level and the other does not is neither.
+fn both_slopes(a: ([f64; 2], f64), b: ([f64; 2], f64)) -> ([f64; 2], f64) {
+    let share = b.1 * b.1 / (a.1 * a.1 + b.1 * b.1);
+    let slope = [0, 1].map(|k: usize| share * a.0[k] + (1.0 - share) * b.0[k]);
+    let (p, q) = (share * a.1, (1.0 - share) * b.1);
+    let variance = p * p + q * q + 2.0 * SLOPES_CORRELATE * p * q;
+    let expected = a.1 * a.1 + b.1 * b.1 - 2.0 * SLOPES_CORRELATE * a.1 * b.1;
+    let apart = (a.0[0] - b.0[0]).powi(2) + (a.0[1] - b.0[1]).powi(2);
+    (slope, (variance * (apart / (2.0 * SLOPES_APART * expected)).max(1.0)).sqrt())
 }
 
 /// Why a part of the spec was not looked at on a frame.
@@ -343,4 +346,21 @@ pub fn look(models: &PartModels, view: &View, located: &Located, image: &Image) 
 pub fn to_piece(v: [f64; 2], turn: f64) -> [f64; 2] {
     let (s, c) = turn.sin_cos();
     [c * v[0] - s * v[1], s * v[0] + c * v[1]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_looks_at_a_slope_are_surer_together_where_they_agree() {
+        let (slope, u) = both_slopes(([0.02, 0.0], 0.02), ([0.01, 0.0], 0.02));
+        assert!((slope[0] - 0.015).abs() < 1e-12 && u < 0.018 && u > 0.01, "{slope:?} {u}");
+        // One sees it out of level, the other does not.
+        let (slope, u) = both_slopes(([0.16, 0.0], 0.02), ([0.0, 0.0], 0.02));
+        assert!((slope[0] - 0.08).abs() < 1e-12 && u > 0.05, "{slope:?} {u}");
+        // One that knows little says little.
+        let (slope, u) = both_slopes(([0.1, 0.0], 0.2), ([0.01, -0.01], 0.01));
+        assert!(slope[0] < 0.011 && u < 0.011, "{slope:?} {u}");
+    }
 }

@@ -21,7 +21,9 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
         "outline.deviation_mm" if views.iter().all(|v| v.outline.is_none()) => lacks("no view has an outline"),
         "anomaly.score" if views.iter().all(|v| v.taught.is_none()) => lacks("no view names a taught file"),
         "colour.delta_e00" if spec.colour.is_none() => lacks("the spec has no [colour]"),
-        gap::GAP if !stones().any(Stone::is_round) => lacks("gaps are measured about round stones only"),
+        gap::GAP if stones().all(|s| s.length_ratio().is_none()) => {
+            lacks("gaps are measured about stones of known cuts only")
+        }
         play::PLAY => Some(format!(
             "{name} is limited: a piece whose stones come as single frames will be left to a person; take a burst"
         )),

@@ -1,4 +1,4 @@
-//! The model of girdles: what the rim of one round stone looks like, unrolled about the circle on which the model of stones has it.
+//! The models of girdles: what the rim of one stone looks like, unrolled about the circle or outline on which the model of stones has it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,24 @@ use super::info::Reader;
 use super::sessions::{find_file, rows, Known};
 use super::ModelError;
 
-/// The name of the shipped file.
-pub const GIRDLES_FILE: &str = "girdles.onnx";
+/// Which girdles a model knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Girdles {
+    /// Circles.
+    Round,
+    /// Those of all other cuts.
+    Fancy,
+}
+
+impl Girdles {
+    /// The name of the shipped file.
+    pub fn file(self) -> &'static str {
+        match self {
+            Girdles::Round => "girdles.onnx",
+            Girdles::Fancy => "fancies.onnx",
+        }
+    }
+}
 
 /// Strips per call of the runtime.
 const BATCH: usize = 16;
@@ -63,10 +79,13 @@ impl Strip {
 /// stones lie.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Prior {
-    /// Each coordinate of the centre, in widths.
+    /// Each coordinate of the centre, in lengths.
     pub centre: f64,
     /// The width, in widths.
     pub size: f64,
+    /// How far it may lie turned in its seat (radians); none of round stones, which look the same however they are turned.
+    #[serde(default)]
+    pub turn: Option<f64>,
     /// Each coordinate of a slope (tangent).
     pub slope: f64,
     /// What the slopes along all directions have in common, which is none of the stone's (tangent).
@@ -177,8 +196,15 @@ impl GirdleModel {
     ///
     /// # Errors
     /// [`ModelError::NotFound`], or as [`GirdleModel::load`].
-    pub fn load_default() -> Result<Self, ModelError> {
-        Self::load(&find_file(GIRDLES_FILE).ok_or(ModelError::NotFound { file: GIRDLES_FILE })?)
+    pub fn load_default(which: Girdles) -> Result<Self, ModelError> {
+        let file = which.file();
+        let path = find_file(file).ok_or(ModelError::NotFound { file })?;
+        let model = Self::load(&path)?;
+        if model.info().prior.turn.is_some() == (which == Girdles::Fancy) {
+            return Ok(model);
+        }
+        let message = "a model of round stones has no `turn`, one of other cuts has".into();
+        Err(ModelError::Metadata { path, key: "loupe.prior".into(), message })
     }
 
     /// What the model says of itself.
@@ -240,7 +266,10 @@ fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> R
     let chip: ChipOdds = r.json("loupe.chip_odds")?;
     let positive = |v: f64| v.is_finite() && v > 0.0;
     for (key, sound) in [
-        ("loupe.prior", [prior.centre, prior.size, prior.slope, prior.common].into_iter().all(positive)),
+        (
+            "loupe.prior",
+            [prior.centre, prior.size, prior.slope, prior.common].into_iter().chain(prior.turn).all(positive),
+        ),
         ("loupe.deviation_scale", [scales.place, scales.size, scales.slope].into_iter().all(positive)),
         ("loupe.kappa", kappa.is_finite()),
         ("loupe.slope_kappa", slope_kappa.is_finite()),
@@ -304,6 +333,7 @@ mod tests {
             ("loupe.slope_unit", "0"),
             ("loupe.prior", r#"{"centre":0,"size":0.02,"slope":0.25,"common":0.1}"#),
             ("loupe.prior", r#"{"centre":0.01,"size":0.02}"#),
+            ("loupe.prior", r#"{"centre":0.01,"size":0.02,"turn":-1,"slope":0.25,"common":0.1}"#),
             ("loupe.deviation_scale", r#"{"place":1.0}"#),
             ("loupe.chip_odds", swapped.as_str()),
             ("loupe.chip_odds", r#"{"sure":2.0,"maybe":0.0}"#),

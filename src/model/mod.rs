@@ -26,7 +26,7 @@ pub use backbone::{Backbone, BackboneInfo, FeatureMap, BACKBONE_FILE, GRANULE};
 pub use class_map::ClassMap;
 pub(crate) use finish::shares;
 pub use finish::{FinishInfo, FinishModel, FinishSight, FinishThresholds, Shown, FINISH_FILE};
-pub use girdles::{ChipOdds, GirdleInfo, GirdleModel, Ray, Strip, GIRDLES_FILE};
+pub use girdles::{ChipOdds, GirdleInfo, GirdleModel, Girdles, Ray, Strip};
 pub use info::{ModelInfo, MODEL_SCHEMA};
 pub use ocr::{Lattice, MarkReader, ReaderInfo, TextBox, DETECTOR_FILE, READER_FILE};
 pub use parts::{Part, PartInfo, PartModel, ProngSight, RimSight, StoneSight};

@@ -128,6 +128,8 @@ pub struct RimSight {
     pub limits: ChipOdds,
     /// Where, from the girdle's centre, in nominal lengths.
     pub at: [f64; 2],
+    /// How far the girdle lies turned against the spec (radians, counter-clockwise); 0 of a round one.
+    pub turned: f64,
 }
 
 /// What a prong's window shows. Lengths in radii of the nominal tip.

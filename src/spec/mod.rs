@@ -169,11 +169,6 @@ impl Stone {
         self.cut.to_lowercase().replace([' ', '-'], "_")
     }
 
-    /// Whether the girdle is no circle, but curved all over and alike at both ends.
-    pub fn is_long_and_curved(&self) -> bool {
-        matches!(self.cut_word().as_str(), "oval" | "marquise")
-    }
-
     /// Whether the girdle is a circle.
     pub fn is_round(&self) -> bool {
         self.cut_word() == "round"
