@@ -283,6 +283,8 @@ impl Inspect for Stones {
                     row.diameter_mm = Some(round_to(s.diameter, 4));
                     let radius_px = pose.px(s.diameter / 2.0);
                     let mut place = part(&stone.id, at, radius_px);
+                    let ring = outline(scene, stone, s);
+                    place.outline_px.clone_from(&ring);
                     let offset = s.offset[0].hypot(s.offset[1]);
                     // A girdle of another size may be a ring of facets, whose centre lies off by up to half of that.
                     let other = (s.diameter - stone.diameter_mm).abs();
@@ -296,7 +298,7 @@ impl Inspect for Stones {
                         None => answer.not_assessed.push((CARAT, no_carat(stone))),
                     }
                     answer.features.push(place);
-                    let mut tilt = part(&stone.id, at, radius_px);
+                    let mut tilt = Feature { outline_px: ring, ..part(&stone.id, at, radius_px) };
                     let slope = s.slope[0].hypot(s.slope[1]);
                     let u = (s.slope_u / (1.0 + slope * slope)).to_degrees();
                     tilt.values.push(value(TILT, slope.atan().to_degrees(), u));
@@ -326,6 +328,16 @@ impl Inspect for Stones {
         }
         Ok(answer)
     }
+}
+
+/// Where the girdle of a stone that is not round was found, in the frame; empty of a round one, whose circle says it.
+fn outline(scene: &Scene, stone: &Stone, s: &Placed) -> Vec<[f64; 2]> {
+    let plan = if stone.is_round() { None } else { stone.plan() };
+    let corner = |p: [f64; 2]| {
+        let [x, y] = sight::to_piece(p.map(|v| v * s.diameter), stone.length_turn() + s.turned);
+        scene.located.pose.to_px(s.centre[0] + x, s.centre[1] + y)
+    };
+    plan.unwrap_or_default().into_iter().map(corner).collect()
 }
 
 /// What a measure needs that a run without models does not have.
