@@ -213,8 +213,8 @@ fn put_together<const N: usize>(
     Some((a.map(|row| row.iter().zip(&b).map(|(m, v)| m * v).sum()), a))
 }
 
-/// Fits where the girdle lies, how large it is, how far it is turned if it is not round, and the slope. stone: its length in widths. None where a fit has no
-/// answer.
+/// Fits where the girdle lies, how large it is, how far it is turned if it is not round, and the slope. length: of the stone, in widths. None where a fit
+/// has no answer.
 pub fn fit(info: &GirdleInfo, rays: &[Ray], circle: &Circle, course: &Course, length: f64) -> Option<Girdle> {
     let (prior, scale) = (&info.prior, &info.deviation_scale);
     let half = info.strip.half(circle.radius);
