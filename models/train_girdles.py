@@ -51,10 +51,10 @@ UNSEEN = (0.02, 0.025, 0.03, 0.05, 0.07, 0.1)
 UNSEEN_PX, LARGE_PX = (3, 4, 5, 6, 8, 10), 100
 # Fewest looks at chips of a depth that say what one in forty of them shows.
 LEAST_CHIPS = 80
-# How far the model of stones may be off (standard deviations): the centre, in widths; the width, log. As measured in its card, a little more.
+# How far the model of stones may be off (standard deviations): the centre, in lengths; the width, log. As measured in its card, a little more.
 CENTRE_SD, SIZE_SD = 0.014, 0.02
-# The same of other cuts: the centre, in lengths; the width; and how far a stone may lie turned in its seat (radians).
-FANCY_CENTRE_SD, FANCY_SIZE_SD, TURN_SD = 0.014, 0.03, 0.02
+# Of other cuts the width, and how far a stone may lie turned in its seat (radians).
+FANCY_SIZE_SD, TURN_SD = 0.03, 0.02
 # What is known of a slope before anything is seen, and of what all directions have in common (how far in the table lies); in SLOPE_UNIT.
 SLOPE_SD, COMMON_SD = 2.5, 1.0
 
@@ -229,9 +229,7 @@ def example(frames, p, rng, learn):
 
 def prior_of(p):
     """Standard deviations before anything is seen: of each coordinate of the centre (pixels), of the growth, of the turn."""
-    if p.cut == "round":
-        return CENTRE_SD * p.unit, SIZE_SD, 1.0
-    return FANCY_CENTRE_SD * LENGTH[p.cut] * p.unit, FANCY_SIZE_SD, TURN_SD
+    return CENTRE_SD * LENGTH[p.cut] * p.unit, *((SIZE_SD, 1.0) if p.cut == "round" else (FANCY_SIZE_SD, TURN_SD))
 
 
 def lit(x, rng):
@@ -418,7 +416,7 @@ def main():
     a = parts.parsed(ap)
     frames, halves = load("stones", a.pieces)
     inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit * LENGTH.get(p.cut, 1.0)
-    train, held = ([p for p in part if (p.cut in LENGTH and p.cut != "round" if a.fancies else p.cut == "round") and p.truth[0] and inside(p) and p.unit >= 30] for part in (([], sum(halves, [])) if a.calibrate else halves))
+    train, held = ([p for p in part if p.cut in LENGTH and (p.cut == "round") != a.fancies and p.truth[0] and inside(p) and p.unit >= 30] for part in (([], sum(halves, [])) if a.calibrate else halves))
     print(f"{len(frames)} frames; {len(train)} stones to learn on, {len(held)} left out", flush=True)
     said = window_says(a.stones, frames, held)
     if a.measure or a.calibrate:
@@ -453,8 +451,7 @@ def main():
     parts.export(a.out, ema, {"strip": (3, ways["rays"], FACETS + RIM)}, "fancies" if a.fancies else "girdles", FANCY_VERSION if a.fancies else VERSION, COLUMNS, "cuts.toml" if a.fancies else "girdles.toml", a.seed, {
         "loupe.strip": json.dumps(ways), "loupe.kappa": str(round(float(ema.kappa.detach()), 5)), "loupe.slope_kappa": str(round(float(ema.slope_kappa.detach()), 5)),
         "loupe.slope_unit": str(SLOPE_UNIT), "loupe.prior": json.dumps({
-            **({"centre": FANCY_CENTRE_SD, "size": FANCY_SIZE_SD, "turn": TURN_SD} if a.fancies else {"centre": CENTRE_SD, "size": SIZE_SD}),
-            "slope": SLOPE_SD * SLOPE_UNIT, "common": COMMON_SD * SLOPE_UNIT}),
+            "centre": CENTRE_SD, **({"size": FANCY_SIZE_SD, "turn": TURN_SD} if a.fancies else {"size": SIZE_SD}), "slope": SLOPE_SD * SLOPE_UNIT, "common": COMMON_SD * SLOPE_UNIT}),
         "loupe.deviation_scale": json.dumps({k: round(scale[k], 5) for k in ("place", "size", "slope")}), "loupe.chip_odds": json.dumps(scale["chip"])})
 
 

@@ -493,17 +493,13 @@ impl Inspector {
             let measured = row.and_then(|r| r.diameter_mm.map(|d| (r, d)));
             let [x, y] = measured.map_or(nominal, |(r, _)| [r.x_px, r.y_px]);
             let width = pose.px(measured.map_or(s.diameter_mm, |(_, d)| d));
-            let (sin, cos) = (pose.rotation + s.length_turn()).sin_cos();
-            let line = s.plan().unwrap_or_default();
+            let line = s.girdle([x, -y], width, pose.rotation + s.length_turn()).unwrap_or_default();
             stones.push(PartMark {
                 name: s.id.clone(),
                 x,
                 y,
                 radius: width / 2.0,
-                line: line
-                    .iter()
-                    .map(|[u, v]| [x + width * (cos * u - sin * v), y - width * (sin * u + cos * v)])
-                    .collect(),
+                line: line.into_iter().map(|[x, up]| [x, -up]).collect(),
                 offset: measured.map(|(r, _)| {
                     let p = pose.to_px(r.x_mm, r.y_mm);
                     [p[0] - nominal[0], p[1] - nominal[1]]

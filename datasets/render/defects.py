@@ -463,20 +463,17 @@ def gap(p, s, directions=96):
     seat."""
     if s["missing"] or p.setting != "prong":
         return None
+    off = np.array([s["nominal"][0] - s["x"], s["nominal"][1] - s["y"]])
     if s["cut"] not in S.LENGTH or s["cut"] == "round":
         a = np.arange(directions) * 2 * math.pi / directions
         out = np.stack([np.cos(a), np.sin(a)], 1)
-        girdle, seat = s["d"] / 2 * out, None
-    else:
-        girdle, _, out, straight = S.unrolled(S.stone_polygon(s, (0.0, 0.0)), directions)
-        girdle, out = girdle[straight], out[straight]
-        seat = S.stone_polygon(s, (0.0, 0.0), p.seat["edge"])
-    off = np.array([s["nominal"][0] - s["x"], s["nominal"][1] - s["y"]])
-    if seat is None:
+        girdle = s["d"] / 2 * out
         along = out @ off  # the seat's edge from the stone's centre: a circle about another centre
         wide = along + np.sqrt(along**2 - off @ off + (p.seat["edge"] * s["d"] / 2) ** 2) - s["d"] / 2
     else:
-        wide = S.meets(girdle - off, out, seat)
+        girdle, _, out, straight = S.unrolled(S.stone_polygon(s, (0.0, 0.0)), directions)
+        girdle, out = girdle[straight], out[straight]
+        wide = S.meets(girdle - off, out, S.stone_polygon(s, (0.0, 0.0), p.seat["edge"]))
     at = girdle + [s["x"], s["y"]]
     free = np.all([np.hypot(at[:, 0] - q["x"], at[:, 1] - q["y"]) > 1.35 * q["r"] for q in p.prongs], 0) & np.isfinite(wide)
     return float(max(0.0, wide[free].max())) if np.any(free) else None

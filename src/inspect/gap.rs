@@ -92,20 +92,13 @@ fn dark(grey: &Plane, from: [f64; 2], along: [f64; 2], farthest: f64, below: f64
     None
 }
 
-/// How a stone's girdle runs in the piece; none where the cut is unknown.
-fn course_of(stone: &Stone, s: &Placed) -> Option<Course> {
-    if stone.is_round() {
-        return Some(Course::circle(DIRECTIONS));
-    }
-    Some(Course::of(&stone.plan()?, DIRECTIONS)?.turned(stone.length_turn() + s.turned))
-}
-
 /// The widest gap about a stone in mm and its standard uncertainty; why it is not known.
 fn widest(scene: &Scene, grey: &Plane, s: &Placed) -> Result<(f64, f64), &'static str> {
     let pose = &scene.located.pose;
     let stones = &scene.view.stones;
     let stone = &stones[s.index];
-    let course = course_of(stone, s).ok_or("only the gaps of known cuts are measured")?;
+    let course = Course::of_stone(stone, DIRECTIONS, stone.length_turn() + s.turned)
+        .ok_or("only the gaps of known cuts are measured")?;
     // From its centre to its farthest corner.
     let longest = s.diameter * course.points().map(|(at, ..)| at[0].hypot(at[1])).fold(0.0, f64::max);
     let below = threshold(scene, grey, s, longest)?;

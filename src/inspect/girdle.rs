@@ -5,6 +5,7 @@
 use super::sight::to_piece;
 use crate::locate::edges::invert;
 use crate::model::{GirdleInfo, Ray};
+use crate::spec::Stone;
 use crate::vision::Image;
 
 /// A circle in a frame's pixels, or where another cut lies.
@@ -69,6 +70,14 @@ pub struct Course(Vec<Crossing>);
 const STRAIGHT: f64 = 0.9;
 
 impl Course {
+    /// Of a stone whose length lies so far from the y axis (radians, counter-clockwise). None where its cut is not known.
+    pub fn of_stone(stone: &Stone, rays: usize, turn: f64) -> Option<Course> {
+        if stone.is_round() {
+            return Some(Course::circle(rays));
+        }
+        Some(Course::of(&stone.plan()?, rays)?.turned(turn))
+    }
+
     /// Of a round stone: the first direction along the frame's x axis, counter-clockwise.
     pub fn circle(rays: usize) -> Course {
         let round = |k: usize| {

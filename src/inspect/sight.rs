@@ -63,20 +63,17 @@ impl PartModels {
         sights: &mut [StoneSight],
     ) -> Result<(), ModelError> {
         let info = girdles.info();
-        let course = |stone: &Stone| match (info.prior.turn, stone.is_round()) {
-            (None, true) => Some(Course::circle(info.strip.rays)),
-            (Some(_), false) => {
-                let line = stone.plan()?;
-                Some(Course::of(&line, info.strip.rays)?.turned(pose.rotation + stone.length_turn()))
-            }
-            _ => None,
-        };
-        let there = stones.iter().zip(sights.iter()).enumerate().filter(|(_, (_, sight))| sight.present >= 0.0);
+        let knows = |stone: &Stone| info.prior.turn.is_none() == stone.is_round();
+        let there = stones.iter().zip(sights.iter()).enumerate();
         let mut rims: Vec<(usize, Course, Circle)> = there
-            .filter_map(|(k, (stone, sight))| Some((k, course(stone)?, circle_of(stone, pose, sight))))
+            .filter(|(_, (stone, sight))| sight.present >= 0.0 && knows(stone))
+            .filter_map(|(k, (stone, sight))| {
+                let course = Course::of_stone(stone, info.strip.rays, pose.rotation + stone.length_turn())?;
+                Some((k, course, circle_of(stone, pose, sight)))
+            })
             .collect();
         // Again about where it was found, where the window's answer was far off.
-        for _ in 0..2 {
+        for last in [false, true] {
             let strips: Vec<Vec<f32>> = rims
                 .iter()
                 .map(|(k, course, circle)| self.strip(info, (image, &windows[*k], pose), stones[*k], circle, course))
@@ -85,9 +82,10 @@ impl PartModels {
             for ((k, course, circle), rays) in rims.into_iter().zip(&girdles.look(&strips)?) {
                 let length = stones[k].length_ratio().unwrap_or(1.0);
                 let Some(fit) = girdle::fit(info, rays, &circle, &course, length) else { continue };
-                take(&mut sights[k], &fit, stones[k], pose, info);
-                if fit.moved(&circle) > 0.5 * info.strip.half(circle.radius) {
+                if !last && fit.moved(&circle) > 0.5 * info.strip.half(circle.radius) {
                     again.push((k, course, fit.circle));
+                } else {
+                    take(&mut sights[k], &fit, stones[k], pose, info);
                 }
             }
             rims = again;

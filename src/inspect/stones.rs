@@ -282,9 +282,8 @@ impl Inspect for Stones {
                         (round_to(stone.x_mm + s.offset[0], 4), round_to(stone.y_mm + s.offset[1], 4));
                     row.diameter_mm = Some(round_to(s.diameter, 4));
                     let radius_px = pose.px(s.diameter / 2.0);
-                    let mut place = part(&stone.id, at, radius_px);
                     let ring = outline(scene, stone, s);
-                    place.outline_px.clone_from(&ring);
+                    let mut place = Feature { outline_px: ring.clone(), ..part(&stone.id, at, radius_px) };
                     let offset = s.offset[0].hypot(s.offset[1]);
                     // A girdle of another size may be a ring of facets, whose centre lies off by up to half of that.
                     let other = (s.diameter - stone.diameter_mm).abs();
@@ -332,12 +331,8 @@ impl Inspect for Stones {
 
 /// Where the girdle of a stone that is not round was found, in the frame; empty of a round one, whose circle says it.
 fn outline(scene: &Scene, stone: &Stone, s: &Placed) -> Vec<[f64; 2]> {
-    let plan = if stone.is_round() { None } else { stone.plan() };
-    let corner = |p: [f64; 2]| {
-        let [x, y] = sight::to_piece(p.map(|v| v * s.diameter), stone.length_turn() + s.turned);
-        scene.located.pose.to_px(s.centre[0] + x, s.centre[1] + y)
-    };
-    plan.unwrap_or_default().into_iter().map(corner).collect()
+    let girdle = stone.girdle(s.centre, s.diameter, stone.length_turn() + s.turned);
+    girdle.unwrap_or_default().into_iter().map(|[x, y]| scene.located.pose.to_px(x, y)).collect()
 }
 
 /// What a measure needs that a run without models does not have.

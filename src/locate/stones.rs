@@ -137,10 +137,7 @@ fn are_common(stones: &[Stone]) -> Vec<bool> {
 
 /// The girdle of a stone that is not round, in piece coordinates (mm); none of a round one, and of a cut that is not known.
 fn plan(stone: &Stone) -> Option<Vec<[f64; 2]>> {
-    let (sin, cos) = stone.length_turn().sin_cos();
-    let d = stone.diameter_mm;
-    let to_piece = |[u, v]: [f64; 2]| [stone.x_mm + d * (cos * u - sin * v), stone.y_mm + d * (sin * u + cos * v)];
-    Some(stone.plan()?.into_iter().map(to_piece).collect())
+    stone.girdle([stone.x_mm, stone.y_mm], stone.diameter_mm, stone.length_turn())
 }
 
 /// About `n` places along a stone's girdle, each with the direction out of it.

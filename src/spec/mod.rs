@@ -251,6 +251,14 @@ impl Stone {
         Some([right, left].concat())
     }
 
+    /// The plan as a stone of this width lies about a centre: any unit, y up; turn: of its length from the y axis (radians, counter-clockwise).
+    pub fn girdle(&self, centre: [f64; 2], width: f64, turn: f64) -> Option<Vec<[f64; 2]>> {
+        let (sin, cos) = turn.sin_cos();
+        let lie =
+            |[u, v]: [f64; 2]| [centre[0] + width * (cos * u - sin * v), centre[1] + width * (sin * u + cos * v)];
+        Some(self.plan()?.into_iter().map(lie).collect())
+    }
+
     /// How far the girdle may reach from its centre, in mm: half the width of a round stone, half the longest line across a
     /// stone of another cut. A spec says neither length nor direction, so the longest ratio of length to width that the
     /// trade cuts commonly (GIA: oval and pear 1.5, emerald and baguette 1.5 and 2, marquise 2) is allowed for in every
