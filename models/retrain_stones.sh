@@ -36,4 +36,7 @@ for row in fancies:2 solitaire:1 row:1; do
     --defects datasets/render/cuts.toml --spp 12 --min-contrast 0 --size 720x540
 done
 python3 models/train_girdles.py --fancies --pieces "$work/cuts" "$work/stones" --start "$work/girdles.onnx" --out "$work/fancies.onnx" --steps "$steps"
-echo "$work/stones.onnx, $work/prongs.onnx, $work/girdles.onnx and $work/fancies.onnx are ready to be measured (models/stones.md)"
+for net in stones prongs girdles fancies; do
+  python3 models/quantize_parts.py --pieces "$work/stones" --model "$work/$net.onnx" --out "$work/$net.int8.onnx"
+done
+echo "$work/stones.onnx, $work/prongs.onnx, $work/girdles.onnx and $work/fancies.onnx, and what the program runs, the same in eight-bit integers, are ready to be measured (models/stones.md)"

@@ -227,6 +227,12 @@ def example(frames, p, rng, learn):
             np.array([*slope, p.truth[1] is not None], f), rows.astype(f), tells.astype(f), line.out().astype(f))
 
 
+def known(frames, patches, fancies):
+    """The stones that are there, wholly in their frame, large enough, and round or, for `fancies`, of the other cuts."""
+    inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit * LENGTH.get(p.cut, 1.0)
+    return [p for p in patches if p.cut in LENGTH and (p.cut == "round") != fancies and p.truth[0] and inside(p) and p.unit >= 30]
+
+
 def prior_of(p):
     """Standard deviations before anything is seen: of each coordinate of the centre (pixels), of the growth, of the turn."""
     return CENTRE_SD * LENGTH[p.cut] * p.unit, *((SIZE_SD, 1.0) if p.cut == "round" else (FANCY_SIZE_SD, TURN_SD))
@@ -415,8 +421,7 @@ def main():
     ap.add_argument("--calibrate", metavar="ONNX", help="set anew what the odds of this model say of a chip's depth in pixels, and stop")
     a = parts.parsed(ap)
     frames, halves = load("stones", a.pieces)
-    inside = lambda p: min(p.x, p.y, frames[p.frame][0].shape[1] - 1 - p.x, frames[p.frame][0].shape[0] - 1 - p.y) > 0.5 * p.unit * LENGTH.get(p.cut, 1.0)
-    train, held = ([p for p in part if p.cut in LENGTH and (p.cut == "round") != a.fancies and p.truth[0] and inside(p) and p.unit >= 30] for part in (([], sum(halves, [])) if a.calibrate else halves))
+    train, held = (known(frames, part, a.fancies) for part in (([], sum(halves, [])) if a.calibrate else halves))
     print(f"{len(frames)} frames; {len(train)} stones to learn on, {len(held)} left out", flush=True)
     said = window_says(a.stones, frames, held)
     if a.measure or a.calibrate:

@@ -58,13 +58,13 @@ fn a_model_of_round_stones_is_no_model_of_other_cuts() {
     let bench = Bench::new();
     let models = bench.dir.path().join("models");
     std::fs::create_dir(&models).unwrap();
-    let girdles = concat!(env!("CARGO_MANIFEST_DIR"), "/models/girdles.onnx");
-    for name in ["girdles.onnx", "fancies.onnx"] {
+    let girdles = concat!(env!("CARGO_MANIFEST_DIR"), "/models/girdles.int8.onnx");
+    for name in ["girdles.int8.onnx", "fancies.int8.onnx"] {
         std::fs::copy(girdles, models.join(name)).unwrap();
     }
     let (code, d) = doctor(&bench, &[], &[("LOUPE_MODELS", models.to_str().unwrap())]);
     assert_eq!(code, 2);
     assert_eq!(check(&d, "girdle model")["ok"], true);
     let found = check(&d, "model of other cuts")["found"].as_str().unwrap();
-    assert!(found.contains("fancies.onnx") && found.contains("loupe.prior"), "{found}");
+    assert!(found.contains("fancies.int8.onnx") && found.contains("loupe.prior"), "{found}");
 }

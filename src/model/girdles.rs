@@ -21,8 +21,8 @@ impl Girdles {
     /// The name of the shipped file.
     pub fn file(self) -> &'static str {
         match self {
-            Girdles::Round => "girdles.onnx",
-            Girdles::Fancy => "fancies.onnx",
+            Girdles::Round => "girdles.int8.onnx",
+            Girdles::Fancy => "fancies.int8.onnx",
         }
     }
 }
@@ -226,7 +226,7 @@ impl GirdleModel {
         let (rays, samples) = (self.info().strip.rays, self.info().strip.samples());
         let mut out = Vec::with_capacity(strips.len());
         for batch in strips.chunks(BATCH) {
-            let data: Vec<f32> = batch.iter().flatten().copied().collect();
+            let data = batch.concat();
             let shape = [batch.len(), 3, rays, samples];
             let expected = [batch.len(), rays, COLUMNS.len()];
             let y = self.0.sessions.with(|s| rows(s, shape, &data, &expected, self.0.path()))?;

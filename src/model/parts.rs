@@ -30,8 +30,8 @@ impl Part {
     /// The name of the shipped file.
     pub fn file(self) -> &'static str {
         match self {
-            Part::Stone => "stones.onnx",
-            Part::Prong => "prongs.onnx",
+            Part::Stone => "stones.int8.onnx",
+            Part::Prong => "prongs.int8.onnx",
         }
     }
 
@@ -314,9 +314,9 @@ fn run(
     let n = info.side * info.side;
     let mut data = vec![0f32; windows.len() * 3 * n];
     for (image, out) in windows.iter().zip(data.chunks_exact_mut(3 * n)) {
-        for (i, p) in image.data.chunks_exact(3).enumerate() {
-            for (c, v) in p.iter().enumerate() {
-                out[c * n + i] = f32::from(*v);
+        for (c, plane) in out.chunks_exact_mut(n).enumerate() {
+            for (v, p) in plane.iter_mut().zip(image.data.chunks_exact(3)) {
+                *v = f32::from(p[c]);
             }
         }
     }

@@ -82,21 +82,30 @@ impl Plane {
     /// The bilinear value at a point, clamped to the picture.
     #[inline]
     pub fn sample(&self, x: f64, y: f64) -> f32 {
-        bilinear([self.width, self.height], x, y, |x, y| self.at(x, y))
+        let [v] = bilinear([self.width, self.height], x, y, |x, y| [self.at(x, y)]);
+        v
     }
 }
 
-/// The bilinear value at a point of a picture of `size`, clamped to it.
+/// The bilinear values at a point of a picture of `size`, clamped to it.
 #[inline]
-fn bilinear([width, height]: [usize; 2], x: f64, y: f64, at: impl Fn(usize, usize) -> f32) -> f32 {
+fn bilinear<const N: usize>(
+    [width, height]: [usize; 2],
+    x: f64,
+    y: f64,
+    at: impl Fn(usize, usize) -> [f32; N],
+) -> [f32; N] {
     let x = x.clamp(0.0, (width - 1) as f64);
     let y = y.clamp(0.0, (height - 1) as f64);
     let (x0, y0) = (x as usize, y as usize);
     let (x1, y1) = ((x0 + 1).min(width - 1), (y0 + 1).min(height - 1));
     let (fx, fy) = ((x - x0 as f64) as f32, (y - y0 as f64) as f32);
-    let top = at(x0, y0) * (1.0 - fx) + at(x1, y0) * fx;
-    let low = at(x0, y1) * (1.0 - fx) + at(x1, y1) * fx;
-    top * (1.0 - fy) + low * fy
+    let (a, b, c, d) = (at(x0, y0), at(x1, y0), at(x0, y1), at(x1, y1));
+    std::array::from_fn(|k| {
+        let top = a[k] * (1.0 - fx) + b[k] * fx;
+        let low = c[k] * (1.0 - fx) + d[k] * fx;
+        top * (1.0 - fy) + low * fy
+    })
 }
 
 impl Mask {
@@ -147,8 +156,9 @@ impl Image {
     /// Red, green and blue at a point, bilinear, clamped to the picture.
     #[inline]
     pub fn sample(&self, x: f64, y: f64) -> [f32; 3] {
-        [0, 1, 2].map(|c| {
-            bilinear([self.width, self.height], x, y, |x, y| f32::from(self.data[3 * (y * self.width + x) + c]))
+        bilinear([self.width, self.height], x, y, |x, y| {
+            let i = 3 * (y * self.width + x);
+            [0, 1, 2].map(|c| f32::from(self.data[i + c]))
         })
     }
 

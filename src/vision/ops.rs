@@ -1,6 +1,7 @@
 //! Filters and shapes through OpenCV, on [`Plane`]s and [`Mask`]s. The Mats made here borrow the vectors: nothing
 //! is copied on the way in or out.
 
+use opencv::boxed_ref::{BoxedRef, BoxedRefMut};
 use opencv::core::{
     self, BorderTypes, Mat, MatTraitConst, MatTraitConstManual, Point, Scalar, Size, Vector, CV_32F, CV_32S,
 };
@@ -10,25 +11,30 @@ use super::{Image, Mask, Plane, Rect, VisionError};
 
 type Result<T> = std::result::Result<T, VisionError>;
 
-fn view(p: &Plane) -> Result<opencv::boxed_ref::BoxedRef<'_, Mat>> {
+fn view(p: &Plane) -> Result<BoxedRef<'_, Mat>> {
     Ok(Mat::new_rows_cols_with_data(p.height as i32, p.width as i32, &p.data)?)
 }
 
-fn view_mut(p: &mut Plane) -> Result<opencv::boxed_ref::BoxedRefMut<'_, Mat>> {
+fn view_mut(p: &mut Plane) -> Result<BoxedRefMut<'_, Mat>> {
     Ok(Mat::new_rows_cols_with_data_mut(p.height as i32, p.width as i32, &mut p.data)?)
 }
 
-fn mask_view(m: &Mask) -> Result<opencv::boxed_ref::BoxedRef<'_, Mat>> {
+fn mask_view(m: &Mask) -> Result<BoxedRef<'_, Mat>> {
     Ok(Mat::new_rows_cols_with_data(m.height as i32, m.width as i32, &m.data)?)
 }
 
-fn mask_view_mut(m: &mut Mask) -> Result<opencv::boxed_ref::BoxedRefMut<'_, Mat>> {
+fn mask_view_mut(m: &mut Mask) -> Result<BoxedRefMut<'_, Mat>> {
     Ok(Mat::new_rows_cols_with_data_mut(m.height as i32, m.width as i32, &mut m.data)?)
 }
 
-/// OpenCV's pixels of a run of red, green and blue.
-fn pixels(data: &[u8]) -> impl Iterator<Item = core::Vec3b> + '_ {
-    data.chunks_exact(3).map(|p| core::Vec3b::from([p[0], p[1], p[2]]))
+/// Bytes of red, green and blue as OpenCV sees them.
+fn colours(data: &[u8], width: usize, height: usize) -> Result<BoxedRef<'_, Mat>> {
+    Ok(Mat::new_rows_cols_with_bytes::<core::Vec3b>(height as i32, width as i32, data)?)
+}
+
+/// [`colours`] to be written to.
+fn colours_mut(data: &mut [u8], width: usize, height: usize) -> Result<BoxedRefMut<'_, Mat>> {
+    Ok(Mat::new_rows_cols_with_bytes_mut::<core::Vec3b>(height as i32, width as i32, data)?)
 }
 
 /// OpenCV's own threads are switched off: pieces run in parallel, and one piece on one thread gives the same
@@ -466,41 +472,42 @@ pub fn window(image: &Image, x: f64, y: f64, side: usize, width: f64, turn: f64)
     let (x0, x1) = cut(x, image.width);
     let (y0, y1) = cut(y, image.height);
     let (w, h) = (x1 - x0, y1 - y0);
-    let mut part: Vec<core::Vec3b> = Vec::with_capacity(w * h);
-    for row in y0..y1 {
-        let from = 3 * (row * image.width + x0);
-        part.extend(pixels(&image.data[from..from + 3 * w]));
-    }
-    let source = Mat::new_rows_cols_with_data(h as i32, w as i32, &part)?;
-    let mut smooth = Mat::default();
-    if k > 1.25 {
-        let sigma = 0.45 * k;
-        imgproc::gaussian_blur_def(&source, &mut smooth, Size::new(0, 0), sigma)?;
+    let all = colours(&image.data, image.width, image.height)?;
+    let part = Mat::roi(&all, core::Rect::new(x0 as i32, y0 as i32, w as i32, h as i32))?;
+    let smooth = if k > 1.25 {
+        let mut smooth = Mat::default();
+        // What lies beyond the part does not count: windows are cut the same way for learning.
+        let border = BorderTypes::BORDER_REFLECT_101 as i32 | BorderTypes::BORDER_ISOLATED as i32;
+        imgproc::gaussian_blur(&part, &mut smooth, Size::new(0, 0), 0.45 * k, 0.0, border)?;
+        Some(smooth)
     } else {
-        smooth = source.try_clone()?;
-    }
+        None
+    };
     let (s, c) = turn.sin_cos();
     let (s, c) = (s * k, c * k);
     let centre = (side as f64 - 1.0) / 2.0;
     let back = [[c, s, x - x0 as f64 - (c + s) * centre], [-s, c, y - y0 as f64 - (c - s) * centre]];
-    let data = warped(&smooth, &back, side, side)?;
+    let data = match &smooth {
+        Some(smooth) => warped(smooth, &back, side, side)?,
+        None => warped(&part, &back, side, side)?,
+    };
     Ok(Image { width: side, height: side, data, grey: image.grey })
 }
 
 /// Colours of a picture of `width x height` pixels whose pixel (u, v) is the source at `back` of it, bilinear; beyond the source
 /// its border is repeated.
-fn warped(source: &Mat, back: &[[f64; 3]; 2], width: usize, height: usize) -> Result<Vec<u8>> {
-    let mut out = vec![core::Vec3b::default(); width * height];
+fn warped(source: &impl core::ToInputArray, back: &[[f64; 3]; 2], width: usize, height: usize) -> Result<Vec<u8>> {
+    let mut out = vec![0; 3 * width * height];
     imgproc::warp_affine(
         source,
-        &mut Mat::new_rows_cols_with_data_mut(height as i32, width as i32, &mut out)?,
+        &mut colours_mut(&mut out, width, height)?,
         &Mat::from_slice_2d(back)?,
         Size::new(width as i32, height as i32),
         imgproc::INTER_LINEAR | imgproc::WARP_INVERSE_MAP,
         BorderTypes::BORDER_REPLICATE as i32,
         Scalar::all(0.0),
     )?;
-    Ok(out.iter().flat_map(|p| p.0).collect())
+    Ok(out)
 }
 
 /// A picture of `width x height` pixels whose pixel (u, v) is the source at `to_source` of it (`[a, b, c]` for x and for y).
@@ -509,21 +516,21 @@ fn warped(source: &Mat, back: &[[f64; 3]; 2], width: usize, height: usize) -> Re
 /// # Errors
 /// Where OpenCV refuses.
 pub fn warp_image(image: &Image, to_source: &[[f64; 3]; 2], width: usize, height: usize) -> Result<Image> {
-    let source: Vec<core::Vec3b> = pixels(&image.data).collect();
-    let source = Mat::new_rows_cols_with_data(image.height as i32, image.width as i32, &source)?;
+    let source = colours(&image.data, image.width, image.height)?;
     let [[a, b, _], [c, d, _]] = *to_source;
     let (kx, ky) = (a.hypot(c), b.hypot(d));
-    let mut smooth = Mat::default();
-    if kx.max(ky) > 1.25 {
+    let data = if kx.max(ky) > 1.25 {
         // What lies between the new pixels is averaged in, along each axis by its own factor (a piece is turned little).
         let sigma = |k: f64| if k > 1.25 { 0.45 * k } else { 0.01 };
         let straight = a.abs() >= c.abs() && d.abs() >= b.abs();
         let (sx, sy) = if straight { (sigma(kx), sigma(ky)) } else { (sigma(kx.max(ky)), sigma(kx.max(ky))) };
+        let mut smooth = Mat::default();
         imgproc::gaussian_blur(&source, &mut smooth, Size::new(0, 0), sx, sy, BorderTypes::BORDER_REPLICATE as i32)?;
+        warped(&smooth, to_source, width, height)?
     } else {
-        smooth = source.try_clone()?;
-    }
-    Ok(Image { width, height, data: warped(&smooth, to_source, width, height)?, grey: image.grey })
+        warped(&source, to_source, width, height)?
+    };
+    Ok(Image { width, height, data, grey: image.grey })
 }
 
 /// A plane of another size, bilinear; pixel centres keep their places.
@@ -551,14 +558,11 @@ pub fn resize(p: &Plane, width: usize, height: usize) -> Result<Plane> {
 /// # Errors
 /// Where OpenCV refuses.
 pub fn area(image: &Image, width: usize, height: usize) -> Result<Image> {
-    let source: Vec<core::Vec3b> = pixels(&image.data).collect();
-    let source = Mat::new_rows_cols_with_data(image.height as i32, image.width as i32, &source)?;
-    let mut out = vec![core::Vec3b::default(); width * height];
-    let mut to = Mat::new_rows_cols_with_data_mut(height as i32, width as i32, &mut out)?;
+    let source = colours(&image.data, image.width, image.height)?;
+    let mut data = vec![0; 3 * width * height];
     let size = Size::new(width as i32, height as i32);
-    imgproc::resize(&source, &mut to, size, 0.0, 0.0, imgproc::INTER_AREA)?;
-    drop(to);
-    Ok(Image { width, height, data: out.into_iter().flat_map(|p| p.0).collect(), grey: image.grey })
+    imgproc::resize(&source, &mut colours_mut(&mut data, width, height)?, size, 0.0, 0.0, imgproc::INTER_AREA)?;
+    Ok(Image { width, height, data, grey: image.grey })
 }
 
 /// The square of `side` pixels whose first pixel is `first`, enlarged to `larger` pixels a side, bicubic; beyond the picture its border is
@@ -568,20 +572,19 @@ pub fn area(image: &Image, width: usize, height: usize) -> Result<Image> {
 /// Where OpenCV refuses.
 pub fn enlarged(image: &Image, first: [i64; 2], side: usize, larger: usize) -> Result<Image> {
     let within = |v: i64, n: usize| v.clamp(0, n as i64 - 1) as usize;
-    let mut source = Vec::with_capacity(side * side);
+    let mut source = Vec::with_capacity(3 * side * side);
     for y in 0..side {
         let row = within(first[1] + y as i64, image.height) * image.width;
         for x in 0..side {
             let i = 3 * (row + within(first[0] + x as i64, image.width));
-            source.push(core::Vec3b::from([image.data[i], image.data[i + 1], image.data[i + 2]]));
+            source.extend_from_slice(&image.data[i..i + 3]);
         }
     }
-    let source = Mat::new_rows_cols_with_data(side as i32, side as i32, &source)?;
-    let mut out = vec![core::Vec3b::default(); larger * larger];
-    let mut to = Mat::new_rows_cols_with_data_mut(larger as i32, larger as i32, &mut out)?;
-    imgproc::resize(&source, &mut to, Size::new(larger as i32, larger as i32), 0.0, 0.0, imgproc::INTER_CUBIC)?;
-    drop(to);
-    Ok(Image { width: larger, height: larger, data: out.into_iter().flat_map(|p| p.0).collect(), grey: image.grey })
+    let source = colours(&source, side, side)?;
+    let mut data = vec![0; 3 * larger * larger];
+    let size = Size::new(larger as i32, larger as i32);
+    imgproc::resize(&source, &mut colours_mut(&mut data, larger, larger)?, size, 0.0, 0.0, imgproc::INTER_CUBIC)?;
+    Ok(Image { width: larger, height: larger, data, grey: image.grey })
 }
 
 /// [`area`] for masks: inside where nearly all of what a pixel covers is.
@@ -612,20 +615,19 @@ pub fn transpose(p: &Plane) -> Result<Plane> {
 /// Where OpenCV refuses.
 pub fn remap(image: &Image, from: impl Fn(f64, f64) -> [f64; 2]) -> Result<Image> {
     let (w, h) = (image.width, image.height);
-    let source: Vec<core::Vec3b> = pixels(&image.data).collect();
     let map: Vec<core::Vec2f> =
         (0..w * h).map(|i| core::Vec2f::from(from((i % w) as f64, (i / w) as f64).map(|v| v as f32))).collect();
-    let mut out = vec![core::Vec3b::default(); w * h];
+    let mut data = vec![0; 3 * w * h];
     imgproc::remap(
-        &Mat::new_rows_cols_with_data(h as i32, w as i32, &source)?,
-        &mut Mat::new_rows_cols_with_data_mut(h as i32, w as i32, &mut out)?,
+        &colours(&image.data, w, h)?,
+        &mut colours_mut(&mut data, w, h)?,
         &Mat::new_rows_cols_with_data(h as i32, w as i32, &map)?,
         &Mat::default(),
         imgproc::INTER_CUBIC,
         BorderTypes::BORDER_REPLICATE as i32,
         Scalar::all(0.0),
     )?;
-    Ok(Image { width: w, height: h, data: out.iter().flat_map(|p| p.0).collect(), grey: image.grey })
+    Ok(Image { width: w, height: h, data, grey: image.grey })
 }
 
 /// Median of values (the lower of the two middle ones); NaN for none. Reorders the slice.
