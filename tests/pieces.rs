@@ -100,7 +100,11 @@ fn the_model_changes_no_verdict_on_the_demo_pieces() {
     check(&with);
     for (id, r) in &with {
         let names: Vec<&str> = r.provenance.models.iter().map(|m| m.name.as_str()).collect();
-        assert_eq!(names, ["surface", "stones-int8", "girdles-int8", "fancies-int8", "prongs-int8", "finish"], "{id}");
+        assert_eq!(
+            names,
+            ["surface", "stones-int8", "girdles-int8", "fancies-int8", "prongs-int8", "finish"],
+            "{id}"
+        );
     }
 }
 

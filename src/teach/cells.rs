@@ -1,6 +1,6 @@
 //! What a backbone says of every place of a picture, on one grid of cells.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 
 use crate::model::{Backbone, FeatureMap, ModelError};
 use crate::vision::{Image, Mask};
@@ -74,7 +74,8 @@ pub fn describe(backbone: &Backbone, image: &Image, mask: &Mask) -> Result<Cells
             let (x0, y0) = ((i % w) as f64 * fx, (i / w) as f64 * fy);
             let (xs, ys) = (x0 as usize..(x0 + fx) as usize, y0 as usize..(y0 + fy) as usize);
             let of = xs.len() * ys.len();
-            let inside = ys.flat_map(|y| xs.clone().map(move |x| (x, y))).filter(|(x, y)| mask.at(*x, *y)).count();
+            let row = |y: usize| &mask.data[y * mask.width..][xs.clone()];
+            let inside: usize = ys.map(|y| row(y).iter().filter(|v| **v != 0).count()).sum();
             2 * inside >= of
         })
         .collect();
@@ -141,32 +142,27 @@ fn coarser(map: &FeatureMap, w: usize, h: usize, out: &mut Vec<f32>) {
     }
 }
 
-/// Each cell's mean with its eight neighbours, of the columns from `first` on (as PatchCore does, so that a step of one cell
-/// changes little).
-pub fn smoothed(cells: &Cells, first: usize) -> Array2<f32> {
-    let (w, h) = (cells.width, cells.height);
-    let n = cells.all.ncols() - first;
-    let mut out = Vec::with_capacity(n * w * h);
-    let mut along = vec![0f32; w * h];
-    for c in first..cells.all.ncols() {
-        let column = cells.all.column(c);
-        let plane = column.to_slice().map_or_else(|| column.to_vec(), <[f32]>::to_vec);
-        for (to, row) in along.chunks_exact_mut(w).zip(plane.chunks_exact(w)) {
-            for x in 0..w {
-                let near = &row[x.saturating_sub(1)..(x + 2).min(w)];
-                to[x] = near.iter().sum::<f32>() / near.len() as f32;
-            }
+/// Each cell's mean with its eight neighbours (as PatchCore does, so that a step of one cell changes little). rows: one for each cell of a grid of
+/// `w` by `h`.
+pub fn smoothed(rows: ArrayView2<f32>, w: usize, h: usize) -> Array2<f32> {
+    let n = rows.ncols();
+    let rows = rows.as_standard_layout();
+    let along = averaged(rows.as_slice().unwrap_or_default(), n, 1, w);
+    let out = averaged(&along, n, w, h);
+    Array2::from_shape_vec((w * h, n), out).unwrap_or_else(|_| Array2::zeros((w * h, n)))
+}
+
+/// Rows of `n` numbers, each the mean of itself and of those `step` rows before and behind, of which `length` follow one another.
+fn averaged(data: &[f32], n: usize, step: usize, length: usize) -> Vec<f32> {
+    let mut out = data.to_vec();
+    for (i, to) in out.chunks_exact_mut(n.max(1)).enumerate() {
+        let at = i / step % length;
+        let beside = [(at > 0).then(|| i - step), (at + 1 < length).then_some(i + step)];
+        for j in beside.into_iter().flatten() {
+            to.iter_mut().zip(&data[j * n..(j + 1) * n]).for_each(|(t, v)| *t += v);
         }
-        for y in 0..h {
-            let (up, down) = (y.saturating_sub(1), (y + 1).min(h - 1));
-            let k = 1.0 / (down - up + 1) as f32;
-            let row = |y: usize| &along[y * w..(y + 1) * w];
-            if down - up == 2 {
-                out.extend((0..w).map(|x| k * (row(up)[x] + row(y)[x] + row(down)[x])));
-            } else {
-                out.extend((0..w).map(|x| if up == down { row(y)[x] } else { k * (row(up)[x] + row(down)[x]) }));
-            }
-        }
+        let share = 1.0 / (1 + beside.into_iter().flatten().count()) as f32;
+        to.iter_mut().for_each(|t| *t *= share);
     }
-    turned(out, n, w * h)
+    out
 }

@@ -13,7 +13,7 @@ use crate::hash::sha256_hex;
 
 use super::gallery::{Basis, Gallery, Kept};
 use super::net::Net;
-use super::{Header, Taught, TeachError};
+use super::{Header, Look, Taught, TeachError};
 
 const MAGIC: &[u8; 8] = b"LOUPETAU";
 /// The version of the file that this program reads and writes.
@@ -34,8 +34,8 @@ impl Taught {
         let sizes = [
             self.basis.mean.len(),
             self.basis.axes.ncols(),
-            self.net.mean.len(),
-            self.net.bias.len(),
+            self.look.net.mean.len(),
+            self.look.net.bias.len(),
             self.gallery.pictures.len(),
         ];
         for n in sizes {
@@ -45,12 +45,12 @@ impl Taught {
         floats(&mut self.basis.mean.iter().copied());
         floats(&mut self.basis.scale.iter().copied());
         floats(&mut self.basis.axes.iter().copied());
-        floats(&mut self.net.mean.iter().copied());
-        floats(&mut self.net.scale.iter().copied());
-        floats(&mut self.net.inner.iter().copied());
-        floats(&mut self.net.bias.iter().copied());
-        floats(&mut self.net.outer.iter().copied());
-        floats(&mut std::iter::once(self.net.offset));
+        floats(&mut self.look.net.mean.iter().copied());
+        floats(&mut self.look.net.scale.iter().copied());
+        floats(&mut self.look.net.inner.iter().copied());
+        floats(&mut self.look.net.bias.iter().copied());
+        floats(&mut self.look.net.outer.iter().copied());
+        floats(&mut std::iter::once(self.look.net.offset));
         floats(&mut self.usual.iter().flatten().copied());
         for p in &self.gallery.pictures {
             out.extend(p.counts.iter().map(|c| u8::from(*c)));
@@ -159,5 +159,6 @@ fn parse(bytes: &[u8]) -> Result<Taught, String> {
     if !r.bytes.is_empty() || all.is_empty() {
         return Err("a damaged taught file: its sizes do not fit".into());
     }
-    Ok(Taught { header, sha256: String::new(), basis, net, gallery: Gallery::new(w, h, kept, all), usual })
+    let look = Look::of(&basis, net).ok_or("a damaged taught file: its sizes do not fit")?;
+    Ok(Taught { header, sha256: String::new(), basis, look, gallery: Gallery::new(w, h, kept, all), usual })
 }

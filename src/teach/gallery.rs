@@ -5,7 +5,9 @@
 //! every cell of every picture.
 
 use nalgebra::{DMatrix, SymmetricEigen};
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::{s, Array1, Array2, ArrayView2, Axis};
+
+use super::cells::{smoothed, Cells};
 
 /// Numbers kept of a cell.
 pub const KEPT: usize = 32;
@@ -62,21 +64,29 @@ impl Basis {
         Basis { mean, scale, axes }
     }
 
-    /// The bytes of a picture's cells, cell after cell.
-    pub fn codes(&self, rows: &Array2<f32>) -> Vec<i8> {
-        // Standardising is taken into the axes: 32 columns are touched in place of all.
-        let mut axes = self.axes.clone();
-        for (mut row, s) in axes.rows_mut().into_iter().zip(&self.scale) {
-            row *= *s;
-        }
+    /// What cells as they are, and not standardised, are multiplied by, and what is taken off the products.
+    pub fn folded(&self) -> (Array2<f32>, Array1<f32>) {
+        let axes = &self.axes * &self.scale.view().insert_axis(Axis(1));
         let offset = self.mean.dot(&axes);
-        let turned = rows.dot(&axes);
-        let mut out = Vec::with_capacity(turned.len());
-        for row in turned.rows() {
-            out.extend(row.iter().zip(&offset).map(|(v, o)| (v - o).round().clamp(-127.0, 127.0) as i8));
-        }
-        out
+        (axes, offset)
     }
+
+    /// The bytes of a picture's cells, cell after cell. first: of their columns.
+    pub fn codes(&self, cells: &Cells, first: usize) -> Vec<i8> {
+        let (axes, offset) = self.folded();
+        coded(cells.all.slice(s![.., first..]).dot(&axes).view(), &offset, cells)
+    }
+}
+
+/// Bytes of cells that were multiplied by [`Basis::folded`]. That each is smoothed with its neighbours is done here: of the products, which are fewer than what
+/// they are of.
+pub fn coded(products: ArrayView2<f32>, offset: &Array1<f32>, cells: &Cells) -> Vec<i8> {
+    let near = smoothed(products, cells.width, cells.height);
+    let mut out = Vec::with_capacity(near.len());
+    for row in near.rows() {
+        out.extend(row.iter().zip(offset).map(|(v, o)| (v - o).round().clamp(-127.0, 127.0) as i8));
+    }
+    out
 }
 
 /// One picture as kept.
@@ -138,7 +148,7 @@ impl Gallery {
                     for v in y0..=y1 {
                         for j in v * w + x0..=v * w + x1 {
                             if other.counts[j] {
-                                best = best.min(square_distance(code, &other.codes[j * n..(j + 1) * n]));
+                                best = nearer(code, &other.codes[j * n..(j + 1) * n], best);
                             }
                         }
                     }
@@ -171,19 +181,24 @@ impl Gallery {
     }
 }
 
+/// The square distance of two codes, or `best` where that is less. Most differ enough in the first half of their axes, which are the largest.
 #[inline]
-fn square_distance(a: &[i8], b: &[i8]) -> i32 {
+fn nearer(a: &[i8], b: &[i8], best: i32) -> i32 {
     // Sums of a known length are what the compiler makes wide instructions of.
     if let (Ok(a), Ok(b)) = (<&[i8; KEPT]>::try_from(a), <&[i8; KEPT]>::try_from(b)) {
-        let mut sum = 0i32;
-        for k in 0..KEPT {
-            let d = i16::from(a[k]) - i16::from(b[k]);
-            sum += i32::from(d) * i32::from(d);
-        }
-        return sum;
+        let half = |from: usize| {
+            let mut sum = 0i32;
+            for k in from..from + KEPT / 2 {
+                let d = i16::from(a[k]) - i16::from(b[k]);
+                sum += i32::from(d) * i32::from(d);
+            }
+            sum
+        };
+        let sum = half(0);
+        return if sum >= best { best } else { best.min(sum + half(KEPT / 2)) };
     }
     let square = |(x, y): (&i8, &i8)| (i32::from(*x) - i32::from(*y)).pow(2);
-    a.iter().zip(b).map(square).sum()
+    best.min(a.iter().zip(b).map(square).sum())
 }
 
 /// Means of a picture's blocks.
@@ -245,7 +260,8 @@ mod tests {
         let rows = Array2::from_shape_fn((400, 6), |(_, c)| if c == 2 { 0.0 } else { rng.f32() });
         let b = Basis::of(rows.view());
         assert_eq!(b.axes.dim(), (6, 6));
-        let codes = b.codes(&rows);
+        let cells = Cells { width: 20, height: 20, all: rows, counts: vec![true; 400] };
+        let codes = b.codes(&cells, 0);
         assert!(codes.iter().any(|c| c.abs() > 20) && codes.iter().all(|c| c.abs() < 127));
     }
 }

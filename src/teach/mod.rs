@@ -15,7 +15,7 @@ mod synthetic;
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{s, Array1, Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -211,7 +211,7 @@ pub struct Taught {
     /// sha256 of its file, where it was read from one.
     pub sha256: String,
     basis: Basis,
-    net: Net,
+    look: Look,
     gallery: Gallery,
     usual: Usual,
 }
@@ -338,16 +338,40 @@ fn of_picture(departures: &[Option<[f64; 3]>]) -> Option<[f64; 3]> {
     Some([mean, upper, odds])
 }
 
-fn read(cells: &Cells, basis: &Basis, net: &Net, gallery: &Gallery, first: usize, but: Option<usize>) -> Readings {
-    let kept = keep(cells, basis, first);
-    let distance = gallery.distances(&kept, but);
-    let odds = net.answers(&cells.all);
-    let odds = odds.into_iter().zip(&cells.counts).map(|(o, c)| c.then_some(o)).collect();
-    Readings { distance, odds }
+/// Basis and discriminator as one matrix product for every cell, for both want nearly the same numbers.
+#[derive(Debug, Clone)]
+struct Look {
+    net: Net,
+    /// Columns of cells by hidden units and kept axes.
+    weights: Array2<f32>,
+    /// Of the hidden units.
+    bias: Array1<f32>,
+    /// Of the kept axes.
+    offset: Array1<f32>,
 }
 
-fn keep(cells: &Cells, basis: &Basis, first: usize) -> Kept {
-    Kept { codes: basis.codes(&smoothed(cells, first)), counts: cells.counts.clone() }
+impl Look {
+    /// The basis takes the last columns of what the discriminator takes; None where it wants more.
+    fn of(basis: &Basis, net: Net) -> Option<Look> {
+        let ((axes, offset), (inner, bias)) = (basis.folded(), net.folded());
+        let (columns, hidden) = inner.dim();
+        let first = columns.checked_sub(axes.nrows())?;
+        let mut weights = Array2::zeros((columns, hidden + axes.ncols()));
+        weights.slice_mut(s![.., ..hidden]).assign(&inner);
+        weights.slice_mut(s![first.., hidden..]).assign(&axes);
+        Some(Look { net, weights, bias, offset })
+    }
+
+    fn read(&self, cells: &Cells, gallery: &Gallery, but: Option<usize>) -> Readings {
+        let products = cells.all.dot(&self.weights);
+        let hidden = self.bias.len();
+        let codes = gallery::coded(products.slice(s![.., hidden..]), &self.offset, cells);
+        let distance = gallery.distances(&Kept { codes, counts: cells.counts.clone() }, but);
+        let rows = products.rows().into_iter().zip(&cells.counts);
+        let odds =
+            rows.map(|(row, c)| c.then(|| self.net.answer(row.slice_move(s![..hidden]), &self.bias))).collect();
+        Readings { distance, odds }
+    }
 }
 
 impl Taught {
@@ -356,9 +380,8 @@ impl Taught {
     /// # Errors
     /// Where the backbone fails.
     pub fn score(&self, backbone: &Backbone, looked: &Looked) -> Result<Option<Scored>, ModelError> {
-        let (_, first) = cells::columns(backbone);
         let cells = describe(backbone, &looked.image, &looked.mask)?;
-        let readings = read(&cells, &self.basis, &self.net, &self.gallery, first, None);
+        let readings = self.look.read(&cells, &self.gallery, None);
         Ok(self.header.scored(&readings, &self.usual))
     }
 
@@ -516,7 +539,8 @@ pub fn teach(
             let of = counted(&cells);
             let of = drawn(of, BASIS_CELLS, &mut Rng::with_seed(seed_of(seed, *i, 1)));
             progress();
-            Ok((rows(&smoothed(&cells, first), &of), looked.image))
+            let near = smoothed(cells.all.slice(s![.., first..]), cells.width, cells.height);
+            Ok((rows(&near, &of), looked.image))
         })
         .collect::<Result<_, TeachError>>()?;
     // Pieces of other pictures are taken from these.
@@ -554,19 +578,21 @@ pub fn teach(
                 stacked(m.iter().map(|m| m.view())).unwrap_or_else(|| Array2::zeros((0, columns)))
             };
             let grid = [cells.width, cells.height];
-            Ok(Learned { grid, kept: keep(&cells, &basis, first), good: all(&good), bad: all(&bad) })
+            let kept = Kept { codes: basis.codes(&cells, first), counts: cells.counts };
+            Ok(Learned { grid, kept, good: all(&good), bad: all(&bad) })
         })
         .collect::<Result<_, TeachError>>()?;
     let [width, height] = lessons[0].grid;
 
     // One discriminator on all pictures, and one for each part that is held out.
-    let nets: Vec<Net> = (0..=FOLDS)
+    let looks: Vec<Look> = (0..=FOLDS)
         .into_par_iter()
         .map(|fold| {
             let of = || lessons.iter().enumerate().filter(move |(i, _)| fold == FOLDS || i % FOLDS != fold);
             let good = stacked(of().map(|(_, l)| l.good.view())).ok_or(TeachError::Nothing)?;
             let bad = stacked(of().map(|(_, l)| l.bad.view())).ok_or(TeachError::Nothing)?;
-            Ok(Net::learn(good.view(), bad.view(), seed_of(seed, fold, 3)))
+            let net = Net::learn(good.view(), bad.view(), seed_of(seed, fold, 3));
+            Look::of(&basis, net).ok_or(TeachError::Nothing)
         })
         .collect::<Result<_, TeachError>>()?;
     let kept: Vec<Kept> = lessons.into_iter().map(|l| l.kept).collect();
@@ -582,7 +608,7 @@ pub fn teach(
     let read_one = |i: usize, looked: &Looked| -> Result<Readings, TeachError> {
         let cells = describe(backbone, &looked.image, &looked.mask)?;
         let own = chosen.binary_search(&i).ok();
-        Ok(read(&cells, &basis, &nets[i % FOLDS], &gallery, first, own))
+        Ok(looks[i % FOLDS].read(&cells, &gallery, own))
     };
     type Held = (Readings, Option<Readings>);
     let readings: Vec<Held> = held
@@ -672,8 +698,8 @@ pub fn teach(
     good_scores.sort_by(f64::total_cmp);
     header.score_u = score_u;
     header.good_scores = good_scores;
-    let net = nets.into_iter().nth(FOLDS).ok_or(TeachError::Nothing)?;
-    Ok(Taught { header, sha256: String::new(), basis, net, gallery, usual })
+    let look = looks.into_iter().nth(FOLDS).ok_or(TeachError::Nothing)?;
+    Ok(Taught { header, sha256: String::new(), basis, look, gallery, usual })
 }
 
 /// How often `progress` is called when `n` pictures are taught.

@@ -1,7 +1,7 @@
 //! The discriminator: a small network that tells cells of good pictures from cells with made-up defects.
 
 use fastrand::Rng;
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 /// Hidden units.
 const HIDDEN: usize = 64;
@@ -113,20 +113,17 @@ impl Net {
         Net { mean, scale, inner, bias: bias.into(), outer: outer.into(), offset: offset[0] }
     }
 
-    /// Log odds that each row is of a defect.
-    pub fn answers(&self, rows: &Array2<f32>) -> Vec<f32> {
-        // Standardising is taken into the weights.
-        let mut inner = self.inner.clone();
-        for (mut row, s) in inner.rows_mut().into_iter().zip(&self.scale) {
-            row *= *s;
-        }
+    /// What rows as they are, and not standardised, are multiplied by, and what is added to the products before the hidden units.
+    pub fn folded(&self) -> (Array2<f32>, Array1<f32>) {
+        let inner = &self.inner * &self.scale.view().insert_axis(Axis(1));
         let bias = &self.bias - &self.mean.dot(&inner);
-        let hidden = rows.dot(&inner);
-        let one = |row: ndarray::ArrayView1<f32>| {
-            let sum = row.iter().zip(&bias).zip(&self.outer).map(|((h, b), w)| (h + b).max(0.0) * w);
-            sum.sum::<f32>() + self.offset
-        };
-        hidden.rows().into_iter().map(one).collect()
+        (inner, bias)
+    }
+
+    /// Log odds that a row is of a defect, from its products by [`Net::folded`] and the bias of that.
+    pub fn answer(&self, products: ArrayView1<f32>, bias: &Array1<f32>) -> f32 {
+        let sum = products.iter().zip(bias).zip(&self.outer).map(|((h, b), w)| (h + b).max(0.0) * w);
+        sum.sum::<f32>() + self.offset
     }
 }
 
@@ -149,7 +146,10 @@ mod tests {
         let bad = Array2::from_shape_fn((500, 10), |(_, c)| shake(&mut rng) + if c < 2 { 2.5 } else { 0.0 });
         let net = Net::learn(good.view(), bad.view(), 1);
         let right = |rows: &Array2<f32>, above: bool| {
-            net.answers(rows).iter().filter(|y| (**y > 0.0) == above).count() as f64 / rows.nrows() as f64
+            let (inner, bias) = net.folded();
+            let products = rows.dot(&inner);
+            let said = products.rows().into_iter().map(|row| net.answer(row, &bias));
+            said.filter(|y| (*y > 0.0) == above).count() as f64 / rows.nrows() as f64
         };
         assert!(right(&good, false) > 0.9 && right(&bad, true) > 0.9);
         let again = Net::learn(good.view(), bad.view(), 1);
