@@ -11,12 +11,11 @@ import argparse
 import json
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod
 
 import int8
+import parts
 import train_girdles as tg
 import train_stones as ts
 
@@ -97,7 +96,8 @@ def main():
     ap.add_argument("--windows", type=int, default=400, help="windows or strips that activations take their ranges from")
     ap.add_argument("--seed", type=int, default=7)
     a = ap.parse_args()
-    net = next(p.value for p in onnx.load(a.model).metadata_props if p.key == "loupe.name")
+    _, meta, whole = parts.opened(a.model)
+    net = meta["loupe.name"]
     strips = net in ("girdles", "fancies")
     frames, halves = ts.load("prongs" if net == "prongs" else "stones", a.pieces)
     if strips:
@@ -109,14 +109,13 @@ def main():
     change = (lambda model: unturned(scaled_in(model))) if strips else scaled_in
     int8.quantised(a.model, a.out, [learned[i:i + 8] for i in range(0, len(learned) - 7, 8)], stays, f"{net}-int8", change,
                    calibrate_method=CalibrationMethod.Percentile, reduce_range=True, op_types_to_quantize=["Conv", "Add", "Relu", "Resize", "Concat", "Slice", "Squeeze"])
-    run = lambda file: np.concatenate([ort.InferenceSession(file).run(None, {"strip" if strips else "image": left})[0]])
-    float_, small = run(a.model), run(a.out)
-    there = slice(None) if strips else float_[:, 0] > 0
-    apart = (small - float_)[there].reshape(-1, small.shape[-1])
-    float_ = float_[there].reshape(-1, small.shape[-1])
-    names = json.loads(next(p.value for p in onnx.load(a.model).metadata_props if p.key == "loupe.columns"))
+    said, small = (session.run(None, {session.get_inputs()[0].name: left})[0] for session in (whole, parts.opened(a.out)[2]))
+    there = slice(None) if strips else said[:, 0] > 0
+    said, small = (y[there].reshape(-1, y.shape[-1]) for y in (said, small))
+    apart = small - said
+    names = json.loads(meta["loupe.columns"])
     for k, s in MEANS[net].items():
-        deviation = np.exp(-0.5 * float_[:, s].clip(-6, 9)) if strips else np.exp(float_[:, s].clip(-7, 3))
+        deviation = np.exp(-0.5 * said[:, s].clip(-6, 9)) if strips else np.exp(said[:, s].clip(-7, 3))
         print(f"  {names[k]}: moves by {np.sqrt(((apart[:, k] / deviation) ** 2).mean()):.3f} of its own deviation (rms), {apart[:, k].mean():+.5f} on the whole")
     for k in ODDS[net]:
         print(f"  {names[k]}: log odds move by {np.sqrt((apart[:, k] ** 2).mean()):.3f} (rms)")
