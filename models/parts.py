@@ -131,7 +131,7 @@ def opened(path):
 
 def begin(model, path, sample):
     """The weights of an exported model, whose batch norms are folded into the convolutions before them, for learning to go on from. sample: what the
-    norms are settled on. The exported model's metadata."""
+    norms are settled on. Layers of another shape are left as they are. The exported model's metadata."""
     onnx_model, known = exported(path)
     # The folded ones have lost their names: they come in the order in which they run.
     folded = iter([known[n] for node in onnx_model.graph.node if node.op_type == "Conv" for n in node.input[1:] if n.startswith("onnx::")])
@@ -141,10 +141,12 @@ def begin(model, path, sample):
     own, biases = model.state_dict(), {}
     for k, after in zip(order, order[1:]):
         if isinstance(layers[after], NORMS):
-            own[k + ".weight"].copy_(next(folded))
-            biases[after] = next(folded)
+            weight, bias = next(folded), next(folded)
+            if own[k + ".weight"].shape == weight.shape:
+                own[k + ".weight"].copy_(weight)
+                biases[after] = bias
     for k, v in known.items():
-        if k in own:
+        if k in own and own[k].shape == v.shape:
             own[k].copy_(v)
     settle(model, biases, sample)
     return {m.key: m.value for m in onnx_model.metadata_props}

@@ -40,7 +40,7 @@ LENGTH = cuts.LENGTH
 TABLE = {"round": (0.22, 0.166), "oval": (0.22, 0.166), "pear": (0.22, 0.166), "marquise": (0.22, 0.166), "princess": (0.14, 0.104),
          "emerald": (0.225, 0.185), "baguette": (0.15, 0.118)}
 MASK = 64  # side of the masks of girdle and table that the model of stones draws within
-VERSION = "1.1.0"
+VERSION = {"stones": "1.2.0", "prongs": "1.1.0"}
 # What each column of the answer is. `s_` columns are logs of standard deviations.
 COLUMNS = {
     "stones": ["present", "dx", "dy", "s_place", "log_size", "s_size", "slope_x", "slope_y", "s_slope", "chip", "chip_depth", "s_chip", "chip_x", "chip_y"],
@@ -228,8 +228,9 @@ class StoneNet(nn.Module):
         self.u8, self.l8 = nn.Conv2d(w[3], n(48), 1), nn.Conv2d(w[2], n(48), 1)
         self.c8 = block(n(48), n(32), 1)
         self.l4, self.c4 = nn.Conv2d(w[1], n(32), 1), block(n(32), n(24), 1)
-        self.l2, self.c2 = nn.Conv2d(w[0], n(24), 1), block(n(24), n(16), 1)
-        self.plan = nn.Conv2d(n(16), 3, 1)
+        # On cells of four pixels, each of which draws four of the plan's: cells of two cost as much as all the rest.
+        self.l2, self.c2 = nn.Conv2d(w[0], n(24), 3, 2, 1), block(n(24), n(24), 1)
+        self.plan = nn.Conv2d(n(24), 12, 1)
         self.body = block(w[3], 32, 1)
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(32 * 8 * 8, 128), nn.ReLU(inplace=True), nn.Dropout(0.1))
         self.last = nn.Linear(128 + 9, len(COLUMNS["stones"]))
@@ -250,8 +251,8 @@ class StoneNet(nn.Module):
         up = lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
         y = self.c8(F.relu(up(self.u8(x16)) + self.l8(x8)))
         y = self.c4(F.relu(up(y) + self.l4(x4)))
-        y = self.c2(F.relu(up(y) + self.l2(x2)))
-        return x16, self.plan(y)
+        y = self.c2(F.relu(y + self.l2(x2)))
+        return x16, F.pixel_shuffle(self.plan(y), 2)
 
     def full(self, image):
         x16, plan = self.drawn(image)
@@ -327,6 +328,42 @@ def loss_of(net, y, t, plan=None, masks=None):
     return out
 
 
+DRAWING = ("u8", "l8", "c8", "l4", "c4", "l2", "c2", "plan")
+
+
+class Teacher:
+    """An exported model of stones that another one learns to draw as: answers and plans."""
+
+    def __init__(self, path, threads):
+        import onnx
+        import onnxruntime
+        model = onnx.load(path)
+        model.graph.output.append(onnx.helper.make_tensor_value_info(next(n.output[0] for n in model.graph.node if n.name == "/plan/Conv"), onnx.TensorProto.FLOAT, None))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+    def __call__(self, image):
+        answer, plan = (torch.from_numpy(v).to(image.device) for v in self.session.run(None, {"image": image.cpu().contiguous().numpy()}))
+        return answer, F.pixel_shuffle(plan, 2) if plan.shape[1] > 3 else plan
+
+
+def loss_beside(y, plan, answer, drawn):
+    """How far answers and plans are from a teacher's: cell by cell, and in the teacher's own standard deviations."""
+    m = torch.sigmoid(drawn)
+    each = F.binary_cross_entropy_with_logits(plan, m, reduction="none") - F.binary_cross_entropy_with_logits(drawn, m, reduction="none")
+    out = 12.0 * each[:, 0].mean() + 4.0 * each[:, 1].mean() + 30.0 * (each[:, 2] * (1.0 + 4.0 * m[:, 2])).mean()
+    there = (answer[:, :1] > 0).float()
+    for k, s in {1: 3, 2: 3, 4: 5, 6: 8, 7: 8, 10: 11, 12: 11, 13: 11}.items():
+        e = (y[:, k] - answer[:, k]) * torch.exp(-answer[:, s].clamp(-7, 3))
+        out = out + (F.smooth_l1_loss(e, torch.zeros_like(e), reduction="none") * there[:, 0]).mean()
+    for k in (0, 9):
+        out = out + 0.2 * F.smooth_l1_loss(y[:, k].clamp(-8, 8), answer[:, k].clamp(-8, 8))
+    for k in (3, 5, 8, 11):
+        out = out + 0.2 * F.smooth_l1_loss(y[:, k], answer[:, k])
+    return out
+
+
 def tensor(images):
     return torch.from_numpy(np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2))).float().contiguous(memory_format=torch.channels_last)
 
@@ -395,6 +432,7 @@ def main():
     ap = parts.arguments(__doc__, 3000, 48, 2e-3, 11)
     ap.add_argument("--net", choices=list(SIDE), required=True)
     ap.add_argument("--wide", type=float, default=1.0, help="channels of the model of stones, times this")
+    ap.add_argument("--teacher", metavar="ONNX", help="learn to draw stones as this exported model does; all that does not draw stays as --start has it")
     a = parts.parsed(ap)
     if a.measure:
         import onnxruntime
@@ -412,6 +450,9 @@ def main():
     model, ema = (Net(a.net, a.wide).to(a.device, memory_format=torch.channels_last) for _ in range(2))
     if a.start:
         parts.begin(model, a.start, looks.batch(256, a.seed)[0].contiguous(memory_format=torch.channels_last))
+    teacher = Teacher(a.teacher, a.threads) if a.teacher else None
+    for k, p in model.named_parameters():
+        p.requires_grad_(teacher is None or k.split(".")[0] in DRAWING)
     course = parts.Course(a, model, ema, 0.02)
 
     def run(images):
@@ -421,14 +462,18 @@ def main():
         x, t, masks = looks.batch(a.batch, a.seed * 1_000_003 + course.step)
 
         def loss():
+            for k, m in model.named_children():
+                m.train(teacher is None or k in DRAWING)
             y, plan = model.full(x.contiguous(memory_format=torch.channels_last))
-            return loss_of(a.net, y, t, plan, masks)
+            return loss_beside(y, plan, *teacher(x)) if teacher else loss_of(a.net, y, t, plan, masks)
         if course.learn(loss) and held:
             figures(a.net, *answers(run, a.net, frames, held, 1), held)
     y, t = answers(run, a.net, frames, held)
     scale = figures(a.net, y, t, held)
+    if teacher:  # it answers as that one does, whose deviations were set on more
+        scale = json.loads(parts.opened(a.teacher)[1]["loupe.deviation_scale"])
     side = SIDE[a.net]
-    parts.export(a.out, ema.cpu(), {"image": (3, side, side)}, a.net, VERSION, COLUMNS[a.net], "stones.toml", a.seed, {
+    parts.export(a.out, ema.cpu(), {"image": (3, side, side)}, a.net, VERSION[a.net], COLUMNS[a.net], "stones.toml", a.seed, {
         "loupe.side": str(side), "loupe.window": str(WINDOW if a.net == "stones" else PRONG_WINDOW),
         "loupe.units": json.dumps({"slope": SLOPE_UNIT, "chip": DEPTH_UNIT}), "loupe.deviation_scale": json.dumps(scale)})
 

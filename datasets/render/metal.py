@@ -93,7 +93,7 @@ def window(xs, ys, box):
 
 def metal_mesh(p):
     """Vertices, normals, triangles and skin of a piece's height field, in piece mm."""
-    base = p.um / 1000 * 1.05
+    base = p.um / 1000 * (0.6 if p.seat["bevel"] > 0 else 1.05)
     mx = p.hx + (0.0 if p.open_x else 0.05)
     my = p.hy + (0.0 if p.open_y else 0.05)
     xs = axis_lines(-mx, mx, base, [(f[0], f[2], f[4]) for f in p.fine])
@@ -110,12 +110,12 @@ def metal_mesh(p):
         i, j = window(xs, ys, (nx - r, nx + r, ny - r, ny + r))
         if x[j, i].size == 0:
             continue
-        D, edge = s["d"], p.seat["edge"]
+        D, edge, bevel = s["d"], p.seat["edge"], p.seat["bevel"]
         q = p.gauge(s, x[j, i], y[j, i], s["nominal"])
         cone = -p.seat["sunk"] * D - (edge - q) * 0.505 * D
         hole = -(1.0 if p.seat["deep"] else 0.5) * D
         zz = np.where(q < 2 * p.seat["hole"], np.minimum(cone, hole), cone)
-        extra[j, i] = np.where(q < edge, np.minimum(zz, extra[j, i]), extra[j, i])
+        extra[j, i] = np.where(q < edge, np.minimum(zz, extra[j, i]), np.minimum(extra[j, i], 0.5 * D * np.minimum(q - edge - bevel, 0)))
     ed = np.clip(p.edge - d, 0, p.edge)
     extra -= p.edge - np.sqrt(np.maximum(p.edge**2 - ed**2, 0))
     for box, h in p.heights:

@@ -175,13 +175,16 @@ class Piece:
         pick = lambda: str(rng.choice(gems, p=np.array(p) / sum(p)))
         first, rest = pick(), pick() if rng.random() < 0.3 else None
         big = max([s["diameter_mm"] for s in self.design], default=0)
-        self.seat = dict(hole=float(rng.uniform(0.19, 0.30)), deep=bool(rng.random() < 0.4), lift=float(rng.uniform(0.0, 0.05)), sunk=0.10, edge=1.01)
+        self.seat = dict(hole=float(rng.uniform(0.19, 0.30)), deep=bool(rng.random() < 0.4), lift=float(rng.uniform(0.0, 0.05)), sunk=0.10, edge=1.01, bevel=0.0)
         own = self.rng("seat")
         if own.random() < self.mix["seat"]["flush"]:
-            if own.random() < 0.6:  # the girdle lies under the metal's lip, which hides it and stays where it is when the stone is off
-                edge = float(own.uniform(0.965, 0.997))
+            if own.random() < self.mix["seat"]["lip"]:  # the girdle lies under the metal's lip, which hides it and stays where it is when the stone is off
+                edge = float(own.uniform(*self.mix["seat"]["opening"]))
                 lift = -0.015 - 0.3435 * (1 - edge) - float(own.uniform(0.002, 0.02))
-                self.seat.update(edge=edge, lift=lift, sunk=float(own.uniform(0.05, 0.1)) - lift)
+                sunk = float(own.uniform(0.05, 0.1))
+                bevel = float(own.uniform(0, self.mix["seat"]["bevel"]))
+                lift -= 0.5 * bevel
+                self.seat.update(edge=edge, lift=lift, sunk=sunk - lift, bevel=bevel)
             else:
                 self.seat.update(sunk=float(own.uniform(0.0, 0.06)), lift=float(own.uniform(-0.015, 0.03)), edge=float(own.uniform(0.985, 1.012)))
         self.prong_tall, self.prong_alpha = float(rng.uniform(0.75, 1.15)), float(rng.uniform(0.03, 0.09))
