@@ -23,6 +23,7 @@ pub mod seat;
 pub mod sight;
 pub mod stones;
 pub mod surface;
+mod symmetry;
 pub mod texture;
 
 use crate::locate::Located;
