@@ -86,10 +86,16 @@ pub fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Mistake> {
 /// # Errors
 /// [`JsonError::Value`].
 pub fn parse<T: Marked>(bytes: &[u8], path: &Path) -> Result<T, JsonError> {
+    let other = |schema: &str| mistake("schema", format!("is `{schema}`, expected `{}`", T::SCHEMA));
     let marked = || {
-        let value: T = value(bytes)?;
+        let value: T = value(bytes).map_err(|e| {
+            // A file of another kind lacks keys; what it is says more.
+            let named: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+            let schema = named.as_ref().and_then(|v| v.get("schema")?.as_str());
+            schema.filter(|s| *s != T::SCHEMA).map_or(e, other)
+        })?;
         if value.schema() != T::SCHEMA {
-            return Err(mistake("schema", format!("is `{}`, expected `{}`", value.schema(), T::SCHEMA)));
+            return Err(other(value.schema()));
         }
         value.check()?;
         Ok(value)

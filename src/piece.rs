@@ -104,6 +104,13 @@ pub struct Reading {
     pub extra: BTreeMap<String, serde_json::Value>,
 }
 
+impl Reading {
+    /// Whether another one is of the same characteristic, by the same instrument.
+    pub fn is_of_the_same(&self, other: &Reading) -> bool {
+        (&self.characteristic, &self.instrument) == (&other.characteristic, &other.instrument)
+    }
+}
+
 /// What can be wrong with a piece manifest. Every message names the file and, where there is one, the key.
 #[derive(Debug, thiserror::Error)]
 pub enum PieceError {
@@ -267,6 +274,9 @@ impl Piece {
             }
             if r.uncertainty.is_some_and(|u| !(u.is_finite() && u >= 0.0)) {
                 return bad(&format!("readings[{i}].uncertainty"), "must be 0 or more".into());
+            }
+            if r.characteristic == "piece.fineness_ppt" && !(0.0..=1000.0).contains(&r.value) {
+                return bad(&format!("readings[{i}].value"), format!("{} is no fineness: 0 to 1000 ppt", r.value));
             }
             likely_typo(&r.extra, READING_KEYS, &format!("readings[{i}]."))?;
         }

@@ -261,12 +261,25 @@ impl Inspector {
                     }
                     answer.not_assessed.extend(play.not_assessed.into_iter().map(|(c, why)| (c.to_owned(), why)));
                 } else {
-                    answer.not_assessed.push((inspect::play::PLAY.to_owned(), inspect::play::NO_BURST.to_owned()));
+                    for c in [inspect::play::PLAY, inspect::play::PLAY_TURN] {
+                        answer.not_assessed.push((c.to_owned(), inspect::play::NO_BURST.to_owned()));
+                    }
                 }
                 views.push(answer);
             }
         }
+        for (index, view) in job.spec.views.iter().enumerate() {
+            let named = view.taught.as_ref().filter(|_| self.settings.taught.is_none()).map(PathBuf::from);
+            if let Some(Err(why)) = named.map(|path| self.lesson(&path)).as_deref() {
+                frame_errors.push(format!("{}: its spec's key `view[{index}].taught`: {why}", job.origin.display()));
+            }
+        }
         for (index, frame) in job.piece.frames.iter().enumerate() {
+            let colour = frame.colour_calibration.as_ref().and_then(|name| stations.colours.get(name));
+            if let Some(Err(why)) = colour {
+                frame_errors
+                    .push(format!("{}: key `frames[{index}].colour_calibration`: {why}", job.origin.display()));
+            }
             if job.spec.view(&frame.view).is_none() {
                 let error =
                     format!("{}: key `frames[{index}].view`: the spec has no view `{}`", frame.file, frame.view);
@@ -480,7 +493,7 @@ impl Inspector {
             }
         }
         if inspect::prongs::astray(&answer.features) {
-            for f in answer.features.iter_mut().filter(|f| f.nominal) {
+            for f in &mut answer.features {
                 f.doubt.get_or_insert_with(|| ASTRAY.to_owned());
             }
         }
@@ -655,7 +668,18 @@ fn play(
         }
     }
     let burst = bursts.into_values().max_by_key(Vec::len).filter(|b| b.len() > 1)?;
-    let frames: Vec<(&Image, Pose)> = burst.iter().filter_map(|(l, p)| Some((&p.image, l.pose?))).collect();
+    let mut frames: Vec<(&Image, Pose)> = Vec::new();
+    for (look, picture) in &burst {
+        // A copy of a frame shows no stone that moved, however loose it is.
+        if !frames.iter().any(|f| *f.0 == picture.image) {
+            frames.extend(look.pose.map(|pose| (&picture.image, pose)));
+        }
+    }
+    if frames.len() < 2 {
+        let why = || "the frames of the burst are one and the same picture".to_owned();
+        let not_assessed = [inspect::play::PLAY, inspect::play::PLAY_TURN].map(|c| (c, why())).to_vec();
+        return Some((burst[0].0.frame.file.clone(), burst[0].0.pose?, Answer { not_assessed, ..Answer::default() }));
+    }
     let answer = inspect::play::measure(view, &frames, parts)
         .unwrap_or_else(|e| Answer { not_assessed: vec![(inspect::play::PLAY, e.to_string())], ..Answer::default() });
     Some((burst[0].0.frame.file.clone(), frames[0].1, answer))

@@ -61,6 +61,27 @@ fn a_truncated_picture() {
     bad_frame(|b| b.write("in/bad/top.png", &disc_png()[..300]), &["in/bad/top.png"]);
 }
 
+/// A decoder would fill the rest with grey, and the piece would fail for it.
+#[test]
+fn a_truncated_jpeg() {
+    let png = image::load_from_memory(&disc_png()).unwrap();
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    png.to_rgb8().write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
+    let jpeg = jpeg.into_inner();
+    for share in [0.5, 0.9, 0.999] {
+        let cut = &jpeg[..(share * jpeg.len() as f64) as usize];
+        bad_frame(|b| b.write("in/bad/top.png", cut), &["in/bad/top.png", "cut off"]);
+    }
+    // Whole, and with bytes of the camera's own behind its end.
+    for more in [0, 100] {
+        let bench = Bench::new();
+        bench.piece("whole");
+        bench.write("in/whole/top.png", [jpeg.clone(), vec![0; more]].concat());
+        assert!(bench.inspect().code <= 1);
+        assert!(bench.report("whole").frames.iter().all(|f| f.error.is_none()));
+    }
+}
+
 #[test]
 fn an_empty_picture() {
     bad_frame(|b| b.write("in/bad/top.png", ""), &["in/bad/top.png", "empty"]);

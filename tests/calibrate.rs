@@ -16,6 +16,9 @@ enum Kind {
     Chessboard,
     Circles,
     Lines,
+    /// Lines as wide as what is between them; a ruler whose every fifth line is longer.
+    Ronchi,
+    Ruler,
     /// A ring of this inner and outer diameter in mm.
     Ring(f64, f64),
 }
@@ -58,6 +61,15 @@ fn light(kind: Kind, x: f64, y: f64) -> f64 {
             edge(i.abs() <= 7.0 && j.abs() <= 5.0 && (x - i).hypot(y - j) < 0.3)
         }
         Kind::Lines => edge((x - x.round()).abs() < 0.08 && y.abs() < 4.0 && x.round().abs() <= 8.0),
+        Kind::Ronchi => edge((x - x.round()).abs() < 0.25 && y.abs() < 4.0 && x.round().abs() <= 8.0),
+        Kind::Ruler => {
+            let long = x.round() as i64 % 5 == 0;
+            edge(
+                (x - x.round()).abs() < 0.08
+                    && (-4.0..if long { 4.0 } else { 0.0 }).contains(&y)
+                    && x.round().abs() <= 10.0,
+            )
+        }
         Kind::Ring(inner, outer) => edge((inner..outer).contains(&(2.0 * x.hypot(y)))),
     }
 }
@@ -211,6 +223,16 @@ fn circles_and_lines_give_the_scale() {
     let c = calibrated(&bench, &shots, &["--target", "scale-bar"]);
     check(&c, 20.0);
     assert_eq!(c.distortion, None);
+    // Neither wide lines nor longer ones among them mislead; what is no ruling is refused.
+    for kind in [Kind::Ronchi, Kind::Ruler] {
+        let shots: Vec<Shot> = (0..2).map(|k| Shot { lens: straight, ..shot(kind, k) }).collect();
+        check(&calibrated(&bench, &shots, &["--target", "scale-bar"]), 20.0);
+    }
+    bench.write("board.png", &render(&Shot { lens: straight, ..shot(Kind::Chessboard, 0) }));
+    let ran =
+        bench.loupe(&["calibrate", "board.png", "--target", "scale-bar", "--square-mm", "1", "--out", "x.json"]);
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    assert!(ran.stderr.contains("board.png") && ran.stderr.contains("ruling"), "{}", ran.stderr);
 }
 
 #[test]

@@ -94,7 +94,12 @@ fn a_chart_calibrates_and_metal_is_measured() {
     plate(&bench, "unnamed", pale, "", &limits(pale));
     plate(&bench, "lost", pale, r#","colour_calibration":"gone.colour.json""#, &limits(pale));
     let ran = bench.inspect();
-    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("frames[0].colour_calibration") && ran.stderr.contains("gone.colour.json"),
+        "{}",
+        ran.stderr
+    );
     let value = |id: &str, c: &str| {
         let report = bench.report(id);
         let m = report.measurements.iter().find(|m| m.characteristic == c).cloned();

@@ -107,6 +107,18 @@ fn a_burst_shows_the_loose_stone_and_one_frame_does_not() {
     // A tight stone's play is the measure's noise: a few micrometres.
     let plays = r.measurements.iter().filter(|m| m.characteristic == "stone.play_mm" && m.feature != "S28");
     assert!(plays.clone().count() > 20 && plays.clone().all(|m| m.value < 0.008));
+    // Copies of one frame show nothing that moves, and do not say that it sits fast.
+    let folder = root().join("datasets/demo/loose-001");
+    let frames: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let first = frames.iter().filter(|p| p.extension().is_some_and(|e| e == "jpg")).min().unwrap();
+    for p in frames.iter().filter(|p| p.is_file()) {
+        let from = if p.extension() == first.extension() { first } else { p };
+        bench.write(&format!("copies/{}", p.file_name().unwrap().to_string_lossy()), std::fs::read(from).unwrap());
+    }
+    let ran = bench.loupe(&["inspect", "copies", "--out", "copied", "--no-overlay"]);
+    let r = report(&bench.path("copied/loose-001/report.json"));
+    assert_ne!(r.verdict, Verdict::Pass, "{}", ran.stderr);
+    assert!(r.not_assessed.iter().any(|n| n.characteristic == "stone.play_mm" && n.reason.contains("same picture")));
     let one = inspect(&bench, "datasets/demo/pave-001", &["--no-overlay"]);
     assert!(one.not_assessed.iter().all(|n| n.characteristic != "stone.play_mm" || n.reason.contains("burst")));
 }

@@ -59,6 +59,19 @@ fn a_part_is_learned_and_a_scratch_is_what_does_not_belong() {
     let bytes = std::fs::read(bench.path("part.loupe")).unwrap();
     assert!(bytes == std::fs::read(bench.path("again.loupe")).unwrap(), "one thread and three taught something else");
 
+    // Copies say nothing new: the same file, and a line that says so.
+    for k in 0..14 {
+        let (one, copy) = (format!("part set/train/good/{k:02}.png"), format!("twice/good/{k:02}.png"));
+        std::fs::create_dir_all(bench.path("twice/good")).unwrap();
+        std::fs::copy(bench.path(&one), bench.path(&copy)).unwrap();
+        std::fs::copy(bench.path(&one), bench.path(&copy.replace(".png", " copy.png"))).unwrap();
+    }
+    let args = ["teach", "twice/good", "--out", "twice.loupe", "--date", "2026-01-31", "--side", "128"];
+    let ran = bench.loupe(&args);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("14 of the pictures are the same as others"), "{}", ran.stderr);
+    assert!(bytes == std::fs::read(bench.path("twice.loupe")).unwrap(), "copies changed what was taught");
+
     // Measured: every scratch above every good picture, and where it is.
     let ran = bench.loupe(&["eval", "part set", "--taught", "part.loupe", "--out", "figures.json"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);

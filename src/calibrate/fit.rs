@@ -511,6 +511,10 @@ fn whole(
     }
 }
 
+/// How far the lines of a scale bar may lie off equal distances, rms: a ruling is made to a hundredth of a pixel, and read to a tenth where it is
+/// blurred.
+const MOST_RESIDUAL_PX: f64 = 0.5;
+
 /// A scale bar shows the scale across its lines and no distortion: straight lines through the places by number.
 fn scale_bar(
     shots: &[Shot],
@@ -548,6 +552,13 @@ fn scale_bar(
         left_out.push(s.points.len() - n);
         let dof = n as f64 - 3.0;
         let variance = residuals.iter().map(|r| r.1[0] * r.1[0] + r.1[1] * r.1[1]).sum::<f64>() / dof;
+        if variance.sqrt() > MOST_RESIDUAL_PX {
+            return Err(CalibrationError::Fit(format!(
+                "{}: the lines lie {:.2} px off equal distances (rms; at most {MOST_RESIDUAL_PX}): it shows no ruling, or not one of a single pitch",
+                s.file,
+                variance.sqrt()
+            )));
+        }
         let scale = 1000.0 * target.square_mm / pitch;
         let mean = points.iter().map(|p| p.grid[0]).sum::<f64>() / points.len() as f64;
         let spread: f64 = points.iter().map(|p| (p.grid[0] - mean).powi(2)).sum();

@@ -326,24 +326,41 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
     let (flat, back) = ops::rotate(&p, turn.to_degrees(), Some(-1e4))?;
     let (w, h) = (flat.width, flat.height);
     const STRIPS: usize = 24;
+    let strips: Vec<(f64, Vec<Option<f64>>)> = (0..STRIPS)
+        .map(|s| s * h / STRIPS..(s + 1) * h / STRIPS)
+        .filter(|rows| rows.len() >= 2)
+        .map(|rows| {
+            // Only columns that lie in the picture over the whole strip.
+            let profile = (0..w)
+                .map(|x| {
+                    let all = rows.clone().map(|y| f64::from(flat.at(x, y)));
+                    let least = rows.clone().map(|y| flat.at(x, y)).fold(f32::MAX, f32::min);
+                    (least >= 0.0).then(|| all.sum::<f64>() / rows.len() as f64)
+                })
+                .collect();
+            ((rows.start + rows.end - 1) as f64 / 2.0, profile)
+        })
+        .collect();
+    // Dark or bright, the lines are the same all over the picture: where they are as wide as what is between them, one strip does not tell.
+    let (dark, known) = strips.iter().map(|(_, p)| dark_share(p)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    let sign = if 2 * dark <= known { -1.0 } else { 1.0 };
+    let places: Vec<(f64, Vec<f64>)> = strips.iter().map(|(y, p)| (*y, line_places(p, sign))).collect();
+    // The pitch is the finest that a strip shows: others may cross the longer lines only.
+    let usual = |places: &[f64]| {
+        let mut gaps: Vec<f32> = places.windows(2).map(|p| (p[1] - p[0]) as f32).collect();
+        (gaps.len() >= 2).then(|| f64::from(ops::median(&mut gaps)))
+    };
+    let gaps: Vec<f64> = places.iter().filter_map(|(_, p)| usual(p)).collect();
+    let least = gaps.iter().copied().fold(f64::MAX, f64::min);
+    let mut alike: Vec<f32> = gaps.iter().filter(|g| **g < 1.2 * least).map(|g| *g as f32).collect();
     let mut out: Vec<GridPoint> = Vec::new();
+    if alike.is_empty() {
+        return Ok(out);
+    }
+    let gap = f64::from(ops::median(&mut alike));
     let mut before: Vec<(i64, f64)> = Vec::new();
-    for s in 0..STRIPS {
-        let rows = s * h / STRIPS..(s + 1) * h / STRIPS;
-        if rows.len() < 2 {
-            continue;
-        }
-        let middle = (rows.start + rows.end - 1) as f64 / 2.0;
-        // Only columns that lie in the picture over the whole strip.
-        let profile: Vec<Option<f64>> = (0..w)
-            .map(|x| {
-                let all = rows.clone().map(|y| f64::from(flat.at(x, y)));
-                let least = rows.clone().map(|y| flat.at(x, y)).fold(f32::MAX, f32::min);
-                (least >= 0.0).then(|| all.sum::<f64>() / rows.len() as f64)
-            })
-            .collect();
-        let places = line_places(&profile);
-        let Some(numbered) = number(&places, &before) else { continue };
+    for (middle, places) in places {
+        let Some(numbered) = number(&places, gap, &before) else { continue };
         for (k, x) in &numbered {
             let px = [
                 back[0][0] * x + back[0][1] * middle + back[0][2],
@@ -356,20 +373,31 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
     Ok(out)
 }
 
-/// Places of the lines in a profile across them: centres of gravity of what is darker (or lighter) than half way.
-fn line_places(profile: &[Option<f64>]) -> Vec<f64> {
-    let known: Vec<f32> = profile.iter().flatten().map(|v| *v as f32).collect();
-    if known.len() < 20 {
-        return vec![];
-    }
-    let mut sorted = known.clone();
-    let ground = f64::from(ops::median(&mut sorted));
+/// The lowest and the highest value of a profile; none where it shows no lines.
+fn levels(known: &[f32]) -> Option<(f64, f64)> {
     let (lo, hi) = known.iter().fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
-    let (down, up) = (ground - f64::from(lo), f64::from(hi) - ground);
-    let (sign, depth) = if down > up { (-1.0, down) } else { (1.0, up) };
-    if depth < 15.0 {
-        return vec![];
-    }
+    (known.len() >= 20 && hi - lo >= LEAST_CONTRAST).then_some((f64::from(lo), f64::from(hi)))
+}
+
+/// Fewest grey levels between the lines of a scale bar and what is between them.
+const LEAST_CONTRAST: f32 = 15.0;
+
+/// How many values of a profile that shows lines lie below half way, and of how many.
+fn dark_share(profile: &[Option<f64>]) -> (usize, usize) {
+    let known: Vec<f32> = profile.iter().flatten().map(|v| *v as f32).collect();
+    let Some((lo, hi)) = levels(&known) else { return (0, 0) };
+    (known.iter().filter(|v| f64::from(**v) < 0.5 * (lo + hi)).count(), known.len())
+}
+
+/// Places of the lines in a profile across them: centres of gravity of what is darker (sign -1) or lighter (1) than what is between them.
+fn line_places(profile: &[Option<f64>], sign: f64) -> Vec<f64> {
+    let known: Vec<f32> = profile.iter().flatten().map(|v| *v as f32).collect();
+    let Some((lo, hi)) = levels(&known) else { return vec![] };
+    // What is between the lines: the middle of what lies on its side of half way.
+    let half = 0.5 * (lo + hi);
+    let mut between: Vec<f32> = known.into_iter().filter(|v| sign * (f64::from(*v) - half) < 0.0).collect();
+    let ground = f64::from(ops::median(&mut between));
+    let depth = if sign < 0.0 { ground - lo } else { hi - ground };
     let strength = |v: Option<f64>| v.map_or(0.0, |v| (sign * (v - ground)).max(0.0));
     let mut out = Vec::new();
     let mut x = 0;
@@ -408,13 +436,11 @@ fn line_places(profile: &[Option<f64>]) -> Vec<f64> {
 /// Pixels beside a line's core that its blur reaches.
 const FEET: usize = 4;
 
-/// Numbers lines at equal distances; the strip before says where to begin. None where they are not at equal distances.
-fn number(places: &[f64], before: &[(i64, f64)]) -> Option<Vec<(i64, f64)>> {
+/// Numbers lines at multiples of a distance; the strip before says where to begin. None where they are not at such distances.
+fn number(places: &[f64], gap: f64, before: &[(i64, f64)]) -> Option<Vec<(i64, f64)>> {
     if places.len() < 3 {
         return None;
     }
-    let mut gaps: Vec<f32> = places.windows(2).map(|p| (p[1] - p[0]) as f32).collect();
-    let gap = f64::from(ops::median(&mut gaps));
     let mut out = vec![(0i64, places[0])];
     for p in places.windows(2) {
         let n = (p[1] - p[0]) / gap;

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
 use clap::Subcommand;
 
 use super::{ModelArgs, EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::draft::{self, Draft};
 use crate::inspect::sight::PartModels;
 use crate::judge;
+use crate::spec::parse::FINISHES;
 use crate::spec::{Spec, SpecError, Stone};
 use crate::vision;
 
@@ -63,7 +65,7 @@ pub struct InitArgs {
     #[arg(long)]
     pub metal: Option<String>,
     /// The finish
-    #[arg(long)]
+    #[arg(long, value_parser = PossibleValuesParser::new(FINISHES))]
     pub finish: Option<String>,
     /// The surface model.
     #[command(flatten)]
@@ -138,12 +140,22 @@ fn init(args: &InitArgs) -> Result<(), String> {
     let stem = frame.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_else(|| "draft".into());
     let sku = args.sku.clone().unwrap_or(stem);
     let text = draft::toml(&draft, &sku, args.metal.as_deref(), args.finish.as_deref());
+    let mut notes = draft.notes.clone();
+    if let Err(SpecError::Mistakes(mistakes)) =
+        Spec::parse(&text, args.out.as_deref().unwrap_or(Path::new("the draft")))
+    {
+        if let Some(m) = mistakes.iter().find(|m| m.key == "metal") {
+            return Err(format!("--metal: {}", m.message));
+        }
+        // What a list brings with it: stones outside the outline and the like.
+        notes.extend(mistakes.iter().map(|m| format!("spec check will say: {}: {}", m.key, m.message)));
+    }
     match &args.out {
         None => print!("{text}"),
         Some(out) => {
             super::write(out, text.as_bytes())?;
             eprintln!("{}: written, from {}", out.display(), frame.display());
-            for note in &draft.notes {
+            for note in &notes {
                 eprintln!("note: {note}");
             }
             eprintln!("read it, set its limits, then: loupe spec check {0}", out.display());

@@ -1,11 +1,13 @@
 //! `loupe teach`: a part learned from good pictures alone.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::{EXIT_ERROR, EXIT_OK};
 use crate::dataset::{self, Protocol, Split};
+use crate::hash::sha256_hex;
 use crate::locate::{self, outline};
 use crate::model::Backbone;
 use crate::source;
@@ -113,17 +115,35 @@ fn learn(args: &Args) -> Result<u8, String> {
     let fit = fit(&all, side)?;
     // What cannot be read must not end a long run half-way: looked at once, before. As many as fit are kept for the passes.
     let room = KEPT_BYTES / (4 * fit.width * fit.height);
-    let checked: Vec<Result<Option<Looked>, TeachError>> = pool
-        .install(|| all.par_iter().enumerate().map(|(k, g)| Ok(Some(look(g, &fit)?).filter(|_| k < room))).collect());
-    let (mut good, mut kept) = (Vec::new(), Vec::new());
+    let one = |k: usize, g: &Good| -> Result<(String, Option<Looked>), TeachError> {
+        let looked = look(g, &fit)?;
+        Ok((sha256_hex(&looked.image.data), Some(looked).filter(|_| k < room)))
+    };
+    let checked: Vec<Result<(String, Option<Looked>), TeachError>> =
+        pool.install(|| all.par_iter().enumerate().map(|(k, g)| one(k, g)).collect());
+    let (mut good, mut kept) = (Vec::<Good>::new(), Vec::new());
+    let (mut seen, mut copies) = (HashMap::<String, usize>::new(), Vec::new());
     for (g, r) in all.into_iter().zip(checked) {
         match r {
-            Ok(looked) => {
-                good.push(g);
-                kept.push(looked);
-            }
+            // Copies would be held out beside themselves, and thresholds come out far too low.
+            Ok((hash, looked)) => match seen.get(&hash) {
+                Some(first) => copies.push((g.path, *first)),
+                None => {
+                    seen.insert(hash, good.len());
+                    good.push(g);
+                    kept.push(looked);
+                }
+            },
             Err(e) => errors.push(e.to_string()),
         }
+    }
+    if let Some((path, first)) = copies.first() {
+        eprintln!(
+            "loupe teach: {} of the pictures are the same as others and count once (the first: {}, the same as {})",
+            copies.len(),
+            path.display(),
+            good[*first].path.display()
+        );
     }
     let load = |i: usize| kept[i].clone().map_or_else(|| look(&good[i], &fit), Ok);
     for e in &errors {

@@ -120,12 +120,9 @@ pub fn draft(
         notes.push("metal reaches the frame's upper and lower edge: no outline (turn a shank by 90 degrees)".into());
     }
     if from_list {
-        for (s, off) in against_list(image, &pose, parts, &view.stones)? {
-            notes.push(match off {
-                None => format!("stone {s} of the list is not seen in the frame"),
-                Some(mm) => format!("stone {s} of the list is seen {mm:.2} mm off its place"),
-            });
-        }
+        let mut seen = stones(&stone, &prong, &piece, &pose)?;
+        settle_stones(image, &pose, parts, &mut seen)?;
+        notes.extend(against_list(image, &pose, parts, &view.stones, &seen)?);
     } else {
         view.stones = stones(&stone, &prong, &piece, &pose)?;
         settle_stones(image, &pose, parts, &mut view.stones)?;
@@ -260,26 +257,47 @@ fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Ve
     Ok(())
 }
 
-/// Stones of a list that the frame does not show where the list has them: by how many mm they are off, none where not seen.
+/// What a list and the frame say differently: stones that lie outside the frame, are not seen or seen elsewhere, and stones (`seen`)
+/// that the list does not have.
 fn against_list(
     image: &Image,
     pose: &Pose,
     parts: &PartModels,
-    stones: &[Stone],
-) -> Result<Vec<(String, Option<f64>)>, DraftError> {
+    list: &[Stone],
+    seen: &[Stone],
+) -> Result<Vec<String>, DraftError> {
     let mut out = Vec::new();
-    for s in stones {
+    let mut outside = Vec::new();
+    for s in list {
         if !sight::is_measurable(image, pose, s) {
+            let p = pose.to_px(s.x_mm, s.y_mm);
+            if !(0.0..image.width as f64).contains(&p[0]) || !(0.0..image.height as f64).contains(&p[1]) {
+                outside.push(s.id.as_str());
+            }
             continue;
         }
         for sight in parts.stones(image, pose, &[s])? {
             let off = s.length_mm() * sight.centre[0].hypot(sight.centre[1]);
             if sight.present < 0.0 {
-                out.push((s.id.clone(), None));
+                out.push(format!("stone {} of the list is not seen in the frame", s.id));
             } else if off > 2.0 * locate::SETTING_TOLERANCE_MM {
-                out.push((s.id.clone(), Some(off)));
+                out.push(format!("stone {} of the list is seen {off:.2} mm off its place", s.id));
             }
         }
+    }
+    if let Some(first) = outside.first() {
+        let n = outside.len();
+        out.push(format!("{n} of the list's {} stones lie outside the frame (the first: {first}): its origin must be the piece's middle", list.len()));
+    }
+    let listed = |p: &Stone| list.iter().any(|s| (s.x_mm - p.x_mm).hypot(s.y_mm - p.y_mm) < 0.5 * s.diameter_mm);
+    let missing = seen.iter().filter(|p| !listed(p)).count();
+    if missing > 0 {
+        out.push(format!(
+            "{missing} stones are seen that the list does not have: prongs of theirs may stand at its own"
+        ));
+    }
+    if list.is_empty() {
+        out.push("the list has no stone".into());
     }
     Ok(out)
 }

@@ -145,10 +145,14 @@ fn seen(scene: &Scene) -> Result<Seen, String> {
         ("light", c.light.as_ref(), Some(&scene.frame.light)),
         ("camera", c.camera_serial.as_ref(), scene.frame.camera_serial.as_ref()),
     ] {
-        if let (Some(a), Some(b)) = (of_chart, of_frame) {
-            if a != b {
+        match (of_chart, of_frame) {
+            (Some(a), Some(b)) if a != b => {
                 return Err(format!("the colour calibration is for the {what} {a} and the frame's is {b}"));
             }
+            (Some(a), None) => {
+                return Err(format!("the colour calibration is for the {what} {a}, and the frame names none"));
+            }
+            _ => {}
         }
     }
     let Some(bounds) = scene.bare_metal.bounds() else {

@@ -96,9 +96,16 @@ impl Inspect for Ring {
             Err(why) => answer.not_assessed.extend([OUTER, WIDTH].map(|c| (c, why.to_string()))),
         }
         answer.assessed = values.iter().map(|v| v.characteristic).collect();
-        let doubt = inner.tilt.map(|t| {
+        let tilted = inner.tilt.map(|t| {
             format!("the ring seems to lie tilted: its two rims are seen {:.3} mm apart; lay it flat", mm * t)
         });
+        let bright =
+            seen.saturated.then(|| "the backlight is overexposed: expose for less than full scale".to_owned());
+        let off = (inner.local > 0.0).then(|| {
+            format!("the inner edge departs by {:.3} mm over a stretch: a dent, a burr, or dirt", mm * inner.local)
+        });
+        let doubts: Vec<String> = [tilted, bright, off].into_iter().flatten().collect();
+        let doubt = (!doubts.is_empty()).then(|| doubts.join("; "));
         answer.features.push(Feature {
             kind: None,
             name: scene.view.name.clone(),
@@ -126,7 +133,9 @@ fn diameter(b: &Boundary, mm: f64, scale_u: f64) -> (f64, f64) {
     // Two rims d apart take 2 d / pi off the mean diameter.
     let rims = b.tilt.map_or(0.0, |t| 2.0 * t * mm / std::f64::consts::PI);
     let edge = 2.0 * mm * b.radius_u.hypot(b.edge_u);
-    (d, (scale_u * d).hypot(edge).hypot(pose).hypot(rims))
+    // Whether a local departure is the ring's or dirt is not known: it is left out, and would move the mean radius by its share.
+    let local = mm * b.local * b.local_share;
+    (d, (scale_u * d).hypot(edge).hypot(pose).hypot(rims).hypot(local))
 }
 
 /// Largest less smallest inner diameter in mm with its standard uncertainty: edge noise, pose, scale. What all edges share moves
@@ -136,8 +145,10 @@ fn ovality(b: &Boundary, mm: f64, scale_u: f64) -> (f64, f64) {
     let value = mm * (most - least);
     let pose = shortened(2.0 * b.radius * mm);
     let rims = b.tilt.map_or(0.0, |t| t * mm);
+    // A dent makes one diameter longer or shorter by its depth; half of that, twice over, is U.
+    let local = mm * b.local / 2.0;
     // The amplitude of the two-fold wave counts four times.
-    (value, (4.0 * mm * b.wave_u).hypot(pose).hypot(rims).hypot(scale_u * value))
+    (value, (4.0 * mm * b.wave_u).hypot(pose).hypot(rims).hypot(local).hypot(scale_u * value))
 }
 
 /// By how much a tilt shortens a diameter, one standard deviation about nothing: the square of a normal tilt has sqrt 3 times its

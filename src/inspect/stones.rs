@@ -136,14 +136,15 @@ fn lay_on(scene: &Scene, stones: &mut [Placed]) -> Rigid {
 }
 
 /// Widens the uncertainty of diameters by what all stones have in common. Metal that lies over the girdles makes all of them look
-/// smaller, which a picture from above cannot tell from stones that all are: anything between none and that is as likely.
+/// smaller, and the edge of a seat that is taken for the girdle larger, which a picture from above cannot tell from stones that all are:
+/// anything between none and that is as likely.
 fn common_size(scene: &Scene, stones: &mut [Placed]) {
     if stones.len() < COMPANY {
         return;
     }
-    let mut less: Vec<f64> = stones.iter().map(|s| s.diameter - scene.view.stones[s.index].diameter_mm).collect();
-    less.sort_by(f64::total_cmp);
-    let common = less[less.len() / 2].min(0.0);
+    let mut apart: Vec<f64> = stones.iter().map(|s| s.diameter - scene.view.stones[s.index].diameter_mm).collect();
+    apart.sort_by(f64::total_cmp);
+    let common = apart[apart.len() / 2];
     for s in stones {
         s.diameter_u = s.diameter_u.hypot(common / 3f64.sqrt());
     }

@@ -11,10 +11,11 @@ pub use outlook::outlook;
 
 use crate::inspect::Feature;
 use crate::inspect::{hallmark, prongs};
-use crate::piece::Piece;
+use crate::piece::{Piece, Reading};
 use crate::report::{
     round_to, DecisionRow, Finding, FindingType, Measurement, NotAssessed, Status, StoneRow, Verdict,
 };
+use crate::spec::parse::unknown_characteristic;
 use crate::spec::{Limit, Rule, Spec, View};
 
 /// Coverage factor of the guard band, where a limit names none.
@@ -23,7 +24,8 @@ pub const K: f64 = 2.0;
 /// The width of the guard band about a limit: U = k u, or 0 where its rule lets the value alone decide. What has no value of its
 /// own (a yes or no) always keeps its band.
 fn guard_band(uncertainty: f64, limit: &Limit) -> f64 {
-    let u = limit.coverage.unwrap_or(K) * uncertainty;
+    let least = if limit.is_stepped() { K } else { 0.0 };
+    let u = limit.coverage.unwrap_or(K).max(least) * uncertainty;
     let rule = if limit.takes_rule() { limit.rule.unwrap_or_default() } else { Rule::GuardBand };
     rule.band(u, limit.shared_risk_u())
 }
@@ -218,10 +220,17 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
         }
         measurements.push(row);
     }
-    for r in &piece.readings {
-        let limit = spec.limits.iter().find(|l| l.characteristic == r.characteristic && l.view.is_none());
+    for (k, r) in piece.readings.iter().enumerate() {
+        if let Some(why) = unusable(&piece.readings, k) {
+            doubtful.push(format!("readings[{k}]: {why}"));
+            continue;
+        }
+        // A reading is of the piece: it is held against a limit for all views, else against the strictest of those that name one.
         let u = r.uncertainty.unwrap_or(0.0);
-        let s = limit.map_or(Status::Pass, |l| status(r.value, u, l));
+        let judged = |l: &Limit| status(r.value, u, l);
+        let of = || spec.limits.iter().filter(|l| l.characteristic == r.characteristic);
+        let limit = of().find(|l| l.view.is_none()).or_else(|| of().max_by_key(|l| judged(l)));
+        let s = limit.map_or(Status::Pass, judged);
         let feature = r.instrument.clone().unwrap_or_else(|| "reading".into());
         if let (Some(l), true) = (limit, s > Status::Pass) {
             let text = format!("{feature}: {}", against(&r.characteristic, r.value, u, l));
@@ -261,6 +270,16 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     };
     failed.append(&mut doubtful);
     Judgement { verdict, reasons: failed, measurements, findings, not_assessed }
+}
+
+/// Why one of a piece's readings does not count.
+fn unusable(all: &[Reading], k: usize) -> Option<String> {
+    let r = &all[k];
+    if let Some(message) = unknown_characteristic(&r.characteristic) {
+        return Some(message);
+    }
+    let twin = all.iter().enumerate().any(|(j, o)| j != k && o.is_of_the_same(r));
+    twin.then(|| format!("`{}` is there twice, of the same instrument: neither counts", r.characteristic))
 }
 
 /// What leaves a feature to a person.
@@ -376,19 +395,21 @@ fn missing(
         Some(v) => vec![v.as_str()],
         None => spec.views.iter().map(|v| v.name.as_str()).collect(),
     };
+    let about_stones = c.starts_with("stone.") || c.starts_with("prong.");
+    if about_stones && wanted.iter().all(|name| spec.view(name).is_none_or(|v| v.stones.is_empty())) {
+        return vec![one(limit.view.as_deref(), "no view has stones".into())];
+    }
     let mut out = Vec::new();
     let mut seen = false;
     for name in wanted {
         let Some(view) = views.iter().find(|v| v.view == name) else {
             // A view that no frame shows was asked for all the same, but only where the limit can be about it.
-            let about_stones = c.starts_with("stone.") || c.starts_with("prong.");
             if !(about_stones && spec.view(name).is_some_and(|v| v.stones.is_empty())) {
                 out.push(one(Some(name), "no frame shows this view".into()));
             }
             continue;
         };
         // A limit about stones says nothing of a view that has none.
-        let about_stones = c.starts_with("stone.") || c.starts_with("prong.");
         if about_stones && spec.view(name).is_some_and(|v| v.stones.is_empty()) {
             continue;
         }
@@ -416,7 +437,9 @@ fn missing(
             let first = without[0];
             let reason = of(first).or(reasons.first().copied()).cloned();
             let reason = reason.unwrap_or_else(|| {
-                if rows.iter().any(|m| m.view == name && m.feature == *first && m.value == 0.0) {
+                if rows.iter().any(|m| {
+                    m.characteristic.ends_with(".present") && m.view == name && m.feature == *first && m.value == 0.0
+                }) {
                     format!("{first} is missing")
                 } else {
                     format!("no usable frame shows {first}")
@@ -444,7 +467,7 @@ fn missing(
         {
             seen = true;
         } else {
-            out.push(one(Some(name), "this version has no inspector for it".into()));
+            out.push(one(Some(name), "no frame of this view is one that it can be told from".into()));
         }
     }
     if out.is_empty() && !seen && views.is_empty() {
@@ -553,19 +576,79 @@ mod tests {
         assert_eq!(status(f64::NAN, 0.5, &limit(Some(1.0), None)), Status::NotAssessed);
     }
 
+    fn piece(readings: Vec<Reading>) -> Piece {
+        Piece {
+            schema: crate::piece::PIECE_SCHEMA.into(),
+            piece_id: "p".into(),
+            spec: String::new(),
+            frames: vec![],
+            readings,
+            extra: Default::default(),
+        }
+    }
+
+    #[test]
+    fn readings_are_held_against_limits_of_a_view_too_and_count_once() {
+        let mut spec = crate::eval::bare_spec();
+        let of = |view: Option<&str>| Limit {
+            characteristic: "piece.weight_g".into(),
+            view: view.map(str::to_owned),
+            ..limit(Some(3.0), Some(3.2))
+        };
+        let read = |characteristic: &str, value: f64| Reading {
+            characteristic: characteristic.into(),
+            value,
+            uncertainty: None,
+            instrument: Some("scale 2".into()),
+            extra: Default::default(),
+        };
+        for view in [None, Some("top")] {
+            spec.limits = vec![of(view)];
+            let verdict = |r: Vec<Reading>| judge(&spec, &piece(r), &[], &[]).verdict;
+            assert_eq!(verdict(vec![read("piece.weight_g", 3.1)]), Verdict::Pass);
+            assert_eq!(verdict(vec![read("piece.weight_g", 99.0)]), Verdict::Fail);
+            let twice =
+                judge(&spec, &piece(vec![read("piece.weight_g", 3.1), read("piece.weight_g", 3.1)]), &[], &[]);
+            assert_eq!((twice.verdict, twice.measurements.len()), (Verdict::Review, 0));
+            assert!(twice.reasons[0].contains("there twice"), "{:?}", twice.reasons);
+            let typo = judge(&spec, &piece(vec![read("piece.weight_g", 3.1), read("piece.weigth_g", 3.1)]), &[], &[]);
+            assert!(
+                typo.verdict == Verdict::Review && typo.reasons[0].contains("did you mean"),
+                "{:?}",
+                typo.reasons
+            );
+        }
+    }
+
+    #[test]
+    fn a_limit_on_stones_that_no_view_has_is_a_persons_matter() {
+        let mut spec = crate::eval::bare_spec();
+        spec.limits = vec![Limit { characteristic: "stone.present".into(), ..limit(Some(1.0), None) }];
+        let views: Vec<ViewAnswer> =
+            spec.views.iter().map(|v| ViewAnswer { view: v.name.clone(), ..ViewAnswer::default() }).collect();
+        let j = judge(&spec, &piece(vec![]), &views, &[]);
+        assert!(j.verdict == Verdict::Review && j.reasons[0].contains("no view has stones"), "{:?}", j.reasons);
+    }
+
+    #[test]
+    fn a_size_that_may_be_the_next_one_is_no_fail_at_any_coverage() {
+        let size = |coverage: Option<f64>| Limit {
+            characteristic: "ring.size_iso".into(),
+            coverage,
+            ..limit(Some(59.0), Some(59.0))
+        };
+        for coverage in [None, Some(1.0), Some(1.65)] {
+            assert_eq!(status(60.0, 0.6, &size(coverage)), Status::Review);
+            assert_eq!(status(60.0, 0.0, &size(coverage)), Status::Fail);
+        }
+    }
+
     /// A spot far over its limit fails; where the model doubts that it is a defect, a person decides, and the reason says why.
     #[test]
     fn what_may_be_dust_is_a_persons_matter() {
         let mut spec = crate::eval::bare_spec();
         spec.limits = vec![limit(None, Some(0.05))];
-        let piece = Piece {
-            schema: crate::piece::PIECE_SCHEMA.into(),
-            piece_id: "p".into(),
-            spec: String::new(),
-            frames: vec![],
-            readings: vec![],
-            extra: Default::default(),
-        };
+        let piece = piece(vec![]);
         let value = crate::inspect::Value { characteristic: "pit.diameter_mm", value: 0.09, uncertainty: 0.004 };
         let feature = |doubt: Option<&str>| Feature {
             nominal: false,

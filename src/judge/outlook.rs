@@ -1,7 +1,7 @@
 //! What a spec's limits hold for every piece made to it, before any is taken: what nothing in the spec can be measured against, and
 //! what is measured less finely than it is limited. Each leaves all pieces to a person.
 
-use crate::inspect::{gap, play, stones};
+use crate::inspect::{gap, hallmark, play, stones};
 use crate::spec::{Limit, Rule, Spec, Stone, View};
 
 /// What to know of a spec's limits, a sentence each.
@@ -20,11 +20,14 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
         _ if name.starts_with("prong.") && stones().all(|s| s.prongs.is_empty()) => lacks("no stone has prongs"),
         "outline.deviation_mm" if views.iter().all(|v| v.outline.is_none()) => lacks("no view has an outline"),
         "anomaly.score" if views.iter().all(|v| v.taught.is_none()) => lacks("no view names a taught file"),
+        hallmark::TEXT if limit.nominal.is_none() && spec.views.iter().all(|v| v.hallmarks.is_empty()) => {
+            lacks("neither its nominal nor a [[view.hallmark]] says which mark")
+        }
         "colour.delta_e00" if spec.colour.is_none() => lacks("the spec has no [colour]"),
         gap::GAP if stones().all(|s| s.length_ratio().is_none()) => {
             lacks("gaps are measured about stones of known cuts only")
         }
-        play::PLAY => Some(format!(
+        play::PLAY | play::PLAY_TURN => Some(format!(
             "{name} is limited: a piece whose stones come as single frames will be left to a person; take a burst"
         )),
         stones::CHIP => chips(limit, stones()),
@@ -66,6 +69,7 @@ mod tests {
             (STONE, "prong.present", "lower = 1", "no stone has prongs"),
             ("", "anomaly.score", "upper = 1.0", "taught"),
             ("", "colour.delta_e00", "upper = 2.0", "[colour]"),
+            ("", "hallmark.text", "", "which mark"),
             (STONE, "stone.play_mm", "upper = 0.02", "burst"),
         ] {
             let said = said(view, characteristic, limit);

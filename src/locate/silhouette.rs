@@ -11,8 +11,9 @@ pub const GAMMA: f64 = 2.2;
 /// off by 0.1 moves the half level by 0.03 blurs, and so does a departure from the straight line by 1 %; taken as half widths of
 /// even distributions.
 const RESPONSE_U: f64 = 0.017;
-/// The same of an overexposed backlight: the true level may be up to twice full scale, which moves the half level by 0.67 blurs.
-const SATURATED_U: f64 = 0.39;
+/// The same of an overexposed backlight: the true level may be up to twice full scale, which moves the half level by 0.67 blurs, and a clipped
+/// edge does not tell the response: on simulated rings both together move it by up to 1.2 blurs, taken as the half width of an even distribution.
+const SATURATED_U: f64 = 0.69;
 /// What interpolation and the pixels' own shape add, in pixels, one standard deviation.
 const PIXEL_U: f64 = 0.01;
 /// By how much good optics may skew an edge, in blurs: below, a skew tells nothing of the camera's response.
@@ -80,6 +81,11 @@ pub struct Boundary {
     pub seen: f64,
     /// How far the two rims of a tube that lies tilted are seen apart; none where nothing speaks for it.
     pub tilt: Option<f64>,
+    /// How deep the boundary's largest local departure from the fit is, over an arc that no fibre crosses: a dent, a burr, or dirt.
+    /// 0 where it follows the fit all round, but for openings.
+    pub local: f64,
+    /// Share of the directions that depart so.
+    pub local_share: f64,
     skew: f64,
     skew_u: f64,
     noise: [f64; 2],
@@ -174,6 +180,8 @@ impl Boundary {
             blur: 2.0,
             seen: 0.0,
             tilt: None,
+            local: 0.0,
+            local_share: 0.0,
             skew: 0.0,
             skew_u: f64::INFINITY,
             noise: [0.0; 2],
@@ -280,6 +288,13 @@ struct Coarse {
     radius: f64,
     dark: f64,
     hair: f64,
+}
+
+impl Coarse {
+    /// From how many pixels on a dark stretch is no fibre.
+    fn lasting(&self) -> f64 {
+        2.0 * self.hair + 3.0
+    }
 }
 
 /// The largest opening of the silhouette. The backlight's fall-off is taken out by a surface of second order.
@@ -412,13 +427,14 @@ fn fit(image: &Image, found: &Coarse, gamma: f64, named: Option<f64>) -> Result<
     let mut widths: Vec<f32> =
         rays.iter().filter_map(|r| Some((r.outer.unwrap_or(r.end) - r.inner?) as f32)).collect();
     let width = f64::from(ops::median(&mut widths));
-    let inner = refine(&plane, inner, Side::Inner, width)?;
+    let lasting = found.lasting();
+    let inner = refine(&plane, inner, Side::Inner, width, lasting)?;
     // A shank that the border cuts shows no outside there.
     let cut = rays.iter().filter(|r| r.inner.is_some() && r.outer.is_none()).count();
     let outer = match start(&|r: &Ray| r.outer) {
         _ if cut * 50 > n => Err(SilhouetteError::OutsideCut),
         None => Err(SilhouetteError::OutsideCut),
-        Some(b) => refine(&plane, b, Side::Outer, width),
+        Some(b) => refine(&plane, b, Side::Outer, width, lasting),
     };
     let saturated = inner.levels[0] > (253.5f64 / 255.0).powf(gamma);
     let mut out = Silhouette { inner, outer, gamma: named, saturated };
@@ -455,7 +471,7 @@ impl Ray {
         let mut near: Vec<f32> = (0..24).map(|k| at(found.radius * (0.3 + 0.02 * f64::from(k))) as f32).collect();
         let half = 0.5 * (f64::from(ops::median(&mut near)) + dark);
         // What is dark over less than a fibre's width is a fibre or dust; a speck within the metal is looked through as well.
-        let lasting = (2.0 * found.hair + 3.0).ceil() as usize;
+        let lasting = found.lasting().ceil() as usize;
         let first = (0.3 * found.radius) as usize;
         let values: Vec<bool> = (first..=end.max(0.0) as usize).map(|d| at(d as f64) < half).collect();
         let run = |from: usize, what: bool| {
@@ -602,7 +618,7 @@ fn light_slope(plane: &Plane, b: &Boundary, way: f64, n: usize, away: f64, data:
         .collect()
 }
 
-fn refine(plane: &Plane, mut b: Boundary, side: Side, width: f64) -> Result<Boundary, SilhouetteError> {
+fn refine(plane: &Plane, mut b: Boundary, side: Side, width: f64, lasting: f64) -> Result<Boundary, SilhouetteError> {
     let which = if side == Side::Inner { "inner" } else { "outer" };
     let mut last = None;
     for round in 0..ROUNDS {
@@ -626,24 +642,25 @@ fn refine(plane: &Plane, mut b: Boundary, side: Side, width: f64) -> Result<Boun
             return Err(SilhouetteError::Ragged { which, seen_pct: 100.0 * rows.len() as f64 / n as f64 });
         }
         let (x, sigma, covariance) = robust_fit(&rows, &[0.0; 5]);
-        let residuals: Vec<Option<f64>> = profiles
+        let raw: Vec<Option<f64>> = profiles
             .edges
             .iter()
             .enumerate()
             .map(|(k, e)| {
                 let t = angle(k);
                 let row = b.row(t, b.normal(t));
-                let r = profiles.outward * (*e)? - row.iter().zip(&x).map(|(a, b)| a * b).sum::<f64>();
-                (r.abs() < 4.685 * sigma.max(1e-6)).then_some(r)
+                Some(profiles.outward * (*e)? - row.iter().zip(&x).map(|(a, b)| a * b).sum::<f64>())
             })
             .collect();
+        let residuals: Vec<Option<f64>> =
+            raw.iter().map(|r| r.filter(|r| r.abs() < 4.685 * sigma.max(1e-6))).collect();
         b.update(x);
         if round > 0 {
             b.blur = blur_of(&profiles, &residuals).unwrap_or(b.blur);
         }
-        last = Some((profiles, residuals, sigma, covariance));
+        last = Some((profiles, residuals, raw, sigma, covariance));
     }
-    let Some((profiles, residuals, sigma, covariance)) = last else {
+    let Some((profiles, residuals, raw, sigma, covariance)) = last else {
         return Err(SilhouetteError::Ragged { which, seen_pct: 0.0 });
     };
     let n = residuals.len();
@@ -686,8 +703,94 @@ fn refine(plane: &Plane, mut b: Boundary, side: Side, width: f64) -> Result<Boun
     let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
     b.levels = [mean(&profiles.bright), mean(&profiles.dark)];
     b.noise = [noise_at(&profiles, 0), noise_at(&profiles, profiles.per - END)];
+    [b.local, b.local_share] = departure(plane, &b, side, &raw, sigma, LONGER * lasting);
     Ok(b)
 }
+
+/// How many times as long as what lasts a stretch of the boundary must be off the fit, so that no fibre that crosses it at an angle is
+/// taken for a dent.
+const LONGER: f64 = 1.5;
+
+/// Depth in pixels of the largest departure from the fit that goes on for `arc` pixels, and which share of the directions is as far off as is no
+/// noise. raw: how far outside the fit each direction has its edge; where a direction has none near the fit, it is looked for.
+/// A place where the light shines through the metal is none.
+fn departure(plane: &Plane, b: &Boundary, side: Side, raw: &[Option<f64>], sigma: f64, arc: f64) -> [f64; 2] {
+    let n = raw.len();
+    let half = 0.5 * (b.levels[0] + b.levels[1]);
+    let metal_outward = if side == Side::Inner { 1.0 } else { -1.0 };
+    let far = |k: usize| -> f64 {
+        let t = std::f64::consts::TAU * k as f64 / n as f64;
+        let (p, m) = (b.at(t), b.normal(t));
+        let dark = |d: f64| f64::from(plane.sample(p[0] + d * m[0], p[1] + d * m[1])) < half;
+        // Dark at the fit: metal lies over it, and ends somewhere on the light's side; else the metal begins farther away.
+        let way = if dark(0.0) { -metal_outward } else { metal_outward };
+        let within = |d: &f64| {
+            let (x, y) = (p[0] + way * d * m[0], p[1] + way * d * m[1]);
+            x >= 0.0 && y >= 0.0 && x < (plane.width - 1) as f64 && y < (plane.height - 1) as f64
+        };
+        let steps = (1..b.radius as usize).map(|d| d as f64).take_while(within);
+        steps.clone().find(|d| dark(way * d) != dark(0.0)).or_else(|| steps.last()).map_or(0.0, |d| way * d)
+    };
+    let wave = |k: usize, m: f64, w: &[f64; 2]| {
+        let (s, c) = (std::f64::consts::TAU * m * k as f64 / n as f64).sin_cos();
+        w[0] * c + w[1] * s
+    };
+    let off: Vec<f32> = (0..n)
+        .map(|k| match raw[k] {
+            Some(r) => (r - wave(k, 4.0, &b.waves[0]) - wave(k, 6.0, &b.waves[1])) as f32,
+            None => far(k) as f32,
+        })
+        .collect();
+    let least = (3.0 * sigma).max(LOCAL_PX);
+    let step = std::f64::consts::TAU * b.radius / n as f64;
+    let long = ((arc / step).ceil() as usize).max(3);
+    let (mut deepest, mut many) = (0.0f64, 0usize);
+    for run in runs(&off, least as f32) {
+        if run.len() < long {
+            continue;
+        }
+        let mut depths: Vec<f32> = run.iter().map(|k| off[*k].abs()).collect();
+        depths.sort_by(f32::total_cmp);
+        let depth = f64::from(depths[depths.len() * 9 / 10]);
+        let mut signed: Vec<f32> = run.iter().map(|k| off[*k]).collect();
+        // A bent shank rises; an opening of a head's gallery, through which the light shines, begins at a corner.
+        let jump = |k: usize| f64::from((off[(k + 2) % n] - off[(k + n - 1) % n]).abs()) / (3.0 * step);
+        let ends = run.iter().take(3).chain(run.iter().rev().take(3));
+        let opening = metal_outward * f64::from(ops::median(&mut signed)) > 0.0
+            && ends.map(|k| jump(*k)).fold(0.0, f64::max) > STEEP;
+        if !opening {
+            deepest = deepest.max(depth);
+            many += run.len();
+        }
+    }
+    [deepest, many as f64 / n as f64]
+}
+
+/// Stretches of a closed course whose values are at least so large, however signed; two that lie closer than three steps are one.
+fn runs(off: &[f32], least: f32) -> Vec<Vec<usize>> {
+    let n = off.len();
+    let on = |k: usize| {
+        (0..3).any(|j| off[(k + j) % n].abs() >= least) && (0..3).any(|j| off[(k + n - j) % n].abs() >= least)
+    };
+    let Some(start) = (0..n).find(|k| !on(*k)) else { return vec![(0..n).collect()] };
+    let mut out: Vec<Vec<usize>> = Vec::new();
+    let mut open = false;
+    for k in (start..start + n).map(|k| k % n) {
+        match (on(k), open, out.last_mut()) {
+            (true, true, Some(run)) => run.push(k),
+            (true, ..) => out.push(vec![k]),
+            _ => {}
+        }
+        open = on(k);
+    }
+    out
+}
+
+/// How much deeper than long the side of an opening is at least.
+const STEEP: f64 = 2.0;
+
+/// Local departures of less, in pixels, are the pixels' own pattern and the response's.
+const LOCAL_PX: f64 = 0.5;
 
 /// Along the axis of a tube that lies tilted, two circles are seen, shifted against each other by d: the opening is what they share,
 /// of radius R - d/2 |cos|. The waves of |cos| have fixed shares, so the fourth tells d where it has the second's phase.

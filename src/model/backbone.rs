@@ -114,7 +114,19 @@ impl Backbone {
             return Err(shape(path, "layers", "none is named".into()));
         }
         let inner: Vec<&String> = layers.iter().filter(|l| !outputs.contains(l)).collect();
-        let sessions = if inner.is_empty() { plain } else { Sessions::of(with_outputs(bytes, &inner), path)? };
+        let sessions = if inner.is_empty() {
+            plain
+        } else {
+            // The file itself runs: what fails now is a layer that it does not have.
+            let missing = |e: ModelError| {
+                shape(
+                    path,
+                    "layers",
+                    format!("{}: {e}", inner.iter().map(|l| format!("`{l}`")).collect::<Vec<_>>().join(", ")),
+                )
+            };
+            Sessions::of(with_outputs(bytes, &inner), path).map_err(missing)?
+        };
         let mut info = BackboneInfo { name, sha256, layers, channels: vec![], strides: vec![], mean, std };
         // A grey picture says what the layers are like.
         let side = 4 * GRANULE;

@@ -80,7 +80,7 @@ pub enum ModelError {
         file: &'static str,
     },
     /// The file could not be read.
-    #[error("{}: cannot read the model: {source} (name another with --model, or go without: --no-model)", path.display())]
+    #[error("{}: cannot read the model: {source} (name another: --model, of a taught part --backbone; or go without: --no-model)", path.display())]
     Read {
         /// The model file.
         path: PathBuf,

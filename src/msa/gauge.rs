@@ -111,7 +111,8 @@ impl Variation {
             av_pct: share(av),
             grr_pct: share(grr),
             pv_pct: share(pv),
-            ndc: (grr > 0.0).then(|| (1.41 * root(pv) / root(grr)).floor() as u64),
+            // Repeats that agree to rounding have no scatter to divide by.
+            ndc: (root(grr) > 1e-9 * tv).then(|| (1.41 * root(pv) / root(grr)).floor() as u64),
         }
     }
 }
@@ -168,14 +169,17 @@ impl Study {
             };
             return Some((anova, variation));
         }
+        // Sums of values that agree to the last digit leave a residue of rounding, which is no scatter.
+        let largest = self.values.iter().flatten().flatten().fold(0.0f64, |m, v| m.max(v.abs()));
+        let scatters = |s: &Source| s.ms > (1e-9 * largest).powi(2);
         // Without any scatter of repeats an interaction is all there is, where there is one.
-        let interaction_p = if equipment.ms > 0.0 {
+        let interaction_p = if scatters(&equipment) {
             let f = FisherSnedecor::new(interaction.df as f64, equipment.df as f64).ok()?;
             Some(f.sf(interaction.ms / equipment.ms))
         } else {
             None
         };
-        let pooled = interaction_p.map_or(interaction.ms == 0.0, |p| p > ALPHA);
+        let pooled = interaction_p.map_or(!scatters(&interaction), |p| p > ALPHA);
         let variation = if pooled {
             let ms = (equipment.ss + interaction.ss) / (equipment.df + interaction.df) as f64;
             Variation::new(ms, (operator.ms - ms) / (pf * rf), 0.0, (part.ms - ms) / (of * rf))
@@ -336,6 +340,11 @@ pub(super) mod tests {
         let (anova, v) = flat.anova().unwrap();
         assert!(anova.pooled);
         assert_eq!((v.grr, v.ndc), (0.0, None));
+        // The same numbers with a sum that rounds.
+        let flat = Study { values: [16.957, 15.123, 14.9571].map(|v| vec![vec![v; 3]; 2]).to_vec() };
+        let (anova, v) = flat.anova().unwrap();
+        assert!(anova.pooled);
+        assert_eq!((v.interaction, v.ndc), (0.0, None));
         assert!(Study { values: vec![vec![vec![1.0, 1.0]]] }.anova().is_none());
     }
 

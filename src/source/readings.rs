@@ -43,7 +43,9 @@ impl Readings {
         }
         for (id, rows) in &mut out.of {
             let all = rows.clone();
-            let twin = |line: usize, r: &Reading| all.iter().find(|(l, o)| *l != line && same(o, r)).map(|(l, _)| *l);
+            let twin = |line: usize, r: &Reading| {
+                all.iter().find(|(l, o)| *l != line && o.is_of_the_same(r)).map(|(l, _)| *l)
+            };
             rows.retain(|(line, r)| twin(*line, r).is_none());
             for (line, r) in &all {
                 // Said once, at the later row.
@@ -76,7 +78,7 @@ impl Readings {
         let mut clash = Vec::new();
         let mut added = Vec::new();
         for (line, r) in self.of.get(&piece.piece_id).into_iter().flatten() {
-            if piece.readings.iter().any(|o| same(o, r)) {
+            if piece.readings.iter().any(|o| o.is_of_the_same(r)) {
                 errors.push(format!(
                     "{}:{line}: column `characteristic`: `{}` of {} is also in its piece.json: neither counts",
                     self.path.display(),
@@ -88,15 +90,10 @@ impl Readings {
                 added.push(r.clone());
             }
         }
-        piece.readings.retain(|o| !clash.iter().any(|r| same(o, r)));
+        piece.readings.retain(|o| !clash.iter().any(|r| o.is_of_the_same(r)));
         piece.readings.extend(added);
         errors
     }
-}
-
-/// Whether two readings are of the same characteristic, by the same instrument.
-fn same(a: &Reading, b: &Reading) -> bool {
-    (&a.characteristic, &a.instrument) == (&b.characteristic, &b.instrument)
 }
 
 fn reading(table: &Table, row: &Row) -> Result<Reading, CsvMistake> {
@@ -106,6 +103,9 @@ fn reading(table: &Table, row: &Row) -> Result<Reading, CsvMistake> {
     }
     table.need(row, "value")?;
     let value = table.number(row, "value")?.unwrap_or_default();
+    if characteristic == "piece.fineness_ppt" && !(0.0..=1000.0).contains(&value) {
+        return Err(table.mistake(row, "value", format!("{value} is no fineness: 0 to 1000 ppt")));
+    }
     let uncertainty = table.number(row, "uncertainty")?;
     if let Some(u) = uncertainty.filter(|u| *u < 0.0) {
         return Err(table.mistake(row, "uncertainty", format!("{u} is no uncertainty: it must be 0 or more")));

@@ -387,6 +387,11 @@ impl Limit {
         self.u_max.or(half.map(|h| SHARED_RISK_SHARE * h))
     }
 
+    /// Whether its values have nothing in between, so that an uncertainty only says that a person must look.
+    pub fn is_stepped(&self) -> bool {
+        !self.takes_rule() || self.characteristic == "ring.size_iso"
+    }
+
     /// Whether a decision rule can be about it: not a yes or no, whose uncertainty only says that a person must look.
     pub fn takes_rule(&self) -> bool {
         !(self.characteristic.ends_with(".present") || self.characteristic == "hallmark.text")

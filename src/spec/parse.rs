@@ -472,6 +472,14 @@ impl<'p> Reader<'p> {
                 let message = format!("a second limit on `{}` for the same view and zone", limit.characteristic);
                 self.mistake(scope.offset_of("characteristic"), scope.key("characteristic"), message);
             }
+            // Marks that views order are what is read; a number that none of them has would be held against nothing.
+            let ordered: Vec<&str> = views.iter().flat_map(|v| &v.hallmarks).map(|m| m.text.as_str()).collect();
+            let number = limit.nominal.filter(|_| limit.characteristic == "hallmark.text").map(|n| n.to_string());
+            if let Some(n) = number.filter(|n| !ordered.is_empty() && !ordered.contains(&n.as_str())) {
+                let message =
+                    format!("{n} is none of the marks that the views order ({}): leave it out", ordered.join(", "));
+                self.mistake(scope.offset_of("nominal"), scope.key("nominal"), message);
+            }
             limits.push(limit);
         }
         let (rule, coverage) = (self.rule(root), self.coverage(root));
@@ -787,8 +795,15 @@ impl<'p> Reader<'p> {
                 self.mistake(scope.offset_of("upper"), scope.key("upper"), format!("{u}: `{c}` is never negative"));
             }
         }
-        // Of a mark `nominal` is its text, and a limit without bounds says that it must be there as ordered.
-        let mark = characteristic.as_deref() == Some("hallmark.text") && lower.is_none() && upper.is_none();
+        // Of a mark `nominal` is its text, and its limit says that it must be there as ordered: 1, whatever else is written.
+        let mark = characteristic.as_deref() == Some("hallmark.text");
+        for (key, bound) in [("lower", lower), ("upper", upper)] {
+            if let Some(b) = bound.filter(|b| mark && *b != 1.0) {
+                let message =
+                    format!("{b}: a mark is as ordered (1) or not (0), and its limit asks for 1: leave `{key}` out");
+                self.mistake(scope.offset_of(key), scope.key(key), message);
+            }
+        }
         let lower = if mark { Some(1.0) } else { lower };
         let view = self.optional_text(scope, "view");
         if let Some(v) = view.as_deref().filter(|v| !views.iter().any(|n| n == v)) {
@@ -927,10 +942,14 @@ impl<'p> Reader<'p> {
                 return;
             }
         };
+        let before = stones.len();
         let mut mistakes = vec![];
         let mut wrong = |line: usize, key: &str, message: String| {
             mistakes.push(SpecMistake { path: path.clone(), line, key: key.to_owned(), message });
         };
+        if text.contains('\r') && !text.contains('\n') {
+            wrong(1, "", "its lines end as on old Macs (CR alone): save it with line feeds".into());
+        }
         let mut rows = text.lines().enumerate().map(|(i, l)| (i + 1, l)).filter(|(_, l)| !l.trim().is_empty());
         let header = rows.next();
         let names: Vec<String> = header.map(|(_, l)| csv_fields(l)).unwrap_or_default();
@@ -1020,6 +1039,10 @@ impl<'p> Reader<'p> {
                     prongs: vec![],
                 });
             }
+        }
+        if complete && mistakes.is_empty() && stones.len() == before {
+            let message = "the list has no stone".to_owned();
+            mistakes.push(SpecMistake { path: path.clone(), line: header_line, key: String::new(), message });
         }
         self.mistakes.extend(mistakes);
         self.lists.push(bytes);
@@ -1576,6 +1599,21 @@ upper = 17.45
         );
         let spec = Spec::parse(&text, Path::new("x/spec.toml")).unwrap();
         assert_eq!((spec.limits[0].nominal, spec.limits[0].lower), (Some(750.0), Some(1.0)));
+        // What would let any mark pass, and a number beside other marks.
+        let upper = text.replacen("nominal = 750", "nominal = 750\nupper = 0", 1);
+        one(
+            Spec::parse(&upper, Path::new("x/spec.toml")).unwrap_err().mistakes().to_vec(),
+            27,
+            "limit[0].upper",
+            "leave `upper` out",
+        );
+        let other = text.replacen("[[view.stone]]", "hallmark = [ { text = \"585\" } ]\n\n[[view.stone]]", 1);
+        one(
+            Spec::parse(&other, Path::new("x/spec.toml")).unwrap_err().mistakes().to_vec(),
+            28,
+            "limit[0].nominal",
+            "none of the marks",
+        );
     }
 
     #[test]

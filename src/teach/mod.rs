@@ -433,9 +433,14 @@ impl Header {
         let n = self.pictures as f64;
         let distance = n / (n + GALLERY_HALF);
         let weights = [distance, distance, 1.0];
-        let places = self.tails.iter().zip(of).map(|(t, v)| t.place(*v));
-        let sum: f64 = places.zip(weights).map(|(p, w)| (SHARP * w * p).exp()).sum();
-        (sum / 3.0).ln() / SHARP
+        let mut places = [0.0; 3];
+        for (k, p) in places.iter_mut().enumerate() {
+            *p = weights[k] * self.tails[k].place(of[k]);
+        }
+        // About the largest, for the exponential of a place far out is no number.
+        let most = places.iter().copied().fold(f64::MIN, f64::max);
+        let sum: f64 = places.iter().map(|p| (SHARP * (p - most)).exp()).sum();
+        most + (sum / 3.0).ln() / SHARP
     }
 
     /// Where a cell lies among good ones.

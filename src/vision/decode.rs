@@ -55,6 +55,31 @@ pub fn read_image(path: &Path) -> Result<(Vec<u8>, Image), DecodeError> {
     Ok((bytes, image))
 }
 
+/// Whether a JPEG's scans come to the mark of its end: decoders fill up what is missing with grey, and grey looks like a fault of the piece. Segments are
+/// stepped over by their lengths, for a preview in one of them has an end of its own.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    loop {
+        // In a scan 0xFF is followed by 0 or by a restart mark (ITU-T T.81, B.1.1); any number of 0xFF may stand before a mark.
+        let Some(mark) = bytes
+            .get(at..)
+            .and_then(|b| b.windows(2).position(|w| w[0] == 0xFF && !matches!(w[1], 0 | 0xFF | 0xD0..=0xD7)))
+        else {
+            return false;
+        };
+        at += mark + 2;
+        match bytes[at - 1] {
+            0xD9 => return true,
+            // Marks without a length.
+            0x01 | 0xD8 => {}
+            _ => {
+                let Some(length) = bytes.get(at..at + 2) else { return false };
+                at += usize::from(length[0]) << 8 | usize::from(length[1]);
+            }
+        }
+    }
+}
+
 /// Decodes a PNG, JPEG, TIFF or BMP to 8-bit RGB (16-bit files are scaled, an alpha channel is dropped).
 /// `path` only names it in errors.
 ///
@@ -78,6 +103,9 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, DecodeError> {
     }
     if width < MIN_SIDE_PX || height < MIN_SIDE_PX {
         return Err(size(format!("no side may be shorter than {MIN_SIDE_PX}")));
+    }
+    if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_ends(bytes) {
+        return Err(damaged("the file is cut off: a JPEG without its end".into()));
     }
     let picture = reader()?.decode().map_err(|e| damaged(e.to_string()))?;
     let grey = !picture.color().has_color();
