@@ -228,7 +228,7 @@ fn circles_and_lines_give_the_scale() {
         let shots: Vec<Shot> = (0..2).map(|k| Shot { lens: straight, ..shot(kind, k) }).collect();
         check(&calibrated(&bench, &shots, &["--target", "scale-bar"]), 20.0);
     }
-    bench.write("board.png", &render(&Shot { lens: straight, ..shot(Kind::Chessboard, 0) }));
+    bench.write("board.png", render(&Shot { lens: straight, ..shot(Kind::Chessboard, 0) }));
     let ran =
         bench.loupe(&["calibrate", "board.png", "--target", "scale-bar", "--square-mm", "1", "--out", "x.json"]);
     assert_eq!(ran.code, 2, "{}", ran.stdout);

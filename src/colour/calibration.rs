@@ -91,7 +91,7 @@ impl Marked for Calibration {
             return Err(mistake("matrix", "needs three rows of three or of six numbers"));
         }
         // Camera values from 0 to 1, and white has an XYZ near 100: no camera needs factors near this.
-        if let Some(m) = self.matrix.iter().flatten().find(|m| !(m.abs() <= 1e5)) {
+        if let Some(m) = self.matrix.iter().flatten().find(|m| m.is_nan() || m.abs() > 1e5) {
             return Err(mistake("matrix", format!("{m} is no factor from camera values to XYZ")));
         }
         for (key, u) in [("u_de00", self.u_de00), ("u_yi", self.u_yi)] {
