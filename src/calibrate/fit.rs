@@ -511,9 +511,9 @@ fn whole(
     }
 }
 
-/// How far the lines of a scale bar may lie off equal distances, rms: a ruling is made to a hundredth of a pixel, and read to a tenth where it is
-/// blurred.
-const MOST_RESIDUAL_PX: f64 = 0.5;
+/// How far the lines of a scale bar may lie off equal distances, rms: a ruling is made and read to a hundredth of a pixel, to a tenth where
+/// it is blurred.
+const MOST_RESIDUAL_PX: f64 = 0.2;
 
 /// A scale bar shows the scale across its lines and no distortion: straight lines through the places by number.
 fn scale_bar(
