@@ -151,7 +151,7 @@ fn take(sight: &mut StoneSight, fit: &Girdle, stone: &Stone, pose: &Pose, info: 
         rim,
         fit.slope_u
     );
-    (sight.slope, sight.slope_u) = both_slopes((sight.slope, sight.slope_u), (rim, fit.slope_u));
+    (sight.slope, sight.slope_u) = both((sight.slope, sight.slope_u), (rim, fit.slope_u), SLOPES_CORRELATE);
     sight.rim = Some(RimSight {
         odds: fit.chip,
         limits: info.chip,
@@ -177,31 +177,25 @@ fn by_facets(sight: &mut StoneSight, window: &Image, info: &PartInfo, id: &str) 
         middle.misfit
     );
     let rim = sight.centre_u.hypot(symmetry::RIM_U * sight.size);
-    let share = rim.powi(2) / (rim.powi(2) + u * u);
-    let apart = (found[0] - x).powi(2) + (found[1] - y).powi(2);
-    let expected = 2.0 * (rim.powi(2) + u * u);
-    sight.centre = [x + share * (found[0] - x), y + share * (found[1] - y)];
-    sight.centre_u = rim * (1.0 - share).sqrt() * (apart / (MIDDLES_APART * expected)).max(1.0).sqrt();
+    // Nothing makes their errors go together.
+    (sight.centre, sight.centre_u) = both((sight.centre, rim), (found, u), 0.0);
 }
-
-/// Two looks at a middle contradict each other from here on (mean square of what they differ by, in deviations): one pair in twenty does by chance.
-const MIDDLES_APART: f64 = 3.0;
 
 /// How the errors of a stone's slope by its window and by its rim go together: of stones left out of training, level and not, between 0.27 and 0.66.
 const SLOPES_CORRELATE: f64 = 0.5;
 /// Two looks contradict each other from here on (square of what they differ by, in deviations, a coordinate): one pair in twenty does by chance.
-const SLOPES_APART: f64 = 3.0;
+const APART: f64 = 3.0;
 
-/// A slope and the standard deviation of its coordinates, from two looks at it: weighted by their precisions, and the less sure the more they
+/// A slope or a place and the standard deviation of its coordinates, from two looks at it, whose errors correlate so far: weighted by their precisions, and the less sure the more they
 /// contradict each other (Birge's ratio), for a stone that one of them sees out of level and the other does not is neither.
-fn both_slopes(a: ([f64; 2], f64), b: ([f64; 2], f64)) -> ([f64; 2], f64) {
+fn both(a: ([f64; 2], f64), b: ([f64; 2], f64), correlate: f64) -> ([f64; 2], f64) {
     let share = b.1 * b.1 / (a.1 * a.1 + b.1 * b.1);
-    let slope = [0, 1].map(|k: usize| share * a.0[k] + (1.0 - share) * b.0[k]);
+    let at = [0, 1].map(|k: usize| share * a.0[k] + (1.0 - share) * b.0[k]);
     let (p, q) = (share * a.1, (1.0 - share) * b.1);
-    let variance = p * p + q * q + 2.0 * SLOPES_CORRELATE * p * q;
-    let expected = a.1 * a.1 + b.1 * b.1 - 2.0 * SLOPES_CORRELATE * a.1 * b.1;
+    let variance = p * p + q * q + 2.0 * correlate * p * q;
+    let expected = a.1 * a.1 + b.1 * b.1 - 2.0 * correlate * a.1 * b.1;
     let apart = (a.0[0] - b.0[0]).powi(2) + (a.0[1] - b.0[1]).powi(2);
-    (slope, (variance * (apart / (2.0 * SLOPES_APART * expected)).max(1.0)).sqrt())
+    (at, (variance * (apart / (2.0 * APART * expected)).max(1.0)).sqrt())
 }
 
 /// Why a part of the spec was not looked at on a frame.
@@ -385,13 +379,13 @@ mod tests {
 
     #[test]
     fn two_looks_at_a_slope_are_surer_together_where_they_agree() {
-        let (slope, u) = both_slopes(([0.02, 0.0], 0.02), ([0.01, 0.0], 0.02));
+        let (slope, u) = both(([0.02, 0.0], 0.02), ([0.01, 0.0], 0.02), SLOPES_CORRELATE);
         assert!((slope[0] - 0.015).abs() < 1e-12 && u < 0.018 && u > 0.01, "{slope:?} {u}");
         // One sees it out of level, the other does not.
-        let (slope, u) = both_slopes(([0.16, 0.0], 0.02), ([0.0, 0.0], 0.02));
+        let (slope, u) = both(([0.16, 0.0], 0.02), ([0.0, 0.0], 0.02), SLOPES_CORRELATE);
         assert!((slope[0] - 0.08).abs() < 1e-12 && u > 0.05, "{slope:?} {u}");
         // One that knows little says little.
-        let (slope, u) = both_slopes(([0.1, 0.0], 0.2), ([0.01, -0.01], 0.01));
+        let (slope, u) = both(([0.1, 0.0], 0.2), ([0.01, -0.01], 0.01), SLOPES_CORRELATE);
         assert!(slope[0] < 0.011 && u < 0.011, "{slope:?} {u}");
     }
 }
