@@ -245,10 +245,17 @@ impl Inspect for Stones {
             let p = pose.to_px(stone.x_mm, stone.y_mm);
             let seen = sights.map(|s| &s.stones[index]);
             let look = seat::look(scene, stone, &metal);
+            tracing::debug!("seat of stone {} of {}: {look:.3?}", stone.id, scene.frame.file);
             let black = look.is_some_and(|l| l.is_black());
             let classic = look.map(|l| seat::second_opinion(scene, stone, l.score()));
             let model = seen.and_then(|s| s.as_ref().ok()).map(|s| s.present);
-            let Some(score) = odds(classic, model).map(|s| if black { 0.0 } else { s }) else {
+            let bare = look.is_some_and(|l| l.is_metal());
+            let told = |s: f64| match (black, bare) {
+                (true, _) => 0.0,
+                (_, true) => s.min(seat::COVERED),
+                _ => s,
+            };
+            let Some(score) = odds(classic, model).map(told) else {
                 for c in self.characteristics() {
                     answer.not_assessed.push((c, format!("stone {}: it is not in the frame", stone.id)));
                 }
@@ -259,7 +266,7 @@ impl Inspect for Stones {
             feature.kind = (!present).then_some(FindingType::MissingStone);
             feature.confidence = 1.0 / (1.0 + (-score.abs()).exp());
             // Near even odds a person decides: the guard band of twice this reaches over the limit from either side.
-            let opposed = classic.zip(model).is_some_and(|(c, m)| oppose(c, m, score));
+            let opposed = !bare && classic.zip(model).is_some_and(|(c, m)| oppose(c, m, score));
             let u = if score.abs() < seat::DOUBT || opposed { 0.6 } else { 0.0 };
             feature.values.push(value(PRESENT, if present { 1.0 } else { 0.0 }, u));
             feature.doubt = black.then(|| BLACK.to_owned());
