@@ -144,6 +144,9 @@ pub enum PieceError {
     },
 }
 
+/// The coarsest scale that a frame may have in um a pixel: a ring is ten pixels wide at a fifth of it.
+const MOST_UM_PER_PX: f64 = 10_000.0;
+
 const PIECE_KEYS: &[&str] = &["schema", "piece_id", "spec", "frames", "readings"];
 const FRAME_KEYS: &[&str] = &[
     "file",
@@ -248,6 +251,12 @@ impl Piece {
             if let Some(s) = f.um_per_px {
                 if !(s.is_finite() && s > 0.0) {
                     return bad(&at("um_per_px"), format!("{s} is no scale: it must be above 0"));
+                }
+                if s > MOST_UM_PER_PX {
+                    return bad(
+                        &at("um_per_px"),
+                        format!("{s} is no scale of a station: at most {MOST_UM_PER_PX} um a pixel"),
+                    );
                 }
             }
             if let Some(u) = f.um_per_px_u {

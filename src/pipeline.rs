@@ -448,6 +448,7 @@ impl Inspector {
             model: self.model.as_ref().map(SurfaceModel::info),
             closer: self.model.as_ref(),
             sights: sights.as_ref(),
+            blur: Default::default(),
             placed: Default::default(),
             finish: None,
             anomaly: None,
@@ -492,6 +493,13 @@ impl Inspector {
                 f.doubt.get_or_insert_with(|| FAINT.to_owned());
             }
         }
+        let strangers = match &self.parts {
+            Some(parts) if !silhouette => inspect::strangers::seen(&scene, parts).map_err(|e| e.to_string())?,
+            _ => None,
+        };
+        let bodily = inspect::stones::bodily(&scene).filter(|_| !silhouette);
+        let notes: Vec<String> = [note, strangers, bodily].into_iter().flatten().collect();
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
         if inspect::prongs::astray(&answer.features) {
             for f in &mut answer.features {
                 f.doubt.get_or_insert_with(|| ASTRAY.to_owned());
@@ -667,7 +675,8 @@ fn play(
             bursts.entry(burst).or_default().push((look, picture));
         }
     }
-    let burst = bursts.into_values().max_by_key(Vec::len).filter(|b| b.len() > 1)?;
+    let mut burst = bursts.into_values().max_by_key(Vec::len).filter(|b| b.len() > 1)?;
+    burst.sort_by_key(|(look, _)| look.frame.seq);
     let mut frames: Vec<(&Image, Pose)> = Vec::new();
     for (look, picture) in &burst {
         // A copy of a frame shows no stone that moved, however loose it is.

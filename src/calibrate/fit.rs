@@ -26,8 +26,8 @@ type Pair = ([f64; 2], [f64; 2]);
 /// Picture by picture, where points were seen and by how much they lie off the fit, in pixels.
 pub type Seen = Vec<Vec<Pair>>;
 
-/// Distortion terms k1, k2, p1, p2.
-const SHARED: usize = 4;
+/// Distortion terms k1, k2, p1, p2, k3.
+const SHARED: usize = 5;
 /// A picture's pose: place (2), logarithm of the scale, turn, foreshortening (2), and, in perspective, how much nearer (2).
 const POSE: usize = 8;
 /// By how much the points at a target's border may be seen off their places all in one way, outward or inward, in pixels: one standard
@@ -49,6 +49,8 @@ struct Problem {
     /// Per picture, places on the target in mm (about their own middle), and seen places.
     shots: Vec<Vec<Pair>>,
     lens: LensModel,
+    /// Whether k3 is free; else it is 0.
+    seventh: bool,
     frame: Distortion,
     /// Radius of the target's discs in mm; 0 where its points are corners.
     disc_mm: f64,
@@ -76,8 +78,13 @@ impl Problem {
         }
     }
 
+    /// How many of the distortion's terms are free.
+    fn shared_free(&self) -> usize {
+        SHARED - usize::from(!self.seventh)
+    }
+
     fn bend(&self, s: &[f64; SHARED]) -> Distortion {
-        Distortion { k1: s[0], k2: s[1], p1: s[2], p2: s[3], ..self.frame }
+        Distortion { k1: s[0], k2: s[1], p1: s[2], p2: s[3], k3: s[4], ..self.frame }
     }
 
     fn residual(&self, shared: &[f64; SHARED], pose: &[f64; POSE], p: &Pair) -> [f64; 2] {
@@ -122,8 +129,8 @@ impl Problem {
     /// Normal equations at a solution: matrix and right-hand side.
     #[allow(clippy::needless_range_loop)] // matrix indices read better than iterators here
     fn normal(&self, shared: &[f64; SHARED], poses: &[[f64; POSE]]) -> (DMatrix<f64>, DVector<f64>) {
-        let per = self.pose_free();
-        let n = SHARED + per * poses.len();
+        let (of_lens, per) = (self.shared_free(), self.pose_free());
+        let n = of_lens + per * poses.len();
         let (mut a, mut b) = (DMatrix::zeros(n, n), DVector::zeros(n));
         // Steps that change a pixel's place by about a thousandth of a pixel, so that differences are exact to many digits.
         let scale_step = 1e-6;
@@ -141,7 +148,7 @@ impl Problem {
                         row[k] = -(plus[c] - minus[c]) / (2.0 * h);
                     }
                 };
-                for k in 0..SHARED {
+                for k in 0..of_lens {
                     let moved = |by: f64| {
                         let mut s = *shared;
                         s[k] += by;
@@ -156,14 +163,14 @@ impl Problem {
                         q[k] += by;
                         self.residual(shared, &q, p)
                     };
-                    put(SHARED + k, moved(h), moved(-h), h);
+                    put(of_lens + k, moved(h), moved(-h), h);
                 }
                 let r = self.residual(shared, pose, p);
-                let at = |k: usize| if k < SHARED { k } else { per * i + k };
+                let at = |k: usize| if k < of_lens { k } else { per * i + k };
                 for (row, r) in rows.iter().zip(r) {
-                    for u in 0..SHARED + per {
+                    for u in 0..of_lens + per {
                         b[at(u)] += row[u] * r;
-                        for v in 0..SHARED + per {
+                        for v in 0..of_lens + per {
                             a[(at(u), at(v))] += row[u] * row[v];
                         }
                     }
@@ -178,7 +185,7 @@ impl Problem {
         let mut poses = self.start();
         let mut cost = self.cost(&shared, &poses);
         let mut damping = 1e-3;
-        let per = self.pose_free();
+        let (of_lens, per) = (self.shared_free(), self.pose_free());
         for _ in 0..60 {
             let (a, b) = self.normal(&shared, &poses);
             let mut gained = false;
@@ -192,13 +199,13 @@ impl Problem {
                     continue;
                 };
                 let mut next = shared;
-                for (k, v) in next.iter_mut().enumerate() {
+                for (k, v) in next.iter_mut().take(of_lens).enumerate() {
                     *v += step[k];
                 }
                 let mut moved = poses.clone();
                 for (i, pose) in moved.iter_mut().enumerate() {
                     for (k, v) in pose.iter_mut().take(per).enumerate() {
-                        *v += step[SHARED + per * i + k];
+                        *v += step[of_lens + per * i + k];
                     }
                 }
                 let new = self.cost(&next, &moved);
@@ -234,6 +241,18 @@ fn centre_of_gravity(p: &[[f64; 2]; DISC_CORNERS]) -> [f64; 2] {
         y += cross * (a[1] + b[1]) / 3.0;
     }
     [o[0] + x / area, o[1] + y / area]
+}
+
+/// Whether a solution with more parameters explains more than they would of noise (Schwarz 1978).
+fn explains_more(problem: &Problem, few: &Solution, more: &Solution) -> bool {
+    let n = 2.0 * points(problem) as f64;
+    let gain = n * (few.cost / more.cost.max(1e-12)).ln();
+    gain > 10.0 + (more.free - few.free) as f64 * n.ln()
+}
+
+/// The scale in the middle of the frame in um per pixel, the mean over the pictures.
+fn middle_scale(poses: &[[f64; POSE]], centre: [f64; 2]) -> f64 {
+    poses.iter().map(|p| 1000.0 / scale_at(p, centre)).sum::<f64>() / poses.len() as f64
 }
 
 fn points(p: &Problem) -> usize {
@@ -274,7 +293,8 @@ pub fn calibrate(
         return scale_bar(shots, target, size, camera_serial);
     }
     let frame = Distortion::none(size[0], size[1]);
-    let mut problem = Problem { shots: vec![], lens: lens.unwrap_or(LensModel::Telecentric), frame, disc_mm: 0.0 };
+    let mut problem =
+        Problem { shots: vec![], lens: lens.unwrap_or(LensModel::Telecentric), seventh: false, frame, disc_mm: 0.0 };
     for s in shots {
         let n = s.points.len();
         if n < LEAST_POINTS {
@@ -328,12 +348,10 @@ pub fn calibrate(
             best = solved(&problem)?;
         }
         if lens.is_none() && problem.lens == LensModel::Telecentric {
-            // Perspective where it explains more than its parameters would of noise (Schwarz 1978).
+            // Perspective where it explains more than noise.
             let other = Problem { shots: problem.shots.clone(), lens: LensModel::Perspective, ..problem };
             if let Some(s) = other.solve() {
-                let n = 2.0 * points(&problem) as f64;
-                let gain = n * (best.cost / s.cost.max(1e-12)).ln();
-                if gain > 10.0 + (s.free - best.free) as f64 * n.ln() {
+                if explains_more(&problem, &best, &s) {
                     (problem, best) = (other, s);
                     continue;
                 }
@@ -342,6 +360,14 @@ pub fn calibrate(
         if dropped == 0 {
             break;
         }
+    }
+    // A lens that bends much is no polynomial: the next term, where it explains more than noise, and what it moves the scale by as a measure of
+    // what is left of such terms.
+    let mut cut_off = 0.0;
+    let further = Problem { shots: problem.shots.clone(), seventh: true, ..problem };
+    if let Some(s) = further.solve().filter(|s| explains_more(&problem, &best, s)) {
+        cut_off = (middle_scale(&s.poses, frame.centre_px) - middle_scale(&best.poses, frame.centre_px)).abs();
+        (problem, best) = (further, s);
     }
     let n = points(&problem);
     let freedom = 2 * n as i64 - best.free as i64;
@@ -355,7 +381,7 @@ pub fn calibrate(
     let m = scales.len() as f64;
     let mean = scales.iter().sum::<f64>() / m;
     // The scale is the mean over the pictures: its variance the mean of all their covariances (logarithms of the scale).
-    let index = |i: usize| SHARED + per * i + 2;
+    let index = |i: usize| problem.shared_free() + per * i + 2;
     let fit_variance: f64 = (0..scales.len())
         .flat_map(|i| (0..scales.len()).map(move |j| (i, j)))
         .map(|(i, j)| best.covariance[(index(i), index(j))])
@@ -380,8 +406,13 @@ pub fn calibrate(
         })
         .sum::<f64>()
         / m;
-    let budget =
-        budget(target, mean, fit_variance.max(0.0).sqrt() * mean, freedom as f64, &scales, tilt, reach_of(shots));
+    let fit = fit_variance.max(0.0).sqrt() * mean;
+    let mut budget = budget(target, mean, fit, freedom as f64, &scales, tilt, reach_of(shots));
+    if cut_off > 0.0 {
+        // Terms beyond the last are smaller than it: an even distribution up to as much.
+        let u = round_to(cut_off / 3f64.sqrt(), 7);
+        budget.push(BudgetRow { name: "distortion".into(), evaluation: "B".into(), um_per_px_u: u, degrees: None });
+    }
     let seen: Seen = problem
         .shots
         .iter()
@@ -389,8 +420,14 @@ pub fn calibrate(
         .map(|(s, pose)| s.iter().map(|p| (p.1, problem.residual(&best.shared, pose, p))).collect())
         .collect();
     let round = |v: f64| round_to(v, 8);
-    let distortion =
-        Distortion { k1: round(bend.k1), k2: round(bend.k2), p1: round(bend.p1), p2: round(bend.p2), ..bend };
+    let distortion = Distortion {
+        k1: round(bend.k1),
+        k2: round(bend.k2),
+        p1: round(bend.p1),
+        p2: round(bend.p2),
+        k3: round(bend.k3),
+        ..bend
+    };
     Ok((
         whole(
             shots,

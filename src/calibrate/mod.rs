@@ -105,7 +105,7 @@ pub enum LensModel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetRow {
-    /// target, points, fit, repeatability or tilt.
+    /// target, points, fit, repeatability, tilt, or distortion (what further terms may move).
     pub name: String,
     /// How it was found: A by statistics, B otherwise.
     pub evaluation: String,
@@ -134,7 +134,7 @@ pub struct ImageRow {
 }
 
 /// Radial and decentring distortion (Brown 1966; the same terms as OpenCV's): with (x, y) the distance from the centre over
-/// `norm_px` and r its length, a point is seen at x (1 + k1 r^2 + k2 r^4) + 2 p1 x y + p2 (r^2 + 2 x^2), and y alike.
+/// `norm_px` and r its length, a point is seen at x (1 + k1 r^2 + k2 r^4 + k3 r^6) + 2 p1 x y + p2 (r^2 + 2 x^2), and y alike.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Distortion {
@@ -150,6 +150,13 @@ pub struct Distortion {
     pub p1: f64,
     /// Decentring.
     pub p2: f64,
+    /// Radial, seventh order; 0 where the points do not ask for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub k3: f64,
+}
+
+fn is_zero(v: &f64) -> bool {
+    *v == 0.0
 }
 
 impl Distortion {
@@ -157,7 +164,7 @@ impl Distortion {
     pub fn none(width: usize, height: usize) -> Self {
         let centre_px = [(width as f64 - 1.0) / 2.0, (height as f64 - 1.0) / 2.0];
         let norm_px = (width as f64).hypot(height as f64) / 2.0;
-        Distortion { centre_px, norm_px, k1: 0.0, k2: 0.0, p1: 0.0, p2: 0.0 }
+        Distortion { centre_px, norm_px, k1: 0.0, k2: 0.0, p1: 0.0, p2: 0.0, k3: 0.0 }
     }
 
     /// Where a straight picture's point is seen in the frame.
@@ -165,7 +172,7 @@ impl Distortion {
         let x = (p[0] - self.centre_px[0]) / self.norm_px;
         let y = (p[1] - self.centre_px[1]) / self.norm_px;
         let r2 = x * x + y * y;
-        let radial = 1.0 + r2 * (self.k1 + r2 * self.k2);
+        let radial = 1.0 + r2 * (self.k1 + r2 * (self.k2 + r2 * self.k3));
         let u = x * radial + 2.0 * self.p1 * x * y + self.p2 * (r2 + 2.0 * x * x);
         let v = y * radial + self.p1 * (r2 + 2.0 * y * y) + 2.0 * self.p2 * x * y;
         [self.centre_px[0] + self.norm_px * u, self.centre_px[1] + self.norm_px * v]
@@ -313,7 +320,7 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        let d = Distortion { k1: -0.08, k2: 0.01, p1: 0.002, p2: -0.001, ..Distortion::none(1200, 900) };
+        let d = Distortion { k1: -0.08, k2: 0.01, p1: 0.002, p2: -0.001, k3: 0.004, ..Distortion::none(1200, 900) };
         for p in [[0.0, 0.0], [1199.0, 20.0], [600.0, 899.0], [599.5, 449.5]] {
             let q = d.straighten(d.distort(p));
             assert!((q[0] - p[0]).hypot(q[1] - p[1]) < 1e-6, "{p:?} {q:?}");

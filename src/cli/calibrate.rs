@@ -1,5 +1,6 @@
 //! `loupe calibrate`: a station's scale and distortion out of pictures of a target.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{EXIT_ERROR, EXIT_OK};
@@ -62,10 +63,21 @@ fn make(args: &Args) -> Result<bool, String> {
     let mut ground: Option<Image> = None;
     let mut shots: Vec<Shot> = Vec::new();
     let mut all = true;
+    let mut known: BTreeMap<String, &Path> = BTreeMap::new();
     for path in &args.images {
         let size = ground.as_ref().map(|g| [g.width, g.height]);
         match look(args, path, size) {
             Ok((shot, image)) => {
+                // A copy repeats nothing: scatter and uncertainty would come out too small.
+                if let Some(first) = known.get(&sha256_hex(&image.data)) {
+                    eprintln!(
+                        "loupe: {}: is the same picture as {} and counts once",
+                        path.display(),
+                        first.display()
+                    );
+                    continue;
+                }
+                known.insert(sha256_hex(&image.data), path);
                 ground.get_or_insert(image);
                 shots.push(shot);
             }

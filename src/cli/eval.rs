@@ -131,6 +131,12 @@ fn measure(args: &Args) -> Result<u8, String> {
     }
     let mut code = EXIT_OK;
     if let Some(baseline) = baseline {
+        let (own, other) = (&done.report.set.name, &baseline.set.name);
+        if own != other {
+            eprintln!(
+                "loupe eval: warning: the baseline was measured on a set called `{other}`, this one is `{own}`"
+            );
+        }
         let worse = done.report.worse_than(&baseline)?;
         for line in &worse {
             eprintln!("loupe eval: worse than the baseline: {line}");

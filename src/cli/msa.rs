@@ -14,7 +14,8 @@ Inspect the same pieces again and again, each round into a folder of its own, on
   loupe inspect pieces --out study/anna/1     (take the pieces out, put them in again, take new frames)
   loupe msa study --out msa
 
-Exit codes: 0 every gauge and appraiser is good or conditional, 1 some are unfit, 2 something could not be read.")]
+Exit codes: 0 every gauge and appraiser is good or conditional, 1 some are unfit, 2 something could not be read,
+or nothing could be studied.")]
 pub struct Args {
     /// Folders in which report.json files are looked for, at any depth
     #[arg(required = true, value_name = "REPORTS")]
@@ -80,11 +81,15 @@ fn study(args: &Args) -> Result<u8, String> {
     for error in &study.errors {
         eprintln!("loupe msa: {error}");
     }
+    let nothing = study.gauges.is_empty() && study.agreement.is_none();
+    if nothing {
+        eprintln!("loupe msa: nothing could be studied: it takes pieces that were inspected twice and more, each round in a folder of its own");
+    }
     let unfit = study.unfit();
     if !unfit.is_empty() {
         eprintln!("loupe msa: unfit: {}", unfit.join(", "));
     }
-    Ok(if !study.errors.is_empty() {
+    Ok(if nothing || !study.errors.is_empty() {
         EXIT_ERROR
     } else if unfit.is_empty() {
         EXIT_OK

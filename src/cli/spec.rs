@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use clap::Subcommand;
 
-use super::{ModelArgs, EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
+use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::draft::{self, Draft};
 use crate::inspect::sight::PartModels;
 use crate::judge;
+use crate::model::Precision;
+use crate::pipeline::Settings;
 use crate::spec::parse::FINISHES;
 use crate::spec::{Spec, SpecError, Stone};
 use crate::vision;
@@ -58,18 +60,24 @@ pub struct InitArgs {
     /// Name of the article [default: the first frame's name]
     #[arg(long)]
     pub sku: Option<String>,
-    /// Name of the view
-    #[arg(long, default_value = "top")]
-    pub view: String,
+    /// Name of the view [default: top; backlit of a silhouette]
+    #[arg(long)]
+    pub view: Option<String>,
+    /// The light of the frames; without it, a dark ring on a bright ground is taken for a silhouette against a backlight
+    #[arg(long, value_name = "LIGHT")]
+    pub light: Option<String>,
     /// The metal, where the guess by colour is wrong
     #[arg(long)]
     pub metal: Option<String>,
     /// The finish
     #[arg(long, value_parser = PossibleValuesParser::new(FINISHES))]
     pub finish: Option<String>,
-    /// The surface model.
-    #[command(flatten)]
-    pub model: ModelArgs,
+    /// Use this surface model (an ONNX file) instead of the one shipped
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Which of the shipped surface models
+    #[arg(long, value_enum, default_value_t, conflicts_with = "model")]
+    pub model_precision: Precision,
 }
 
 /// Runs the subcommand and gives the exit code.
@@ -116,20 +124,34 @@ pub fn run(args: &Args) -> u8 {
 }
 
 fn init(args: &InitArgs) -> Result<(), String> {
-    if args.model.no_model {
-        return Err("a draft needs the models: leave out --no-model".into());
-    }
     if let Some(out) = args.out.as_ref().filter(|o| o.exists() && !args.force) {
         return Err(format!("{}: is there already (--force replaces it)", out.display()));
     }
     let stones = args.from_csv.as_deref().map(read_list).transpose()?;
-    let surface = args.model.settings().load_surface().map_err(|e| e.to_string())?;
+    let settings = Settings {
+        use_model: true,
+        model_path: args.model.clone(),
+        precision: args.model_precision,
+        ..Settings::default()
+    };
+    let surface = settings.load_surface().map_err(|e| e.to_string())?;
     let parts = PartModels::load_default().map_err(|e| e.to_string())?;
     let mut best: Option<(usize, &Path, Draft)> = None;
     for frame in &args.frames {
         let (_, image) = vision::read_image(frame).map_err(|e| e.to_string())?;
-        let draft = draft::draft(&image, args.um_per_px, &surface, &parts, &args.view, stones.clone())
-            .map_err(|e| format!("{}: {e}", frame.display()))?;
+        let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", frame.display());
+        let name = |default: &str| args.view.clone().unwrap_or_else(|| default.to_owned());
+        let backlit = args.light.as_deref().map(|l| l == "backlight");
+        let ring = match (backlit, &stones) {
+            (Some(false), _) | (None, Some(_)) => None,
+            (known, _) => draft::silhouette(&image, args.um_per_px, &name("backlit"), known.is_some())
+                .map_err(|e| failed(&e))?,
+        };
+        let draft = match ring {
+            Some(draft) => draft,
+            None => draft::draft(&image, args.um_per_px, &surface, &parts, &name("top"), stones.clone())
+                .map_err(|e| failed(&e))?,
+        };
         let seen = draft.view.stones.iter().map(|s| 1 + s.prongs.len()).sum();
         eprintln!("{}: {}", frame.display(), summary(&draft));
         if best.as_ref().is_none_or(|b| seen > b.0) {
@@ -165,6 +187,9 @@ fn init(args: &InitArgs) -> Result<(), String> {
 }
 
 fn summary(draft: &Draft) -> String {
+    if let Some(ring) = draft.ring {
+        return format!("a ring's silhouette, {:.2} mm across inside", ring.inner_mm);
+    }
     let prongs: usize = draft.view.stones.iter().map(|s| s.prongs.len()).sum();
     let outline = match &draft.view.outline {
         None => "no outline".to_owned(),

@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "SIDE", value_parser = clap::value_parser!(u32).range(64..=2048))]
     pub side: Option<u32>,
     /// Most good pictures kept, those least alike
-    #[arg(long, value_name = "N", default_value_t = teach::MOST_KEPT)]
+    #[arg(long, value_name = "N", default_value_t = teach::MOST_KEPT, value_parser = enough)]
     pub most: usize,
     /// Of pieces: this view [default: the spec's first]
     #[arg(long, value_name = "NAME")]
@@ -321,13 +321,33 @@ fn names(paths: &[PathBuf]) -> String {
     all.join(", ")
 }
 
+fn enough(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n >= teach::FEWEST => Ok(n),
+        _ => Err(format!("`{text}` is no number of pictures from {} on: fewer cannot be taught", teach::FEWEST)),
+    }
+}
+
+/// A day of the Gregorian calendar, as it is given.
 pub(super) fn checked_day(text: &str) -> Result<String, String> {
     let parts: Vec<&str> = text.split('-').collect();
     let number =
         |k: usize, digits: usize| parts.get(k).filter(|p| p.len() == digits).and_then(|p| p.parse::<u32>().ok());
     match (parts.len(), number(0, 4), number(1, 2), number(2, 2)) {
-        (3, Some(_), Some(1..=12), Some(1..=31)) => Ok(text.to_owned()),
+        (3, Some(year), Some(month @ 1..=12), Some(day)) if (1..=days(year, month)).contains(&day) => {
+            Ok(text.to_owned())
+        }
         _ => Err(format!("--date {text} is no day: write it as YYYY-MM-DD")),
+    }
+}
+
+/// Days of a month of the Gregorian calendar.
+fn days(year: u32, month: u32) -> u32 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
     }
 }
 
@@ -354,9 +374,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days() {
-        assert!(checked_day("2026-11-24").is_ok());
-        for wrong in ["2026-13-01", "26-01-01", "today", "2026-11-24-1"] {
+    fn a_day_is_one_of_the_calendar() {
+        assert!(checked_day("2026-11-24").is_ok() && checked_day("2024-02-29").is_ok());
+        for wrong in ["2026-13-01", "26-01-01", "today", "2026-11-24-1", "2026-02-30", "2025-02-29", "2026-04-31"] {
             assert!(checked_day(wrong).is_err(), "{wrong}");
         }
         let t = today().unwrap();

@@ -29,6 +29,24 @@ struct CocoFile {
 struct CocoImage {
     id: i64,
     file_name: String,
+    #[serde(default)]
+    width: Option<f64>,
+    #[serde(default)]
+    height: Option<f64>,
+}
+
+impl CocoImage {
+    /// The picture's size in pixels, where it can be read; what is wrong with the one that the labels give.
+    fn size(&self, path: &Path) -> Result<Option<[f64; 2]>, String> {
+        let Ok((w, h)) = image::image_dimensions(path) else { return Ok(None) }; // said where it is opened
+        let real = [f64::from(w), f64::from(h)];
+        match (self.width, self.height) {
+            (Some(w), Some(h)) if w > 0.0 && h > 0.0 && [w, h] != real && [h, w] != real => {
+                Err(format!("`width` and `height` are {w} x {h}, the picture has {} x {} pixels", real[0], real[1]))
+            }
+            _ => Ok(Some(real)),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -190,14 +208,21 @@ fn coco(top: &Path, file: &Path, labels: &CocoFile, index: &Index, set: &mut Set
         }
         rows.entry(a.image_id).or_default().push(i);
     }
+    let mut listed: BTreeMap<PathBuf, i64> = BTreeMap::new();
     for image in &labels.images {
         let mine = rows.get(&image.id).map(Vec::as_slice).unwrap_or_default();
         let name_of = |path: &Path| name_in(top, path);
+        let wrong = |m| format!("{}: key `images` (id {}): `{}`: {m}", file.display(), image.id, image.file_name);
         let sample = index
             .find(top, file, &image.file_name)
-            .map_err(|m| format!("{}: key `images` (id {}): `{}`: {m}", file.display(), image.id, image.file_name))
-            .and_then(|path| {
-                let truth = coco_truth(labels, mine, &names)
+            .and_then(|path| Ok((image.size(&path)?, path)))
+            .and_then(|(size, path)| match listed.insert(path.clone(), image.id) {
+                Some(before) => Err(format!("the picture is listed before, with the id {before}")),
+                None => Ok((size, path)),
+            })
+            .map_err(wrong)
+            .and_then(|(size, path)| {
+                let truth = coco_truth(labels, mine, &names, size)
                     .map_err(|(key, message)| format!("{}: key `{key}`: {message}", file.display()))?;
                 let class = truth.defects.first().map_or_else(|| "good".to_owned(), |d| d.class.clone());
                 Ok(Sample { name: name_of(&path), class, source: Source::Image(path), truth })
@@ -210,7 +235,13 @@ fn coco(top: &Path, file: &Path, labels: &CocoFile, index: &Index, set: &mut Set
     Ok(())
 }
 
-fn coco_truth(labels: &CocoFile, rows: &[usize], names: &BTreeMap<i64, &str>) -> Result<Truth, (String, String)> {
+/// size: of the picture, in pixels, where it is known.
+fn coco_truth(
+    labels: &CocoFile,
+    rows: &[usize],
+    names: &BTreeMap<i64, &str>,
+    size: Option<[f64; 2]>,
+) -> Result<Truth, (String, String)> {
     let mut defects = Vec::new();
     let (mut polygons, mut rles, mut only_box) = (Vec::new(), Vec::new(), false);
     for &i in rows {
@@ -254,6 +285,15 @@ fn coco_truth(labels: &CocoFile, rows: &[usize], names: &BTreeMap<i64, &str>) ->
             },
             _ => return Err(bad("is neither polygons nor run lengths")),
         };
+        // A pixel or two over the edge is how people draw; nothing within it is another picture's, or of another size.
+        if let Some([w, h]) = size.filter(|of| !outlines.is_empty() && !outlines.iter().any(|o| meets(o, *of))) {
+            let key = at(if a.segmentation.as_array().is_none_or(Vec::is_empty) && !a.segmentation.is_object() {
+                "bbox"
+            } else {
+                "segmentation"
+            });
+            return Err((key, format!("lies wholly outside the picture's {w} x {h} pixels")));
+        }
         if !outlines.is_empty() {
             defects.push(TruthDefect::of_polygons(class, outlines));
         }
@@ -265,6 +305,14 @@ fn coco_truth(labels: &CocoFile, rows: &[usize], names: &BTreeMap<i64, &str>) ->
         (false, false) => Some(MaskSource::Shapes { polygons, rles }),
     };
     Ok(Truth { defective: Some(!defects.is_empty()), defects, mask, ..Truth::default() })
+}
+
+/// Whether the box about an outline reaches into a picture of that size.
+fn meets(outline: &[[f64; 2]], size: [f64; 2]) -> bool {
+    (0..2).all(|k| {
+        let of = || outline.iter().map(|p| p[k]);
+        of().fold(f64::INFINITY, f64::min) < size[k] && of().fold(f64::NEG_INFINITY, f64::max) >= 0.0
+    })
 }
 
 fn rectangle(x: f64, y: f64, w: f64, h: f64) -> Vec<[f64; 2]> {

@@ -145,6 +145,9 @@ pub(super) fn load_masks(root: &Path, split: Split, protocol: Option<Protocol>) 
         let folder_good = is_good(&own);
         let rows = pairs(&dir)?;
         let some_masked = rows.iter().any(|(_, m)| m.is_some());
+        let is_png = |p: &Path| super::has_ext(p, &["png"]);
+        // Where pictures have other endings than their masks, a mask is left of a picture that got lost.
+        let only_masks_are_png = some_masked && rows.iter().all(|(p, m)| m.is_none() || !is_png(p));
         for (picture, mask) in rows {
             let name = name_in(root, &picture);
             let part = match &sides {
@@ -163,6 +166,11 @@ pub(super) fn load_masks(root: &Path, split: Split, protocol: Option<Protocol>) 
             let (defective, mask) = match mask {
                 // An empty mask is a good picture: only its pixels tell.
                 Some(m) => ((!folder_good && !own_part(&own)).then_some(true), Some(MaskSource::Files(vec![m]))),
+                None if only_masks_are_png && is_png(&picture) => {
+                    let message = format!("{}: no picture beside this mask", picture.display());
+                    set.errors.push(SampleError { name, message });
+                    continue;
+                }
                 None if folder_good => (Some(false), Some(MaskSource::Empty)),
                 None if some_masked => {
                     set.errors.push(SampleError {

@@ -56,7 +56,16 @@ fn load_class(root: &Path, object: &Path, class_dir: &Path, set: &mut Set) -> Re
     let class = if object == root { own.clone() } else { format!("{}/{own}", file_name(object)) };
     let masks = object.join("ground_truth").join(&own);
     let all_masks = if masks.is_dir() { super::entries(&masks)? } else { Vec::new() };
-    for picture in pictures(class_dir)? {
+    let all_pictures = pictures(class_dir)?;
+    if !good && file_name(class_dir.parent().unwrap_or(class_dir)) == "test" {
+        // A picture that got lost would vanish, and its escape with it.
+        let of_picture = |mask: &PathBuf| all_pictures.iter().any(|p| is_mask_of(mask, &stem(p)));
+        for mask in all_masks.iter().filter(|m| (m.is_dir() || super::is_picture(m)) && !of_picture(m)) {
+            let message = format!("{}: no picture for this mask in {}", mask.display(), class_dir.display());
+            set.errors.push(SampleError { name: name_in(root, mask), message });
+        }
+    }
+    for picture in all_pictures {
         let name = name_in(root, &picture);
         let base = stem(&picture);
         let mask = if good {
@@ -84,6 +93,15 @@ fn load_class(root: &Path, object: &Path, class_dir: &Path, set: &mut Set) -> Re
         });
     }
     Ok(())
+}
+
+/// Whether a file or folder of masks belongs to the picture of that name.
+fn is_mask_of(mask: &Path, base: &str) -> bool {
+    if mask.is_dir() {
+        return file_name(mask) == base;
+    }
+    let own = stem(mask);
+    own == base || own.strip_suffix("_mask") == Some(base)
 }
 
 /// The mask files of a picture: `<name>_mask.*`, `<name>.*`, or every file of a folder `<name>/`.

@@ -54,8 +54,60 @@ pub struct Draft {
     pub pose: Pose,
     /// The metal that its colour is nearest to; a guess.
     pub metal: &'static str,
+    /// The ring whose silhouette the frame shows against a backlight, if it is one: it shows nothing else.
+    pub ring: Option<Ring>,
     /// What a person should know.
     pub notes: Vec<String>,
+}
+
+/// A ring's silhouette.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ring {
+    /// Inner diameter in mm.
+    pub inner_mm: f64,
+    /// Largest less smallest inner diameter in mm.
+    pub ovality_mm: f64,
+}
+
+/// Light on the metal over that of the backlight below which a frame is a silhouette without being told so. Samples have 0.1, with glare on the walls
+/// 0.2; gold that mirrors a white ground has more than half.
+const SILHOUETTE: f64 = 0.3;
+
+/// Drafts a view from a ring's silhouette. backlit: the frame is known to be one; else none where it does not look so.
+///
+/// # Errors
+/// Where a frame that is known to be a silhouette shows no ring.
+pub fn silhouette(
+    image: &Image,
+    um_per_px: f64,
+    name: &str,
+    backlit: bool,
+) -> Result<Option<Draft>, locate::silhouette::SilhouetteError> {
+    let hair = (locate::silhouette::HAIR_MM * 1000.0 / um_per_px).max(1.0);
+    let seen = match locate::silhouette::measure(image, hair, None) {
+        Ok(seen) if backlit || (seen.outer.is_ok() && seen.inner.darkness() < SILHOUETTE) => seen,
+        Err(why) if backlit => return Err(why),
+        _ => return Ok(None),
+    };
+    let mm = um_per_px / 1000.0;
+    let [most, least] = seen.inner.diameters();
+    let mut notes = vec![
+        "it is seen against a backlight: its frames must say so (light = \"backlight\" in piece.json, or --light backlight)".into(),
+        "a silhouette shows neither metal nor finish: set them".into(),
+    ];
+    if seen.inner.local > 0.0 {
+        notes.push(format!(
+            "its inner edge departs by {:.3} mm over a stretch: is it a good one?",
+            mm * seen.inner.local
+        ));
+    }
+    Ok(Some(Draft {
+        view: View { name: name.to_owned(), ..View::default() },
+        pose: Pose::centred(image.width, image.height, um_per_px),
+        metal: "yellow_gold",
+        ring: Some(Ring { inner_mm: 2.0 * seen.inner.radius * mm, ovality_mm: mm * (most - least) }),
+        notes,
+    }))
 }
 
 /// Smallest stone that is looked for, in mm: melee starts at 0.8.
@@ -136,7 +188,7 @@ pub fn draft(
     if view.stones.iter().any(|s| s.prongs.is_empty()) && view.stones.iter().any(|s| !s.prongs.is_empty()) {
         notes.push("some stones have no prong: check them".into());
     }
-    Ok(Draft { metal: metal(image, &map, &piece), view, pose, notes })
+    Ok(Draft { metal: metal(image, &map, &piece), view, pose, ring: None, notes })
 }
 
 /// What is not background: its largest region, holes filled.

@@ -22,6 +22,11 @@ fn place(v: f64) -> String {
     format!("{}", if v == 0.0 { 0.0 } else { v })
 }
 
+/// What a ring's inner diameter may be off, to start from, in mm: a quarter of an ISO size (a size is a millimetre of circumference, 0.32 mm).
+const RING_MM: f64 = 0.08;
+/// Its ovality, to start from.
+const OVALITY_MM: f64 = 0.08;
+
 /// The spec file. `finish` and `metal` override the guesses.
 pub fn toml(draft: &Draft, sku: &str, metal: Option<&str>, finish: Option<&str>) -> String {
     let mut out = String::new();
@@ -37,6 +42,7 @@ pub fn toml(draft: &Draft, sku: &str, metal: Option<&str>, finish: Option<&str>)
     line(format!("sku = {}", quoted(sku)));
     match metal {
         Some(m) => line(format!("metal = {}", quoted(m))),
+        None if draft.ring.is_some() => line(format!("metal = {}  # not seen: set it", quoted(draft.metal))),
         None => line(format!("metal = {}  # guessed by its colour", quoted(draft.metal))),
     }
     match finish {
@@ -94,6 +100,18 @@ pub fn toml(draft: &Draft, sku: &str, metal: Option<&str>, finish: Option<&str>)
         }
     }
     line("\n# Limits to start from. They are no standard: put the customer's in their place.".into());
+    if let Some(ring) = draft.ring {
+        let d = ring.inner_mm;
+        line(format!(
+            "\n[[limit]]\ncharacteristic = \"ring.inner_diameter_mm\"\nnominal = {}\nlower = {}\nupper = {}",
+            mm(d),
+            mm(d - RING_MM),
+            mm(d + RING_MM)
+        ));
+        line(format!("\n# This one has {}.", place(ring.ovality_mm)));
+        line(format!("[[limit]]\ncharacteristic = \"ring.ovality_mm\"\nupper = {OVALITY_MM}"));
+        return out;
+    }
     let mut limit = |c: &str, key: &str, value: f64| {
         line(format!("\n[[limit]]\ncharacteristic = {}\n{key} = {value}", quoted(c)));
     };
@@ -128,6 +146,20 @@ mod tests {
     use crate::spec::{Prong, Spec, Stone, View};
 
     #[test]
+    fn the_draft_of_a_silhouette_limits_the_ring() {
+        let ring = Some(crate::draft::Ring { inner_mm: 14.884, ovality_mm: 0.0312 });
+        let view = View { name: "backlit".into(), ..View::default() };
+        let pose = Pose::centred(960, 720, 20.0);
+        let draft = Draft { view, pose, metal: "yellow_gold", ring, notes: vec![] };
+        let text = toml(&draft, "ring", Some("platinum"), None);
+        let spec = Spec::parse(&text, std::path::Path::new("s.toml")).unwrap();
+        let d = spec.limit("ring.inner_diameter_mm", "backlit").unwrap();
+        assert_eq!((d.nominal, d.lower, d.upper), (Some(14.88), Some(14.8), Some(14.96)));
+        assert_eq!(spec.limits.len(), 2);
+        assert!(text.contains("# This one has 0.031."), "{text}");
+    }
+
+    #[test]
     fn a_draft_is_a_spec() {
         let stone = Stone {
             id: "S \"1\"".into(),
@@ -143,7 +175,7 @@ mod tests {
         let view =
             View { name: "top".into(), outline: Some(outline.clone()), stones: vec![stone], ..View::default() };
         let pose = Pose::centred(960, 720, 12.0);
-        let draft = Draft { view, pose, metal: "rose_gold", notes: vec!["look".into()] };
+        let draft = Draft { view, pose, metal: "rose_gold", ring: None, notes: vec!["look".into()] };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spec.toml");
         std::fs::write(&path, toml(&draft, "a b", None, Some("matte"))).unwrap();

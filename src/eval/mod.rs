@@ -8,7 +8,7 @@ mod sheet;
 mod stats;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -494,6 +494,25 @@ impl EvalReport {
                 b.defective, b.good, a.defective, a.good
             ));
         }
+        // As many of each kind do not make it the same set.
+        let names = |r: &EvalReport| -> BTreeSet<String> {
+            r.samples.iter().map(|s| &s.name).chain(r.errors.iter().map(|e| &e.name)).cloned().collect()
+        };
+        let (now, then) = (names(self), names(baseline));
+        if let Some(stranger) = now.symmetric_difference(&then).next() {
+            let n = now.symmetric_difference(&then).count();
+            let whose = if now.contains(stranger) { "this set" } else { "the baseline" };
+            return Err(format!(
+                "the baseline is of other samples: {n} are in one of the two only, `{stranger}` in {whose}"
+            ));
+        }
+        if (a.kind, a.protocol) != (b.kind, b.protocol) {
+            let of = |s: &SetRow| match s.protocol {
+                Some(protocol) => format!("{} {}", s.kind.as_str(), protocol.as_str()),
+                None => s.kind.as_str().to_owned(),
+            };
+            return Err(format!("the baseline is of the layout {}, this set of {}", of(b), of(a)));
+        }
         let mut out = Vec::new();
         for (what, now, then, names, before) in [
             ("escapes", &self.verdicts.escapes, &baseline.verdicts.escapes, &self.escapes, &baseline.escapes),
@@ -695,6 +714,16 @@ mod tests {
         worse.escapes.push("bad.png".into());
         worse.verdicts.escapes = Rate::new(1, 1);
         assert_eq!(worse.worse_than(&then).unwrap(), ["escapes: 1 instead of 0 (new: bad.png)"]);
+        let mut other = then.clone();
+        other.samples[0].name = "another.png".into();
+        let why = now.worse_than(&other).unwrap_err();
+        assert!(why.contains("2 are in one of the two only, `another.png` in the baseline"), "{why}");
+        other = then.clone();
+        other.set.protocol = Some(Protocol::OneClass);
+        assert_eq!(
+            now.worse_than(&other).unwrap_err(),
+            "the baseline is of the layout coco one_class, this set of coco"
+        );
         then.set.good += 1;
         assert!(now.worse_than(&then).is_err());
     }

@@ -59,6 +59,36 @@ pub fn coloured(cut: &str, l: f64, w: f64, h: f64, g: f64) -> Option<f64> {
     Some(k * l * w * h * g)
 }
 
+/// The gems whose weights are estimated.
+pub const GEMS: &[&str] = &[
+    "diamond",
+    "ruby",
+    "sapphire",
+    "corundum",
+    "emerald",
+    "aquamarine",
+    "beryl",
+    "morganite",
+    "amethyst",
+    "citrine",
+    "quartz",
+    "garnet",
+    "peridot",
+    "tsavorite",
+    "topaz",
+    "spinel",
+    "tourmaline",
+    "tanzanite",
+    "moissanite",
+    "cubic_zirconia",
+    "zirconia",
+];
+
+/// Whether a table has a gem.
+pub fn knows(gem: &str) -> bool {
+    gem.eq_ignore_ascii_case("diamond") || specific_gravity(gem).is_some()
+}
+
 /// Specific gravity of a gem (middle of the range of gemmological tables); none of one that is not listed.
 pub fn specific_gravity(gem: &str) -> Option<f64> {
     Some(match gem.to_lowercase().replace([' ', '-'], "_").as_str() {

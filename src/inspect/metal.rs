@@ -17,6 +17,8 @@ pub(super) struct Metal {
     white: Option<Plane>,
     /// The share of the bare metal's pixels whose channels are all at their end: overexposed, so that nothing is seen of it.
     pub white_share: f64,
+    /// The share of the bare metal's pixels that hardly any light comes from: none of their channels reaches a tenth of its range.
+    pub black_share: f64,
     /// Whether the metal runs on beyond the frame: left, top, right, bottom.
     pub runs_on: [bool; 4],
     pub mm_per_px: f64,
@@ -78,7 +80,7 @@ impl Metal {
         let mut clipped = false;
         let mut white = Plane::filled(w, h, 0.0);
         let mut any_white = false;
-        let mut pixels = (0u64, 0u64);
+        let mut pixels = [0u64; 3];
         // Of one row of blocks: the sums, the pixels of metal, and whether a channel of it is at its end.
         let mut blocks = vec![Block::default(); w];
         for y in 0..h {
@@ -109,7 +111,9 @@ impl Metal {
                     white.data[i] = 1.0;
                     any_white = true;
                 }
-                pixels = (pixels.0 + u64::from(b.white), pixels.1 + u64::from(b.metal));
+                for (sum, n) in pixels.iter_mut().zip([b.white, b.black, b.metal]) {
+                    *sum += u64::from(n);
+                }
                 let sum = r + g + b_;
                 planes[0].data[i] = sum / 3.0;
                 if channels == 3 {
@@ -134,7 +138,7 @@ impl Metal {
         let (right, low) = (image.width - bounds.x - bounds.width, image.height - bounds.y - bounds.height);
         let runs_on = [bounds.x, bounds.y, right, low].map(|gap| gap <= FRAME_BORDER_PX);
         let mm_per_px = mm_per_px * f as f64;
-        let white_share = pixels.0 as f64 / pixels.1.max(1) as f64;
+        let [white_share, black_share] = [0, 1].map(|k: usize| pixels[k] as f64 / pixels[2].max(1) as f64);
         Ok((
             Metal {
                 mask: cut,
@@ -143,6 +147,7 @@ impl Metal {
                 unclipped,
                 white,
                 white_share,
+                black_share,
                 runs_on,
                 mm_per_px,
                 eagerness: 1.0,
@@ -353,6 +358,7 @@ impl Metal {
                 white
             }),
             white_share: self.white_share,
+            black_share: self.black_share,
             runs_on: self.runs_on,
             mm_per_px: self.mm_per_px * f as f64,
             eagerness: self.eagerness,
@@ -360,6 +366,11 @@ impl Metal {
         }
     }
 }
+
+/// A tenth of the range: what darkens such a pixel by a fifth is lost in a camera's noise of two to three levels.
+const DARK: u8 = 25;
+/// Grey levels of 255 that the noise of an unlit pixel stays below: four times the two to three levels of a camera's black.
+pub(super) const BLACK: u8 = 12;
 
 /// Sums over the pixels of one block: of its metal, and of all.
 #[derive(Clone, Default)]
@@ -369,6 +380,7 @@ struct Block {
     metal: u32,
     clipped: bool,
     white: u32,
+    black: u32,
 }
 
 impl Block {
@@ -382,6 +394,7 @@ impl Block {
         self.metal += u32::from(metal & 1);
         self.clipped |= p[0].max(p[1]).max(p[2]) & metal >= END;
         self.white += u32::from(p[0].min(p[1]).min(p[2]) & metal >= END);
+        self.black += u32::from(p[0].max(p[1]).max(p[2]) < DARK) & u32::from(metal & 1);
     }
 }
 

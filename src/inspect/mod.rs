@@ -22,6 +22,7 @@ pub mod ring_size;
 pub mod seat;
 pub mod sight;
 pub mod stones;
+pub mod strangers;
 pub mod surface;
 mod symmetry;
 pub mod texture;
@@ -56,6 +57,8 @@ pub struct Scene<'a> {
     pub closer: Option<&'a SurfaceModel>,
     /// What the models of stones and prongs saw, where they were run.
     pub sights: Option<&'a sight::Sights>,
+    /// How wide its sharpest edges are blurred, told when [`Scene::out_of_focus`] is first asked.
+    pub blur: std::cell::OnceCell<Option<f64>>,
     /// The stones set against one another, made when [`stones::placed`] is first asked.
     pub placed: std::cell::OnceCell<(Vec<stones::Placed>, align::Rigid)>,
     /// What the model of finishes says of the open metal, or why it says nothing; none where it was not asked.
@@ -67,6 +70,10 @@ pub struct Scene<'a> {
     /// How the camera's values become colours, or why that cannot be used; none where the frame names none.
     pub colour: Option<&'a Result<colour::Calibrated, String>>,
 }
+
+/// Blur of the sharpest edges, in pixels, that a frame in focus may have: of 328 frames of five sets, focused anywhere on the piece, none has more than
+/// 2.3; five of them blurred by 3 pixels have 2.5 to 2.9, by 4 and more 3.0 to 4.1.
+const IN_FOCUS_PX: f64 = 2.4;
 
 impl Scene<'_> {
     /// Scale in mm per pixel; none where the frame says none.
@@ -80,6 +87,21 @@ impl Scene<'_> {
             (Some(s), Some(u)) => u / s,
             _ => 0.0,
         }
+    }
+
+    /// Standard deviation in pixels of the blur of a frame whose sharpest edges are all blurred; none of one that is in focus or shows no edges.
+    ///
+    /// # Errors
+    /// Where OpenCV refuses.
+    pub fn out_of_focus(&self) -> Result<Option<f64>, crate::vision::VisionError> {
+        let blur = match self.blur.get() {
+            Some(blur) => *blur,
+            None => {
+                let blur = crate::vision::ops::edge_blur(&self.image.mean())?;
+                *self.blur.get_or_init(|| blur)
+            }
+        };
+        Ok(blur.filter(|b| *b > IN_FOCUS_PX))
     }
 
     /// A place of the frame in piece coordinates.

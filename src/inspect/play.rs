@@ -21,6 +21,8 @@ pub const NO_BURST: &str = "one frame alone does not show play: take a burst";
 const LEAST_TIES: usize = 4;
 /// Below this correlation two frames do not show the same thing.
 const LEAST_LIKENESS: f64 = 0.5;
+/// Standard deviations by which two ways to follow a stone differ more than by chance.
+const DIFFER: f64 = 3.0;
 /// How well metal is known to lie still, in mm: below it no tie is trusted more.
 const TIE_MM: f64 = 0.001;
 
@@ -54,9 +56,35 @@ const NO_METAL: &str = "too few prongs and stones to tell the metal's own motion
 ///
 /// `models` see the girdle of a stone that rocks so much that its facets look different from frame to frame.
 ///
+/// Frames are laid on the first of them, and on the last besides: a stone that moved far may be followed to a wrong place from one of them. Where the two
+/// differ by more than they know, the larger counts, and half of what lies between is uncertain.
+///
 /// # Errors
 /// Where OpenCV refuses or the model fails.
 pub fn measure(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels>) -> Result<Answer, PlayError> {
+    let mut answer = from_first(view, frames, models)?;
+    if frames.len() < 3 {
+        return Ok(answer);
+    }
+    let mut turned = frames.to_vec();
+    turned.rotate_right(1);
+    let other = from_first(view, &turned, models)?;
+    for feature in &mut answer.features {
+        let Some(twin) = other.features.iter().find(|f| f.name == feature.name) else { continue };
+        for v in &mut feature.values {
+            let Some(w) = twin.values.iter().find(|w| w.characteristic == v.characteristic) else { continue };
+            let apart = (v.value - w.value).abs();
+            if apart > DIFFER * v.uncertainty.hypot(w.uncertainty) {
+                let u = v.uncertainty.max(w.uncertainty).hypot(apart / 2.0);
+                (v.value, v.uncertainty) = (v.value.max(w.value), u);
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// [`measure`] from the first frame alone.
+fn from_first(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels>) -> Result<Answer, PlayError> {
     let mut answer = Answer::default();
     let Some((first, rest)) = frames.split_first() else { return Ok(answer) };
     // Positions of every stone in every frame, from the first.

@@ -2,7 +2,7 @@
 //! that follow from the inner diameter.
 
 use super::{ring_size, Answer, Feature, Inspect, Scene, Value};
-use crate::locate::silhouette::{self, Boundary, SilhouetteError};
+use crate::locate::silhouette::{self, Boundary, SilhouetteError, HAIR_MM};
 use crate::vision::VisionError;
 
 /// The inspector of rings.
@@ -18,10 +18,7 @@ const US: &str = "ring.size_us";
 const JP: &str = "ring.size_jp";
 const UK: &str = "ring.size_uk";
 
-/// Fibres and dust on the backlight up to twice this width are looked through: a textile fibre is 10 to 40 um wide, lint of
-/// polishing wheels up to 0.15 mm; the thinnest shank is several times that.
-const HAIR_MM: f64 = 0.08;
-/// The same in pixels where the frame has no scale.
+/// [`HAIR_MM`] in pixels where the frame has no scale.
 const HAIR_PX: f64 = 4.0;
 /// How far from level a ring lies on the plate, in degrees, one standard deviation: a burr or a speck of 0.17 mm under one side of
 /// a ring of 20 mm.

@@ -107,8 +107,8 @@ pub struct Look {
     pub bright: f64,
 }
 
-/// Grey levels of 255 that the noise of an unlit pixel stays below: four times the two to three levels of a camera's black.
-const BLACK: f64 = 12.0;
+/// Grey levels that the noise of an unlit pixel stays below.
+const BLACK: f64 = super::metal::BLACK as f64;
 
 /// Least colour of the metal, in chromaticity, that can be told from none: three grey levels of 255.
 const LEAST_COLOUR: f64 = 0.008;
@@ -133,6 +133,11 @@ impl Look {
     /// Whether no light comes from it, as under a dark field: neither facets nor a bowl can show.
     pub fn is_black(&self) -> bool {
         self.bright < BLACK
+    }
+
+    /// Whether a tenth of it or more may be clipped.
+    pub fn is_clipped(&self) -> bool {
+        self.bright >= CLIPPED
     }
 
     /// Whether it looks as the metal about it does, as even and of its colour: no seat was cut, or metal lies over it.
@@ -229,10 +234,10 @@ mod tests {
         let look = Look { texture: 0.1, tint: 1.0, across: 0.001, colour: 0.002, metal: 0.16, bright: 190.0 };
         assert!(look.is_metal());
         for other in [
-            Look { texture: 1.2, ..look },   // facets
-            Look { colour: 0.015, ..look },  // a stone of nearly the metal's colour
-            Look { bright: 5.0, ..look },    // no light
-            Look { bright: 255.0, ..look },  // too much of it
+            Look { texture: 1.2, ..look },  // facets
+            Look { colour: 0.015, ..look }, // a stone of nearly the metal's colour
+            Look { bright: 5.0, ..look },   // no light
+            Look { bright: 255.0, ..look }, // too much of it
         ] {
             assert!(!other.is_metal(), "{other:?}");
         }

@@ -9,7 +9,7 @@ use crate::locate::SETTING_TOLERANCE_MM;
 use crate::model::{ChipOdds, StoneSight};
 use crate::report::{round_to, FindingType, StoneRow};
 use crate::spec::{Outline, Stone};
-use crate::vision::VisionError;
+use crate::vision::{Plane, VisionError};
 
 /// The inspector of stones.
 #[derive(Debug)]
@@ -241,6 +241,8 @@ impl Inspect for Stones {
         let (placed, _) = placed(scene);
         let sights = scene.sights;
         let scale_u = scene.scale_u();
+        let blurred = scene.out_of_focus()?.is_some();
+        let grey = scene.image.mean();
         for (index, stone) in scene.view.stones.iter().enumerate() {
             let p = pose.to_px(stone.x_mm, stone.y_mm);
             let seen = sights.map(|s| &s.stones[index]);
@@ -250,8 +252,16 @@ impl Inspect for Stones {
             let classic = look.map(|l| seat::second_opinion(scene, stone, l.score()));
             let model = seen.and_then(|s| s.as_ref().ok()).map(|s| s.present);
             let bare = look.is_some_and(|l| l.is_metal());
-            let told = |s: f64| match (black, bare) {
-                (true, _) => 0.0,
+            // What is burnt out or blurred does not show that nothing is there.
+            let unclear = match look {
+                _ if black => Some(BLACK),
+                Some(l) if l.is_clipped() => Some(CLIPPED),
+                _ if blurred => Some(BLURRED),
+                _ => None,
+            };
+            let told = |s: f64| match (unclear, bare) {
+                (Some(BLACK), _) => 0.0,
+                (Some(_), _) => s.max(0.0),
                 (_, true) => s.min(seat::COVERED),
                 _ => s,
             };
@@ -269,7 +279,7 @@ impl Inspect for Stones {
             let opposed = !bare && classic.zip(model).is_some_and(|(c, m)| oppose(c, m, score));
             let u = if score.abs() < seat::DOUBT || opposed { 0.6 } else { 0.0 };
             feature.values.push(value(PRESENT, if present { 1.0 } else { 0.0 }, u));
-            feature.doubt = black.then(|| BLACK.to_owned());
+            feature.doubt = unclear.filter(|_| u > 0.0).map(str::to_owned);
             answer.features.push(feature);
             if !present {
                 continue;
@@ -314,7 +324,7 @@ impl Inspect for Stones {
                     tilt.values.push(value(TILT, slope.atan().to_degrees(), u));
                     row.tilt_deg = Some(round_to(slope.atan().to_degrees(), 2));
                     answer.features.push(tilt);
-                    answer.features.push(chip(scene, stone, s, sight));
+                    answer.features.push(chip(scene, &grey, stone, s, sight));
                 }
                 (None, Some(Ok(_))) => {
                     for c in MEASURED {
@@ -351,6 +361,8 @@ pub(super) const NO_MODEL: &str = "it needs the models of stones and prongs (thi
 
 /// What is said of a seat from which no light comes.
 const BLACK: &str = "no light comes from its seat";
+const CLIPPED: &str = "its seat is overexposed";
+const BLURRED: &str = "the frame is out of focus";
 
 /// Log odds beyond which one voice says no more: it cannot silence the other for good.
 pub(super) const MOST_ODDS: f64 = 6.0;
@@ -426,6 +438,20 @@ pub struct RimSeen {
     pub depth_mm: f64,
     /// Its standard uncertainty.
     depth_u_mm: f64,
+    /// By how much the dark about its girdle bulges outward in one place, in mm; 0 where it does not.
+    bulge_mm: f64,
+}
+
+/// What all stones of a frame have in common against an outline that fixes where the piece lies, as a person reads it, where it is more than setting and
+/// locating explain: the whole setting sits off its place, which no stone's own offset shows.
+pub fn bodily(scene: &Scene) -> Option<String> {
+    let fixed = scene.view.outline.as_ref().is_some_and(|o| !matches!(o, Outline::Band { .. }));
+    let (placed, common) = placed(scene);
+    let off = common.fit[0].hypot(common.fit[1]);
+    let u = scene.located.shift_u_mm.hypot(common.fit_u[0].max(common.fit_u[1]));
+    (fixed && scene.sights.is_some() && placed.len() >= COMPANY && off > SETTING_TOLERANCE_MM + 2.0 * u).then(|| {
+        format!("all stones lie {off:.2} mm off their places together: the setting, the outline or the spec is off")
+    })
 }
 
 impl RimSeen {
@@ -447,7 +473,9 @@ impl RimSeen {
         let told: Vec<&RimSeen> = all.iter().filter(|r| r.limits.is_some() == finer).collect();
         let surest = told.iter().max_by(|a, b| a.odds.total_cmp(&b.odds))?;
         let mean = told.iter().map(|r| r.odds).sum::<f64>() / told.len() as f64;
-        Some(RimSeen { odds: 0.5 * (surest.odds + mean), ..**surest })
+        // A hole is dark under every light, a reflection is not.
+        let bulge_mm = all.iter().map(|r| r.bulge_mm).fold(f64::INFINITY, f64::min);
+        Some(RimSeen { odds: 0.5 * (surest.odds + mean), bulge_mm, ..**surest })
     }
 
     /// Sets what a feature says of it: value, confidence and doubt.
@@ -461,13 +489,21 @@ impl RimSeen {
         } else {
             // None deeper, nineteen times in twenty: two standard uncertainties.
             let unseen = self.limits.and_then(|l| l.deepest_unseen(self.odds, self.width_px)).unwrap_or(UNSEEN_CHIP);
-            value(CHIP, 0.0, unseen / 2.0 * self.width_mm)
+            // A chip that is as dark as a gap looks like one.
+            let bulge = self.bulge_mm > unseen * self.width_mm;
+            if bulge {
+                feature.doubt = Some(format!(
+                    "the dark about its girdle bulges by {:.2} mm: a chip, or a hole beside it",
+                    self.bulge_mm
+                ));
+            }
+            value(CHIP, 0.0, (unseen * self.width_mm).max(self.bulge_mm) / 2.0)
         }];
         feature.rim = Some(*self);
     }
 }
 
-fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &StoneSight) -> Feature {
+fn chip(scene: &Scene, grey: &Plane, stone: &Stone, s: &Placed, sight: &StoneSight) -> Feature {
     let pose = &scene.located.pose;
     let d = stone.diameter_mm;
     let rim_at = sight.rim.filter(|rim| rim.odds > sight.chip).map(|rim| rim.at);
@@ -478,6 +514,7 @@ fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &StoneSight) -> Feature
         width_px: pose.px(d),
         depth_mm: sight.chip_depth * d,
         depth_u_mm: sight.chip_u * d,
+        bulge_mm: super::gap::bulge(scene, grey, s).unwrap_or(0.0),
     };
     tracing::debug!("chip of {} of {}: {rim:?}", stone.id, scene.frame.file);
     let at = sight::stone_shift(stone, rim_at.unwrap_or(sight.chip_at));
@@ -501,7 +538,7 @@ mod tests {
             unseen_px: unseen.map(|[o, d]| [o, 200.0 * d]),
         };
         let limits = Some(limits);
-        RimSeen { odds, limits, width_mm: 1.5, width_px: 80.0, depth_mm: 0.1, depth_u_mm: 0.02 }
+        RimSeen { odds, limits, width_mm: 1.5, width_px: 80.0, depth_mm: 0.1, depth_u_mm: 0.02, bulge_mm: 0.0 }
     }
 
     fn told(rim: RimSeen) -> (f64, f64, bool) {
@@ -519,6 +556,10 @@ mod tests {
         assert!(value == 0.0 && !doubt && unseen > 0.05 && unseen < 0.1, "{unseen}");
         assert_eq!(RimSeen::together(&[does_not, does_not]), Some(does_not));
         assert_eq!(RimSeen::together(&[]), None);
+        // A hole that is as dark as a gap leaves it open, where every light shows it.
+        let hole = RimSeen { bulge_mm: 0.2, ..does_not };
+        assert_eq!(told(hole), (0.0, 0.2 / 1.5, true));
+        assert_eq!(RimSeen::together(&[hole, does_not]), Some(does_not));
         // What the rim itself was looked at for says more than the window.
         let window = RimSeen { limits: None, ..rim(1.9) };
         assert_eq!(RimSeen::together(&[window, does_not]), Some(does_not));

@@ -61,6 +61,13 @@ const LARGEST_SPOT_MM: f64 = 0.3;
 /// The largest share of the bare metal that may be white (every channel at its end) in a frame that is to tell whether the
 /// surface is sound: a quarter of the surface unseen is a defect in four unseen.
 pub(super) const MOST_WHITE: f64 = 0.25;
+/// The largest share of the bare metal that may be dark in a light that is no dark field: of polished metal that mirrors dark walls between bars much
+/// may be, of a frame that the light was out for all is.
+const MOST_BLACK: f64 = 0.9;
+/// The blur (standard deviation) over the diameter of a pit from which it hides it: at a half a pit has two fifths of its contrast left, 1 - exp(-d^2 / 8 s^2).
+const BLURRED: f64 = 0.5;
+/// The pit that should be seen where no limit says which, in mm.
+const SMALLEST_MM: f64 = 0.05;
 /// Less than this share of the metal between the stones left bare says too little of the surface.
 const LEAST_BARE: f64 = 0.1;
 /// The least share of the bare metal whose colour must be seen for worn plating to be assessed; brightness still tells of the
@@ -130,6 +137,12 @@ impl Inspect for Surface {
             Some(format!("only {:.0} % of the metal between the stones is clear of their margins", 100.0 * bare))
         } else if white > MOST_WHITE {
             Some(format!("{:.0} % of the bare metal is overexposed and shows nothing", 100.0 * white))
+        } else if let Some(blur) =
+            scene.out_of_focus()?.map(|b| b * mm_per_px).filter(|b| *b > BLURRED * smallest.unwrap_or(SMALLEST_MM))
+        {
+            Some(format!("the frame is out of focus: its sharpest edges are blurred by {blur:.3} mm"))
+        } else if metal.black_share > MOST_BLACK && scene.frame.light != "dark_field" {
+            Some(format!("{:.0} % of the bare metal is underexposed", 100.0 * metal.black_share))
         } else {
             None
         };
@@ -1227,7 +1240,9 @@ mod tests {
     fn white_metal_says_so() {
         let m = metal(200.0, 2.0, 9, |x, _| if x < 200.0 { 140.0 } else { 0.0 });
         assert!((m.white_share - 0.5).abs() < 0.05, "{}", m.white_share);
-        assert_eq!(metal(150.0, 3.0, 9, |_, _| 0.0).white_share, 0.0);
+        let m = metal(150.0, 3.0, 9, |_, _| 0.0);
+        assert_eq!((m.white_share, m.black_share), (0.0, 0.0));
+        assert!(metal(4.0, 1.0, 9, |_, _| 0.0).black_share > 0.99);
     }
 
     #[test]

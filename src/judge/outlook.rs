@@ -1,12 +1,72 @@
 //! What a spec's limits hold for every piece made to it, before any is taken: what nothing in the spec can be measured against, and
 //! what is measured less finely than it is limited. Each leaves all pieces to a person.
 
-use crate::inspect::{gap, hallmark, play, stones};
-use crate::spec::{Limit, Rule, Spec, Stone, View};
+use std::path::Path;
+
+use crate::inspect::{carat, gap, hallmark, play, stones};
+use crate::piece::nearest;
+use crate::spec::{fineness, Limit, Outline, Rule, Spec, Stone, View};
+use crate::teach::{Taught, TeachError};
 
 /// What to know of a spec's limits, a sentence each.
 pub fn outlook(spec: &Spec) -> Vec<String> {
-    spec.limits.iter().filter_map(|limit| of_limit(spec, limit)).collect()
+    let views = spec.views.iter().flat_map(|view| of_view(spec, view));
+    views.chain(spec.limits.iter().filter_map(|limit| of_limit(spec, limit))).collect()
+}
+
+/// Of a view's parts: what contradicts itself or cannot be had.
+fn of_view(spec: &Spec, view: &View) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(file) = &view.taught {
+        let why = match Taught::read(Path::new(file)) {
+            Err(TeachError::Read { .. }) => Some("it is not there or cannot be read".to_owned()),
+            Err(e) => Some(e.to_string()),
+            Ok(_) => None,
+        };
+        let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
+        out.extend(why.map(|why| {
+            format!("view {}: taught = \"{name}\": {why}: every piece will be left to a person", view.name)
+        }));
+    }
+    for (i, a) in view.stones.iter().enumerate() {
+        if let Some(b) = view.stones[..i]
+            .iter()
+            .find(|b| (a.x_mm - b.x_mm).hypot(a.y_mm - b.y_mm) < 0.5 * a.reach_mm().max(b.reach_mm()))
+        {
+            out.push(format!("view {}: the stones {} and {} lie over each other", view.name, b.id, a.id));
+        }
+        match &view.outline {
+            Some(Outline::Band { radius_mm, .. }) if a.x_mm.abs() > *radius_mm => out.push(format!(
+                "view {}: stone {} at x = {} mm lies beyond the band, whose radius is {radius_mm} mm",
+                view.name, a.id, a.x_mm
+            )),
+            _ => {}
+        }
+    }
+    let unknown = |s: &&Stone| s.gem.as_deref().is_some_and(|gem| !carat::knows(gem));
+    let mut said: Vec<&str> = Vec::new();
+    for s in view.stones.iter().filter(unknown) {
+        let gem = s.gem.as_deref().unwrap_or_default();
+        if !said.contains(&gem) {
+            said.push(gem);
+            let near = nearest(gem, carat::GEMS).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            out.push(format!(
+                "view {}: stone {}: no table has the gem `{gem}`: it gets no weight{near}",
+                view.name, s.id
+            ));
+        }
+    }
+    let marks = spec
+        .limits
+        .iter()
+        .filter(|l| l.characteristic == hallmark::TEXT && l.view.as_ref().is_none_or(|v| *v == view.name));
+    for nominal in marks.filter_map(|l| l.nominal) {
+        match spec.fineness {
+            Some(f) if f != nominal => out.push(format!("the mark ordered is {nominal}, the fineness {f}")),
+            _ => out.extend(fineness::mistake(nominal, &spec.metal).map(|why| format!("the mark ordered: {why}"))),
+        }
+    }
+    out
 }
 
 fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {

@@ -57,6 +57,10 @@ pub enum SilhouetteError {
     Vision(#[from] VisionError),
 }
 
+/// Fibres and dust on the backlight up to twice this width are looked through: a textile fibre is 10 to 40 um wide, lint of
+/// polishing wheels up to 0.15 mm; the thinnest shank is several times that.
+pub const HAIR_MM: f64 = 0.08;
+
 /// One closed boundary of a silhouette: an ellipse, the further even waves that stand out, and how well they are known. Lengths
 /// are pixels.
 #[derive(Debug, Clone)]
@@ -130,6 +134,11 @@ impl Boundary {
             out = [out[0].max(2.0 * r), out[1].min(2.0 * r)];
         }
         out
+    }
+
+    /// The level of the metal over that of the backlight beside it.
+    pub fn darkness(&self) -> f64 {
+        self.levels[1] / self.levels[0].max(1e-9)
     }
 
     /// Direction of the larger half axis in radians (y down).

@@ -85,6 +85,9 @@ impl Source {
 /// Level below which the interaction is kept (AIAG MSA 4, chapter III, section B).
 const ALPHA: f64 = 0.05;
 
+/// Sums of values that agree to the last digit leave a residue of rounding, which is no scatter: this share of the largest at most.
+pub const RESIDUE: f64 = 1e-9;
+
 /// Six digits: more mean nothing, whatever the unit.
 fn significant(v: f64) -> f64 {
     if v == 0.0 || !v.is_finite() {
@@ -122,6 +125,11 @@ impl Study {
     pub fn size(&self) -> (usize, usize, usize) {
         let operators = self.values.first().map_or(0, Vec::len);
         (self.values.len(), operators, self.values.first().and_then(|p| p.first()).map_or(0, Vec::len))
+    }
+
+    /// The largest of all values, whatever its sign.
+    pub fn largest(&self) -> f64 {
+        self.values.iter().flatten().flatten().fold(0.0, |m, v| m.max(v.abs()))
     }
 
     /// The mean of each part.
@@ -169,9 +177,7 @@ impl Study {
             };
             return Some((anova, variation));
         }
-        // Sums of values that agree to the last digit leave a residue of rounding, which is no scatter.
-        let largest = self.values.iter().flatten().flatten().fold(0.0f64, |m, v| m.max(v.abs()));
-        let scatters = |s: &Source| s.ms > (1e-9 * largest).powi(2);
+        let scatters = |s: &Source| s.ms > (RESIDUE * self.largest()).powi(2);
         // Without any scatter of repeats an interaction is all there is, where there is one.
         let interaction_p = if scatters(&equipment) {
             let f = FisherSnedecor::new(interaction.df as f64, equipment.df as f64).ok()?;

@@ -17,6 +17,7 @@ use agree::{Agreement, Calls};
 use gauge::{Anova, Study, Variation};
 
 use crate::report::round_to;
+use crate::spec::parse::unknown_characteristic;
 
 pub use read::{human_calls, Layout, Operators, Reports, Run};
 
@@ -109,7 +110,9 @@ pub struct Gauge {
     pub lower: Option<f64>,
     /// Upper limit, where all rows have the same.
     pub upper: Option<f64>,
-    /// 100 times six GRR over the tolerance; null without two limits.
+    /// The smallest tolerance of all rows that have two limits, and the largest: the gauge must sort the parts of the smallest.
+    pub tolerance: Option<[f64; 2]>,
+    /// 100 times six GRR over the smallest tolerance; null without two limits.
     pub grr_of_tolerance_pct: Option<f64>,
     /// Whether some row has a limit: the characteristic decides something.
     pub limited: bool,
@@ -151,9 +154,12 @@ pub fn study(reports: &Reports, human: &Calls, reference: &BTreeMap<String, bool
             }
         }
     }
+    let mut errors = reports.errors.clone();
     for c in &options.only {
         if !gauges.contains_key(c) && !not_studied.contains_key(c) {
-            not_studied.insert(c.clone(), "no report measures it".into());
+            let nobody = || "no report measures it".to_owned();
+            errors.push(format!("--only {c}: {}", unknown_characteristic(c).unwrap_or_else(nobody)));
+            not_studied.insert(c.clone(), nobody());
         }
     }
     let mut calls = verdicts(&reports.runs);
@@ -174,7 +180,7 @@ pub fn study(reports: &Reports, human: &Calls, reference: &BTreeMap<String, bool
         gauges,
         not_studied,
         agreement,
-        errors: reports.errors.clone(),
+        errors,
     }
 }
 
@@ -311,13 +317,15 @@ fn gauge(parts: &Parts) -> Result<Gauge, String> {
     };
     let n = all().count() as f64;
     let (anova, variation) = study.anova().ok_or("it cannot be analysed")?;
-    if variation.tv <= 0.0 {
+    if variation.tv <= gauge::RESIDUE * study.largest() {
         return Err("every value is the same".into());
     }
     let first = all().next().map(|v| v.limits).unwrap_or_default();
     let (lower, upper) = if all().all(|v| v.limits == first) { first } else { (None, None) };
-    let tolerance = lower.zip(upper).map(|(l, u)| u - l).filter(|t| *t > 0.0);
-    let of_tolerance = tolerance.map(|t| round_to(100.0 * 6.0 * variation.grr / t, 2));
+    // Articles of several sizes may be in one study, and a spec may have changed between the rounds.
+    let widths = all().filter_map(|v| v.limits.0.zip(v.limits.1)).map(|(l, u)| u - l).filter(|t| *t > 0.0);
+    let tolerance = widths.map(|t| [t, t]).reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1])]);
+    let of_tolerance = tolerance.map(|[t, _]| round_to(100.0 * 6.0 * variation.grr / t, 2));
     let grade = match of_tolerance.unwrap_or(variation.grr_pct) {
         p if p > GRR_PCT.1 => Grade::Unfit,
         p if p >= GRR_PCT.0 => Grade::Conditional,
@@ -336,6 +344,7 @@ fn gauge(parts: &Parts) -> Result<Gauge, String> {
         average_range: study.average_and_range(),
         lower,
         upper,
+        tolerance: tolerance.map(|t| t.map(|t| round_to(t, 6))),
         grr_of_tolerance_pct: of_tolerance,
         limited: all().any(|v| v.limits != (None, None)),
         grade,
@@ -455,6 +464,29 @@ mod tests {
         assert_eq!((g.parts.len(), g.trials, g.left_out), (9, 3, 1));
         assert_eq!(study.gauges.len(), 1);
         assert_eq!(study.not_studied["ring.ovality_mm"], "no report measures it");
+    }
+
+    #[test]
+    fn limits_that_differ_grade_by_the_tightest() {
+        let name = "ring.inner_diameter_mm";
+        let mut reports = aiag(|_, _| None);
+        for (run, piece, upper) in [(1, "ring-02", Some(1.0)), (3, "ring-04", None)] {
+            let rows = &mut reports.runs[run].reports.get_mut(piece).unwrap().measurements;
+            rows.iter_mut().find(|m| m.characteristic == name).unwrap().upper = upper;
+        }
+        let study = study(&reports, &Calls::new(), &BTreeMap::new(), &Options::default());
+        let g = &study.gauges[name];
+        assert_eq!((g.lower, g.upper, g.tolerance), (None, None, Some([5.0, 8.0])));
+        assert_eq!((g.grr_of_tolerance_pct, g.grade), (Some(36.28), Grade::Unfit));
+        let text = study.to_table();
+        assert!(text.contains("its limits are not the same in all reports"), "{text}");
+    }
+
+    #[test]
+    fn values_that_are_all_the_same_are_no_study() {
+        let study = study(&aiag(|_, _| Some(14.88)), &Calls::new(), &BTreeMap::new(), &Options::default());
+        assert_eq!(study.not_studied["ring.inner_diameter_mm"], "every value is the same");
+        assert!(study.unfit().is_empty());
     }
 
     #[test]

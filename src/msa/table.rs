@@ -70,6 +70,16 @@ fn write(out: &mut String, r: &MsaReport) -> std::fmt::Result {
                 or_dash(g.anova.interaction_p)
             )?;
         }
+        for (c, g) in r.gauges.iter().filter(|(_, g)| g.limited && (g.lower, g.upper) == (None, None)) {
+            let counts = match g.tolerance {
+                Some([small, large]) if small < large => {
+                    format!("tolerances of {small} to {large}, the smallest counts")
+                }
+                Some([small, _]) => format!("a tolerance of {small}"),
+                None => "none has two of them".into(),
+            };
+            writeln!(out, "{c}: its limits are not the same in all reports: {counts}")?;
+        }
         for (c, g) in r.gauges.iter().filter(|(_, g)| g.left_out > 0) {
             writeln!(out, "{c}: {} parts left out that somebody measured less often", g.left_out)?;
         }

@@ -29,15 +29,19 @@ pub const COLUMNS: [&str; 19] = [
 ];
 
 /// A text that a spreadsheet takes for text. One that starts like a formula is given an apostrophe in front (OWASP, CSV injection):
-/// `=1+1` becomes `'=1+1`. Full-width signs count too, and what stands behind blanks.
+/// `=1+1` becomes `'=1+1`. Full-width signs count too, and what stands behind blanks. Control characters but line ends and tabs become `\u{FFFD}`.
 pub fn harmless(text: &str) -> String {
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() && !matches!(c, '\t' | '\r' | '\n') { '\u{FFFD}' } else { c })
+        .collect();
     let starts = text.trim_start().chars().next();
     let first = text.chars().next();
     let formula = |c: char| matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '|' | '%');
     if starts.is_some_and(formula) || first.is_some_and(|c| matches!(c, '\t' | '\r' | '\n')) {
         format!("'{text}")
     } else {
-        text.to_owned()
+        text
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use super::Image;
+use image::ImageDecoder;
 
 /// Largest side of a picture in pixels. Inspection keeps about 60 bytes a pixel in memory.
 pub const MAX_SIDE_PX: u32 = 20_000;
@@ -107,8 +108,13 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, DecodeError> {
     if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_ends(bytes) {
         return Err(damaged("the file is cut off: a JPEG without its end".into()));
     }
-    let picture = reader()?.decode().map_err(|e| damaged(e.to_string()))?;
+    let mut decoder = reader()?.into_decoder().map_err(|e| damaged(e.to_string()))?;
+    // A phone's or camera's note of how it was held; what shows the picture to people turns it so.
+    let turned = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+    let mut picture = image::DynamicImage::from_decoder(decoder).map_err(|e| damaged(e.to_string()))?;
+    picture.apply_orientation(turned);
     let grey = !picture.color().has_color();
     let rgb = picture.into_rgb8();
-    Ok(Image { width: width as usize, height: height as usize, data: rgb.into_raw(), grey })
+    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+    Ok(Image { width, height, data: rgb.into_raw(), grey })
 }

@@ -1,0 +1,182 @@
+//! A good piece's frame altered so that it is no longer good, or no longer to be seen: it must not pass, and the reason says why.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::Bench;
+use image::{ImageEncoder, Rgb, RgbImage};
+use loupe::report::{FindingType, Report, Status, Verdict};
+
+fn demo(piece: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/demo").join(piece)
+}
+
+/// Inspects a copy of a piece with another frame and another spec.
+fn altered(piece: &str, frame: impl FnOnce(&mut RgbImage), spec: impl FnOnce(String) -> String) -> Report {
+    let bench = Bench::new();
+    let from = demo(piece);
+    std::fs::create_dir_all(bench.path("p")).unwrap();
+    std::fs::copy(from.join("piece.json"), bench.path("p/piece.json")).unwrap();
+    let text = std::fs::read_to_string(from.join("spec.toml")).unwrap();
+    bench.write("p/spec.toml", spec(text));
+    let mut picture = image::open(from.join("top.png")).unwrap().into_rgb8();
+    frame(&mut picture);
+    picture.save(bench.path("p/top.png")).unwrap();
+    told(&bench)
+}
+
+fn told(bench: &Bench) -> Report {
+    let ran = bench.loupe(&["inspect", "p", "--out", "out", "--no-overlay"]);
+    assert!(ran.code <= 1, "{}", ran.stderr);
+    let folder = std::fs::read_dir(bench.path("out")).unwrap().flatten().find(|e| e.path().is_dir()).unwrap();
+    serde_json::from_str(&std::fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap()
+}
+
+fn same(text: String) -> String {
+    text
+}
+
+/// Whether a reason or something not assessed says so.
+fn says(r: &Report, word: &str) -> bool {
+    r.reasons.iter().any(|t| t.contains(word)) || r.not_assessed.iter().any(|n| n.reason.contains(word))
+}
+
+fn each(picture: &mut RgbImage, f: impl Fn(u8) -> f32) {
+    for p in picture.pixels_mut() {
+        p.0 = p.0.map(|v| f(v).clamp(0.0, 255.0) as u8);
+    }
+}
+
+#[test]
+fn the_good_one_passes() {
+    assert_eq!(altered("signet-001", |_| (), same).verdict, Verdict::Pass);
+}
+
+/// Pits as dark as a pore is, without the bright rim that a rendered one has, and a dark scratch.
+#[test]
+fn plain_dark_pits_and_scratches_do_not_pass() {
+    let pit = |picture: &mut RgbImage| {
+        let (cx, cy, r) = (picture.width() as f32 / 2.0 + 60.0, picture.height() as f32 / 2.0 + 40.0, 7.0);
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let d = (x as f32 - cx).hypot(y as f32 - cy);
+            let depth = 0.6 * (1.0 - d / (r + 1.0)).clamp(0.0, 0.5) * 2.0;
+            p.0 = p.0.map(|v| (f32::from(v) * (1.0 - depth)) as u8);
+        }
+    };
+    let r = altered("signet-001", pit, same);
+    assert_ne!(r.verdict, Verdict::Pass, "{:?}", r.findings);
+    let scratch = |picture: &mut RgbImage| {
+        let (cx, cy) = (picture.width() as f32 / 2.0, picture.height() as f32 / 2.0 + 30.0);
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let (u, v) = (x as f32 - cx, y as f32 - cy);
+            let (along, across) = (0.8 * u + 0.6 * v, (-0.6 * u + 0.8 * v).abs());
+            if along.abs() < 60.0 {
+                let depth = 0.3 * (2.0 - across).clamp(0.0, 1.0);
+                p.0 = p.0.map(|v| (f32::from(v) * (1.0 - depth)) as u8);
+            }
+        }
+    };
+    let r = altered("signet-001", scratch, same);
+    assert_ne!(r.verdict, Verdict::Pass, "{:?}", r.findings);
+}
+
+#[test]
+fn a_frame_without_light_or_focus_shows_no_sound_surface() {
+    let r = altered("signet-001", |p| each(p, |v| 0.06 * f32::from(v) + 2.0), same);
+    assert!(r.verdict == Verdict::Review && says(&r, "underexposed"), "{:?}", r.reasons);
+    let r = altered("signet-001", |p| *p = image::imageops::blur(p, 6.0), same);
+    assert!(r.verdict == Verdict::Review && says(&r, "out of focus"), "{:?}", r.reasons);
+}
+
+/// Metal where a stone was ordered: the seat was never cut.
+#[test]
+fn a_seat_that_was_never_cut_is_a_missing_stone() {
+    let paint = |picture: &mut RgbImage| {
+        let bare = picture.clone();
+        // S1 of the piece lies there; the metal's colour is that of a bare place beside it.
+        let (cx, cy, r) = s1();
+        let metal = median_about(&bare, cx, cy, r);
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            if (x as f32 - cx).hypot(y as f32 - cy) < 1.02 * r {
+                let noise = f32::from(((x * 7919 + y * 104_729) % 5) as u8) - 2.0;
+                p.0 = metal.map(|v| (v + noise).clamp(0.0, 255.0) as u8);
+            }
+        }
+    };
+    let r = altered("pave-001", paint, same);
+    let gone = r.findings.iter().find(|f| f.kind == FindingType::MissingStone && f.feature == "S1").unwrap();
+    assert_eq!((gone.status, r.verdict), (Status::Fail, Verdict::Fail));
+    // A frame that is burnt out does not show that.
+    let r = altered("pave-001", |p| each(p, |v| 2.2 * f32::from(v)), same);
+    assert!(r.findings.iter().all(|f| f.kind != FindingType::MissingStone || f.status != Status::Fail), "{:?}", r.reasons);
+}
+
+/// Centre and radius of S1 in the frame of pave-001, out of its truth.
+fn s1() -> (f32, f32, f32) {
+    let truth = std::fs::read_to_string(demo("pave-001").join("truth.json")).unwrap();
+    let truth: serde_json::Value = serde_json::from_str(&truth).unwrap();
+    let stone = truth["stones"].as_array().unwrap().iter().find(|s| s["id"] == "S1").unwrap();
+    let of = |k: &str| stone[k].as_f64().unwrap();
+    let r = of("diameter_mm") * 500.0 / truth["um_per_px"].as_f64().unwrap();
+    (of("x_px") as f32, of("y_px") as f32, r as f32)
+}
+
+/// The commonest colour of a ring about a stone: bare metal, mostly.
+fn median_about(picture: &RgbImage, cx: f32, cy: f32, r: f32) -> [f32; 3] {
+    let ring: Vec<&Rgb<u8>> = picture
+        .enumerate_pixels()
+        .filter(|(x, y, _)| (1.25..1.5).contains(&((*x as f32 - cx).hypot(*y as f32 - cy) / r)))
+        .map(|(_, _, p)| p)
+        .collect();
+    [0, 1, 2].map(|c: usize| {
+        let mut v: Vec<u8> = ring.iter().map(|p| p.0[c]).collect();
+        v.sort_unstable();
+        f32::from(v[v.len() / 2])
+    })
+}
+
+#[test]
+fn stones_that_were_not_ordered_and_settings_off_their_place_are_told() {
+    let without = |text: String| {
+        let cut = text.find("[[view.stone]]\nid = \"S1\"").unwrap();
+        let end = cut + 5 + text[cut + 5..].find("[[").unwrap();
+        format!("{}{}", &text[..cut], &text[end..])
+    };
+    let r = altered("pave-001", |_| (), without);
+    assert!(r.verdict != Verdict::Pass && says(&r, "a stone is seen that the spec does not have"), "{:?}", r.reasons);
+    let moved = |text: String| {
+        let line = |l: &str| match l.strip_prefix("x_mm = ").and_then(|v| v.parse::<f64>().ok()) {
+            Some(x) => format!("x_mm = {}", x + 0.2),
+            None => l.to_owned(),
+        };
+        text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
+    };
+    let r = altered("pave-001", |_| (), moved);
+    assert!(r.verdict != Verdict::Pass && says(&r, "off their places together"), "{:?}", r.reasons);
+}
+
+/// A camera that notes how it was held, and a piece that everybody sees upright.
+#[test]
+fn a_picture_is_turned_as_its_file_says() {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.path("p")).unwrap();
+    let from = demo("signet-001");
+    let json = std::fs::read_to_string(from.join("piece.json")).unwrap().replace("top.png", "top.jpg");
+    bench.write("p/piece.json", json);
+    std::fs::copy(from.join("spec.toml"), bench.path("p/spec.toml")).unwrap();
+    // Orientation 6: the first row lies to the right.
+    let stored = image::imageops::rotate270(&image::open(from.join("top.png")).unwrap().into_rgb8());
+    let mut bytes = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 97);
+    let exif = [b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0".as_slice()].concat();
+    encoder.set_exif_metadata(exif).unwrap();
+    encoder.write_image(&stored, stored.width(), stored.height(), image::ExtendedColorType::Rgb8).unwrap();
+    bench.write("p/top.jpg", bytes);
+    let r = told(&bench);
+    assert!(r.frames[0].pose.is_some() && !says(&r, "not found"), "{:?}", r.reasons);
+    let plain = altered("signet-001", |_| (), same);
+    let (a, b) = (r.frames[0].pose.as_ref().unwrap(), plain.frames[0].pose.as_ref().unwrap());
+    assert!((a.rotation_deg - b.rotation_deg).abs() < 0.1 && (a.dx_mm - b.dx_mm).abs() < 0.01, "{a:?} {b:?}");
+}
