@@ -110,7 +110,11 @@ fn a_seat_that_was_never_cut_is_a_missing_stone() {
     assert_eq!((gone.status, r.verdict), (Status::Fail, Verdict::Fail));
     // A frame that is burnt out does not show that.
     let r = altered("pave-001", |p| each(p, |v| 2.2 * f32::from(v)), same);
-    assert!(r.findings.iter().all(|f| f.kind != FindingType::MissingStone || f.status != Status::Fail), "{:?}", r.reasons);
+    assert!(
+        r.findings.iter().all(|f| f.kind != FindingType::MissingStone || f.status != Status::Fail),
+        "{:?}",
+        r.reasons
+    );
 }
 
 /// Centre and radius of S1 in the frame of pave-001, out of its truth.

@@ -33,6 +33,8 @@ struct Shot {
     /// Perspective: by how much nearer the target is per mm to the right and down.
     nearer: [f64; 2],
     lens: Distortion,
+    /// A lens that is no polynomial: what is seen at r lies at r (1 + this r^2), r in half diagonals; 0 for `lens`.
+    division: f64,
     gamma: f64,
     seed: u64,
 }
@@ -44,7 +46,7 @@ fn lens() -> Distortion {
 fn shot(kind: Kind, seed: u64) -> Shot {
     let turn = 0.06 * seed as f64 - 0.05;
     let shift_mm = [0.13 * seed as f64 - 0.2, 0.21 - 0.1 * seed as f64];
-    Shot { kind, um_per_px: 20.0, turn, shift_mm, nearer: [0.0; 2], lens: lens(), gamma: 1.0, seed }
+    Shot { kind, um_per_px: 20.0, turn, shift_mm, nearer: [0.0; 2], lens: lens(), division: 0.0, gamma: 1.0, seed }
 }
 
 /// Light at a place of the target in mm, 0 to 1.
@@ -81,7 +83,12 @@ fn render(s: &Shot) -> Vec<u8> {
     let straight: Vec<[f64; 2]> = (0..gw * gh)
         .map(|i| {
             let p = [((i % gw) as f64 - 1.0) * STEP as f64, ((i / gw) as f64 - 1.0) * STEP as f64];
-            s.lens.straighten(p)
+            if s.division == 0.0 {
+                return s.lens.straighten(p);
+            }
+            let c = s.lens.centre_px;
+            let r2 = (p[0] - c[0]).hypot(p[1] - c[1]).powi(2) / s.lens.norm_px.powi(2);
+            [0, 1].map(|k| c[k] + (p[k] - c[k]) * (1.0 + s.division * r2))
         })
         .collect();
     let at = |x: f64, y: f64| {
@@ -209,6 +216,33 @@ fn a_chessboard_gives_scale_and_distortion() {
     ]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("t0.png") && ran.stderr.contains("not 9 x 9"), "{}", ran.stderr);
+}
+
+/// A lens that bends by five to twenty percent and is no polynomial: the scale stays true, and where terms are missing its uncertainty says so.
+#[test]
+fn a_lens_that_bends_much_says_what_its_terms_leave() {
+    for (division, asks) in [(0.05, false), (-0.08, false), (0.2, true)] {
+        let bench = Bench::new();
+        let shots = [Shot { division, ..shot(Kind::Circles, 1) }];
+        let c = calibrated(&bench, &shots, &["--target", "circles"]);
+        check(&c, 20.0);
+        let further = c.distortion.unwrap().k3 != 0.0 && c.budget.iter().any(|b| b.name == "distortion");
+        assert!(further || !asks, "{:?}", c.budget);
+    }
+}
+
+#[test]
+fn a_picture_that_is_given_twice_counts_once() {
+    let bench = Bench::new();
+    let shots = [shot(Kind::Circles, 0)];
+    let once = calibrated(&bench, &shots, &["--target", "circles"]);
+    std::fs::copy(bench.path("t0.png"), bench.path("again.png")).unwrap();
+    let args =
+        ["calibrate", "t0.png", "again.png", "--target", "circles", "--square-mm", "1", "--out", "two.cal.json"];
+    let ran = bench.loupe(&args);
+    assert!(ran.code == 0 && ran.stderr.contains("again.png: is the same picture as t0.png"), "{}", ran.stderr);
+    let twice: Calibration = loupe::json::read(&bench.path("two.cal.json")).unwrap().0;
+    assert_eq!((twice.images.len(), twice.um_per_px_u), (1, once.um_per_px_u));
 }
 
 #[test]

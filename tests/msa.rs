@@ -131,3 +131,17 @@ fn what_cannot_be_read_is_named_and_stops_nothing() {
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
     assert!(ran.stderr.contains("--calls: no.csv: cannot read"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_characteristic_that_nobody_measures_is_an_error() {
+    let bench = Bench::new();
+    rounds(&bench);
+    let ran = bench.loupe(&["msa", "study", "--only", "piece.weigth_g"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr
+            .contains("--only piece.weigth_g: `piece.weigth_g` is no characteristic; did you mean `piece.weight_g`?"),
+        "{}",
+        ran.stderr
+    );
+}

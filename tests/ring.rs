@@ -205,6 +205,7 @@ fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
         model: None,
         closer: None,
         sights: None,
+        blur: Default::default(),
         placed: Default::default(),
         finish: None,
         anomaly: None,

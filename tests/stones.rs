@@ -188,3 +188,37 @@ fn a_golden_piece_becomes_a_spec() {
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("bad.csv:2") && ran.stderr.contains("y_mm"), "{}", ran.stderr);
 }
+
+/// A ring against a backlight becomes a spec of the ring, and another ring is held to it.
+#[test]
+fn a_silhouette_becomes_a_spec_of_the_ring() {
+    let bench = Bench::new();
+    let ring = root().join("datasets/demo/backlit-001/backlit.png");
+    let ring = ring.to_str().unwrap();
+    let ran = bench.loupe(&["spec", "init", ring, "--um-per-px", "20", "--out", "ring.toml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("a ring's silhouette"), "{}", ran.stderr);
+    let (spec, _) = Spec::read(&bench.path("ring.toml")).unwrap();
+    assert!(
+        spec.limit("ring.inner_diameter_mm", "backlit").is_some()
+            && spec.limit("pit.diameter_mm", "backlit").is_none()
+    );
+    let inspected = |light: &str| {
+        let args = [
+            "inspect",
+            ring,
+            "--spec",
+            "ring.toml",
+            "--um-per-px",
+            "20",
+            "--light",
+            light,
+            "--out",
+            light,
+            "--no-overlay",
+        ];
+        bench.loupe(&args).stdout
+    };
+    assert!(inspected("backlight").contains(" pass"), "{}", inspected("backlight"));
+    assert!(inspected("dome").contains("no backlit frame shows the ring"), "{}", inspected("dome"));
+}

@@ -453,6 +453,29 @@ mod tests {
     }
 
     #[test]
+    fn sizes_copies_and_outlines_that_contradict_the_picture_are_error_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.png", "b.png", "c.png", "d.png"] {
+            image::GrayImage::new(160, 128).save(dir.path().join(name)).unwrap();
+        }
+        let labels = r#"{"images":[{"id":1,"file_name":"a.png","width":80,"height":64},{"id":2,"file_name":"b.png","width":160,"height":128},
+                          {"id":3,"file_name":"b.png"},{"id":4,"file_name":"c.png"},{"id":5,"file_name":"d.png","width":128,"height":160}],
+               "annotations":[{"image_id":4,"segmentation":[[200,10,260,10,260,60]]},{"image_id":2,"segmentation":[[-2,10,60,10,60,200]]}]}"#;
+        std::fs::write(dir.path().join("annotations.json"), labels).unwrap();
+        let set = load(dir.path(), Split::Test).unwrap();
+        let names: Vec<&str> = set.samples.iter().map(|s| s.name.as_str()).collect();
+        // A picture that was held upright has its sides the other way round; a line over the edge is drawn by people.
+        assert_eq!(names, ["b.png", "d.png"]);
+        let messages: Vec<&str> = set.errors.iter().map(|e| e.message.as_str()).collect();
+        assert!(
+            messages[0].contains("`width` and `height` are 80 x 64, the picture has 160 x 128 pixels"),
+            "{messages:?}"
+        );
+        assert!(messages[1].contains("(id 3): `b.png`: the picture is listed before, with the id 2"), "{messages:?}");
+        assert!(messages[2].contains("annotations[0].segmentation`: lies wholly outside"), "{messages:?}");
+    }
+
+    #[test]
     fn a_missing_picture_is_an_error_row() {
         let (_d, set) = set_of(r#"{"images":[{"id":1,"file_name":"a.png"}],"annotations":[],"categories":[]}"#, &[]);
         let set = set.unwrap();

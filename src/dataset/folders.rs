@@ -254,6 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_whose_picture_got_lost_is_no_good_picture() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["free/a.jpg", "free/a.png", "free/b.png", "free/c.jpg", "pit/d.jpg", "pit/d.png"]);
+        let set = load(dir.path(), Options { kind: None, split: Split::Test, protocol: None }).unwrap();
+        let names: Vec<&str> = set.samples.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!((set.kind, names), (Kind::Masks, vec!["free/a.jpg", "free/c.jpg", "pit/d.jpg"]));
+        assert!(set.errors[0].message.ends_with("no picture beside this mask"), "{:?}", set.errors);
+        // The same in the layout of MVTec AD.
+        let dir = tempfile::tempdir().unwrap();
+        let truth = ["ground_truth/cut/000_mask.png", "ground_truth/cut/001_mask.png"];
+        touch(dir.path(), &["train/good/000.png", "test/good/000.png", "test/cut/000.png", truth[0], truth[1]]);
+        let set = load(dir.path(), Options { kind: None, split: Split::Test, protocol: None }).unwrap();
+        assert_eq!((set.kind, set.samples.len(), set.errors.len()), (Kind::Mvtec, 2, 1));
+        assert_eq!(set.errors[0].name, truth[1]);
+    }
+
+    #[test]
     fn masks_beside_pictures_and_their_protocols() {
         let dir = tempfile::tempdir().unwrap();
         touch(

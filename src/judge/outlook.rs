@@ -122,6 +122,27 @@ mod tests {
     }
 
     #[test]
+    fn parts_that_contradict_one_another_are_told() {
+        const LIMIT: (&str, &str) = ("stone.present", "lower = 1.0");
+        let stone = |id: &str, x: f64, more: &str| {
+            format!("[[view.stone]]\nid = \"{id}\"\nx_mm = {x}\ny_mm = 0\ndiameter_mm = 1.5\n{more}")
+        };
+        let all = |view: &str| said(view, LIMIT.0, LIMIT.1).join("; ");
+        assert!(all(&(stone("A", 0.0, "") + &stone("B", 0.3, ""))).contains("the stones A and B lie over each other"));
+        assert_eq!(all(&(stone("A", 0.0, "") + &stone("B", 1.4, ""))), "");
+        assert!(all(&stone("A", 0.0, "gem = \"dimond\"\n"))
+            .contains("`dimond`: it gets no weight; did you mean `diamond`?"));
+        assert_eq!(all(&stone("A", 0.0, "gem = \"Cubic zirconia\"\n")), "");
+        let band = "outline = { shape = \"band\", half_width_mm = 1.5, radius_mm = 9.0 }\n";
+        assert!(all(&(band.to_owned() + &stone("A", 9.5, ""))).contains("stone A at x = 9.5 mm lies beyond the band"));
+        assert!(all(&("taught = \"gone.loupe\"\n".to_owned() + STONE))
+            .contains("taught = \"gone.loupe\": it is not there"));
+        let mark = |nominal: &str| said("", "hallmark.text", nominal).join("; ");
+        assert!(mark("nominal = 751").contains("751 is no fineness of silver"), "{}", mark("nominal = 751"));
+        assert_eq!(mark("nominal = 925"), "");
+    }
+
+    #[test]
     fn limits_that_nothing_is_measured_against_are_told() {
         for (view, characteristic, limit, word) in [
             ("", "outline.deviation_mm", "upper = 0.1", "no view has an outline"),

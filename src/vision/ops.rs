@@ -738,6 +738,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_blur_of_edges_is_told() {
+        // A disc whose edge is a step blurred by a Gaussian.
+        let disc = |sigma: f64| {
+            let mut p = Plane::filled(200, 160, 40.0);
+            for y in 0..160 {
+                for x in 0..200 {
+                    let r = (x as f64 - 100.0).hypot(y as f64 - 80.0);
+                    p.data[y * 200 + x] = if r < 50.0 { 180.0 } else { 40.0 };
+                }
+            }
+            gaussian(&p, sigma).unwrap()
+        };
+        for sigma in [1.0, 2.0, 3.0, 5.0] {
+            let told = edge_blur(&disc(sigma)).unwrap().unwrap();
+            assert!((told - sigma).abs() < 0.25 + 0.1 * sigma, "{told} for {sigma}");
+        }
+        assert_eq!(edge_blur(&Plane::filled(200, 160, 90.0)).unwrap(), None);
+    }
+
+    #[test]
     fn an_enlarged_part_keeps_its_places_and_repeats_the_border() {
         let (width, height) = (20, 16);
         let data =
