@@ -498,7 +498,15 @@ impl Inspector {
             _ => None,
         };
         let bodily = inspect::stones::bodily(&scene).filter(|_| !silhouette);
-        let notes: Vec<String> = [note, strangers, bodily].into_iter().flatten().collect();
+        let places = match inspect::surface::is_limited(&job.spec, &view.name) && !silhouette {
+            true => inspect::islands::seen(&scene, &answer.features).map_err(|e| e.to_string())?,
+            false => None,
+        };
+        let places = places.map(|(features, text)| {
+            answer.features.extend(features);
+            text
+        });
+        let notes: Vec<String> = [note, strangers, bodily, places].into_iter().flatten().collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));
         if inspect::prongs::astray(&answer.features) {
             for f in &mut answer.features {

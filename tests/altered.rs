@@ -82,6 +82,25 @@ fn plain_dark_pits_and_scratches_do_not_pass() {
     assert_ne!(r.verdict, Verdict::Pass, "{:?}", r.findings);
 }
 
+/// Larger than any pit: a hole, and a bright patch as of glue.
+#[test]
+fn holes_and_patches_larger_than_pits_are_told() {
+    for times in [0.2, 1.25] {
+        let disc = |picture: &mut RgbImage| {
+            let (cx, cy) = (picture.width() as f32 / 2.0 + 20.0, picture.height() as f32 / 2.0);
+            for (x, y, p) in picture.enumerate_pixels_mut() {
+                if (x as f32 - cx).hypot(y as f32 - cy) < 45.0 {
+                    p.0 = p.0.map(|v| (times * f32::from(v)).min(255.0) as u8);
+                }
+            }
+        };
+        let r = altered("signet-001", disc, same);
+        // The bright one is a stain besides, which says where it is.
+        let told = says(&r, "a place stands out of the metal about it") || says(&r, "stain.area_mm2");
+        assert!(r.verdict != Verdict::Pass && told, "{:?}", r.reasons);
+    }
+}
+
 #[test]
 fn a_frame_without_light_or_focus_shows_no_sound_surface() {
     let r = altered("signet-001", |p| each(p, |v| 0.06 * f32::from(v) + 2.0), same);
@@ -108,6 +127,18 @@ fn a_seat_that_was_never_cut_is_a_missing_stone() {
     let r = altered("pave-001", paint, same);
     let gone = r.findings.iter().find(|f| f.kind == FindingType::MissingStone && f.feature == "S1").unwrap();
     assert_eq!((gone.status, r.verdict), (Status::Fail, Verdict::Fail));
+    // Of another colour it may be dirt or an open seat: a person looks.
+    let grey = |picture: &mut RgbImage| {
+        let (cx, cy, r) = s1();
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            if (x as f32 - cx).hypot(y as f32 - cy) < 1.02 * r {
+                let noise = (((u64::from(x) * 7919 + u64::from(y) * 104_729) * 2_654_435_761) >> 20) % 7;
+                p.0 = [110 + noise as u8; 3];
+            }
+        }
+    };
+    let r = altered("pave-001", grey, same);
+    assert!(r.verdict != Verdict::Pass && says(&r, "no facet is seen in its seat"), "{:?}", r.reasons);
     // A frame that is burnt out does not show that.
     let r = altered("pave-001", |p| each(p, |v| 2.2 * f32::from(v)), same);
     assert!(

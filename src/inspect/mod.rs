@@ -10,6 +10,7 @@ pub mod finish;
 pub mod gap;
 mod girdle;
 pub mod hallmark;
+pub mod islands;
 pub mod learned;
 mod lines;
 mod look;

@@ -92,12 +92,13 @@ const LIKELY_LINE: f64 = 0.1;
 /// of those pieces' 1273 defects over their limit that stand out so two lie there, of 1635 sound places 1042.
 const SURELY: f64 = 0.5;
 /// How many times as far as classic vision needs something stands out that trees alone cannot rule sound. Of 68 pits of 80 to 300 um and scratches that were painted
-/// on four good sample pieces (dark, without the bright rim of rendered ones) 45 pieces passed without this rule and 5 with it; of 105 good pieces of four sets 26 passed and 20 do.
+/// on four good sample pieces (dark, without the bright rim of rendered ones) 45 pieces passed without these rules and 7 with them; of 105 good pieces of four sets 26 passed and 22 do.
 const PLAIN: f64 = 1.5;
 /// The same where the map takes it for dust or a mark, but is not convinced.
 const PLAIN_EXPLAINED: f64 = 2.0;
-/// The share of dust or of a mark from which the map is convinced.
+/// The share of dust, a mark or plain metal from which the map is convinced of it; and below which it knows nothing.
 const CONVINCED: f64 = 0.7;
+const PUZZLED: f64 = 0.5;
 /// Scatters beyond which standing out says no more: few places of the fit lie beyond.
 const MOST_STANDOUT: f64 = 32.0;
 /// How much finer than the finest of its training pictures the model may be shown a place more closely: blur makes up for it. Pits and dust
@@ -257,10 +258,12 @@ impl Opinion {
         let surely =
             !like_mark && matches!((ruling, voice), (Ruling::Sound(p), Voice::Trees { sound }) if p < SURELY * sound);
         // What is so plain to see is let pass only where the map is convinced of dust or a mark, whatever trees say that have seen few such.
-        let convinced = self.lint.max(self.mark) >= CONVINCED;
+        let conviction = self.lint.max(self.mark).max(self.metal);
+        let convinced = conviction >= CONVINCED;
+        let puzzled = self.standout >= sure && conviction < PUZZLED;
         let plain = self.standout >= sure * if self.is_explained() { PLAIN_EXPLAINED } else { PLAIN };
         match ruling {
-            Ruling::Sound(p) if plain && !(self.is_explained() && convinced) => Ruling::Doubtful(p),
+            Ruling::Sound(p) if puzzled || (plain && !convinced) => Ruling::Doubtful(p),
             Ruling::Sound(p) if self.standout >= sure && !explained && !surely => Ruling::Doubtful(p),
             Ruling::Doubtful(p) if self.standout < sure && !alone && p < likely => Ruling::Sound(p),
             Ruling::Stands if self.standout < sure && !alone && self.defect < LEAST_DEFECT && voice == Voice::Map => {

@@ -257,10 +257,12 @@ impl Inspect for Stones {
                 _ if black => Some(BLACK),
                 Some(l) if l.is_clipped() => Some(CLIPPED),
                 _ if blurred => Some(BLURRED),
+                Some(l) if l.is_blank() && !bare => Some(BLANK),
                 _ => None,
             };
             let told = |s: f64| match (unclear, bare) {
                 (Some(BLACK), _) => 0.0,
+                (Some(BLANK), _) => s.min(0.0),
                 (Some(_), _) => s.max(0.0),
                 (_, true) => s.min(seat::COVERED),
                 _ => s,
@@ -361,6 +363,7 @@ pub(super) const NO_MODEL: &str = "it needs the models of stones and prongs (thi
 
 /// What is said of a seat from which no light comes.
 const BLACK: &str = "no light comes from its seat";
+const BLANK: &str = "no facet is seen in its seat: empty, or covered";
 const CLIPPED: &str = "its seat is overexposed";
 const BLURRED: &str = "the frame is out of focus";
 

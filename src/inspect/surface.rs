@@ -64,8 +64,8 @@ pub(super) const MOST_WHITE: f64 = 0.25;
 /// The largest share of the bare metal that may be dark in a light that is no dark field: of polished metal that mirrors dark walls between bars much
 /// may be, of a frame that the light was out for all is.
 const MOST_BLACK: f64 = 0.9;
-/// The blur (standard deviation) over the diameter of a pit from which it hides it: at a half a pit has two fifths of its contrast left, 1 - exp(-d^2 / 8 s^2).
-const BLURRED: f64 = 0.5;
+/// The blur (standard deviation) over the diameter of a pit from which it hides it: at three quarters a pit has a fifth of its contrast left, 1 - exp(-d^2 / 8 s^2).
+const BLURRED: f64 = 0.75;
 /// The pit that should be seen where no limit says which, in mm.
 const SMALLEST_MM: f64 = 0.05;
 /// Less than this share of the metal between the stones left bare says too little of the surface.
@@ -168,6 +168,11 @@ impl Inspect for Surface {
         }
         Ok(answer)
     }
+}
+
+/// Whether a spec limits anything of the surface in a view.
+pub fn is_limited(spec: &crate::spec::Spec, view: &str) -> bool {
+    CHARACTERISTICS.iter().any(|c| spec.limit(c, view).is_some())
 }
 
 /// The bare metal's share of the metal that no nominal stone covers.
