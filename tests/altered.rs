@@ -95,6 +95,8 @@ fn holes_and_patches_larger_than_pits_are_told() {
             }
         };
         let r = altered("signet-001", disc, same);
+        let drawn = |f: &loupe::report::Finding| f.kind == FindingType::Anomaly && f.status == Status::Review;
+        assert!(r.findings.iter().any(|f| drawn(f) || f.kind == FindingType::Stain), "{:?}", r.findings);
         // The bright one is a stain besides, which says where it is.
         let told = says(&r, "a place stands out of the metal about it") || says(&r, "stain.area_mm2");
         assert!(r.verdict != Verdict::Pass && told, "{:?}", r.reasons);

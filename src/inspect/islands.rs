@@ -25,6 +25,9 @@ const CLOSED: f64 = 0.9;
 /// Cells from its edge at which the metal around it begins and ends.
 const RING: [i64; 2] = [2, 3];
 
+/// What it may be.
+const WHAT: &str = "a hole, or something that lies on it";
+
 /// Such a place.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Island {
@@ -59,6 +62,7 @@ pub fn seen(scene: &Scene, known: &[Feature]) -> Result<Option<(Vec<Feature>, St
         feature.kind = Some(FindingType::Anomaly);
         feature.found_by = vec!["islands".to_owned()];
         feature.nominal = false;
+        feature.doubt = Some(WHAT.to_owned());
         features.push(feature);
         let at = scene.located.pose.to_mm(i.x, i.y);
         let what = if i.level < 1.0 { "dark" } else { "bright" };
@@ -70,12 +74,7 @@ pub fn seen(scene: &Scene, known: &[Feature]) -> Result<Option<(Vec<Feature>, St
             100.0 * i.level
         ));
     }
-    let text = || {
-        format!(
-            "a place stands out of the metal about it: {}: a hole, or something that lies on it",
-            words.join(", ")
-        )
-    };
+    let text = || format!("a place stands out of the metal about it: {}: {WHAT}", words.join(", "));
     Ok((!features.is_empty()).then(|| (features, text())))
 }
 
