@@ -448,6 +448,8 @@ impl Inspector {
             model: self.model.as_ref().map(SurfaceModel::info),
             closer: self.model.as_ref(),
             sights: sights.as_ref(),
+            grey: Default::default(),
+            gaps: Default::default(),
             blur: Default::default(),
             placed: Default::default(),
             finish: None,

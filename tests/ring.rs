@@ -205,6 +205,8 @@ fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
         model: None,
         closer: None,
         sights: None,
+        grey: Default::default(),
+        gaps: Default::default(),
         blur: Default::default(),
         placed: Default::default(),
         finish: None,

@@ -83,13 +83,12 @@ pub fn silhouette(
     name: &str,
     backlit: bool,
 ) -> Result<Option<Draft>, locate::silhouette::SilhouetteError> {
-    let hair = (locate::silhouette::HAIR_MM * 1000.0 / um_per_px).max(1.0);
-    let seen = match locate::silhouette::measure(image, hair, None) {
+    let mm = um_per_px / 1000.0;
+    let seen = match locate::silhouette::measure(image, locate::silhouette::hair_px(mm), None) {
         Ok(seen) if backlit || (seen.outer.is_ok() && seen.inner.darkness() < SILHOUETTE) => seen,
         Err(why) if backlit => return Err(why),
         _ => return Ok(None),
     };
-    let mm = um_per_px / 1000.0;
     let [most, least] = seen.inner.diameters();
     let mut notes = vec![
         "it is seen against a backlight: its frames must say so (light = \"backlight\" in piece.json, or --light backlight)".into(),
@@ -269,17 +268,7 @@ fn stones(stone: &Plane, prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec
 }
 
 fn nominal(pose: &Pose, x: f64, y: f64, diameter_mm: f64, cut: &str) -> Stone {
-    let p = pose.to_mm(x, y);
-    Stone {
-        id: String::new(),
-        x_mm: p[0],
-        y_mm: p[1],
-        diameter_mm,
-        cut: cut.into(),
-        turn_deg: None,
-        gem: None,
-        prongs: vec![],
-    }
+    Stone::unnamed(pose.to_mm(x, y), diameter_mm, cut)
 }
 
 /// Brings every stone to where the model of stones sees its girdle, and drops what it does not see as one.

@@ -96,10 +96,21 @@ fn dark(grey: &Plane, from: [f64; 2], along: [f64; 2], farthest: f64, below: f64
 
 /// By how much the gap about a stone is wider in its widest place than it mostly is, in mm, where that is more than a girdle a little off its fit
 /// makes; none where it is not, or is not known.
-pub(super) fn bulge(scene: &Scene, grey: &Plane, s: &Placed) -> Option<f64> {
-    let (gap, u, mostly) = widest(scene, grey, s).ok()?;
+pub(super) fn bulge(scene: &Scene, index: usize) -> Option<f64> {
+    let (gap, u, mostly) = found(scene).iter().find(|f| f.0 == index)?.1.ok()?;
     let by = gap - mostly;
     (by > BULGE_MM.max(4.0 * u)).then_some(by)
+}
+
+/// The gap about a placed stone: its index in the view; the widest gap in mm, its standard uncertainty, and how wide it mostly is, or why it is not known.
+pub type Found = (usize, Result<(f64, f64, f64), &'static str>);
+
+/// The gaps about all placed stones; measured once for a scene.
+fn found<'a>(scene: &'a Scene) -> &'a [Found] {
+    scene.gaps.get_or_init(|| {
+        let (placed, _) = stones::placed(scene);
+        placed.iter().map(|s| (s.index, widest(scene, scene.grey(), s))).collect()
+    })
 }
 
 /// The widest gap about a stone in mm, its standard uncertainty, and how wide it mostly is; why it is not known.
@@ -184,11 +195,11 @@ impl Inspect for Gap {
             answer.not_assessed.push((GAP, stones::NO_MODEL.into()));
             return Ok(answer);
         }
-        let grey = scene.image.mean();
         let (placed, _) = stones::placed(scene);
         for (index, stone) in scene.view.stones.iter().enumerate() {
-            let measured = match placed.iter().find(|s| s.index == index) {
-                Some(s) => widest(scene, &grey, s).map(|v| (s, v)),
+            let stands = placed.iter().find(|s| s.index == index).zip(found(scene).iter().find(|f| f.0 == index));
+            let measured = match stands {
+                Some((s, (_, gap))) => gap.map(|v| (s, v)),
                 None => Err("it was not measured"),
             };
             match measured {

@@ -199,13 +199,13 @@ pub fn look(
     // Only the metal: a ground may carry letters too.
     let Some(area) = scene.located.metal.bounds() else { return Err("no metal is to be seen".into()) };
     let part = scene.image.cut(area);
-    let grey = scene.image.mean();
+    let grey = scene.grey();
     let mut looks: Vec<Look> = Vec::new();
     let mut out = Vec::new();
     let normalised = normalise(&part, LETTER_OF_FRAME).map_err(refused)?;
     for (image, side) in [(&part, SIDE), (&normalised, SIDE), (&normalised, SIDE / 2)] {
         let boxes = reader.detect(image, side, false).map_err(|e| e.to_string())?;
-        looks.extend(read(reader, &grey, boxes, [area.x, area.y])?);
+        looks.extend(read(reader, grey, boxes, [area.x, area.y])?);
         out = decide(scene, reader, wanted, &looks);
         if out.iter().all(|r| r.verdict != Verdict::Unsure) {
             return Ok(out);
@@ -216,7 +216,7 @@ pub fn look(
         let normalised = normalise(&part, LETTER_OF_REGION).map_err(refused)?;
         for image in [&part, &normalised] {
             let boxes = reader.detect(image, CLOSE, true).map_err(|e| e.to_string())?;
-            looks.extend(read(reader, &grey, boxes, [r.x, r.y])?);
+            looks.extend(read(reader, grey, boxes, [r.x, r.y])?);
         }
     }
     let again = decide(scene, reader, wanted, &looks);

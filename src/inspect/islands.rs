@@ -47,8 +47,7 @@ struct Island {
 /// Where OpenCV refuses.
 pub fn seen(scene: &Scene, known: &[Feature]) -> Result<Option<(Vec<Feature>, String)>, VisionError> {
     let Some(mm) = scene.mm_per_px() else { return Ok(None) };
-    let grey = scene.image.mean();
-    let all = islands(&grey.data, scene.bare_metal, mm)?;
+    let all = islands(&scene.grey().data, scene.bare_metal, mm)?;
     let theirs = |i: &Island| {
         known.iter().any(|f| {
             let counts = f.kind.is_some_and(|k| k != FindingType::Anomaly);

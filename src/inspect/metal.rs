@@ -369,8 +369,6 @@ impl Metal {
 
 /// A tenth of the range: what darkens such a pixel by a fifth is lost in a camera's noise of two to three levels.
 const DARK: u8 = 25;
-/// Grey levels of 255 that the noise of an unlit pixel stays below: four times the two to three levels of a camera's black.
-pub(super) const BLACK: u8 = 12;
 
 /// Sums over the pixels of one block: of its metal, and of all.
 #[derive(Clone, Default)]

@@ -33,7 +33,7 @@ use crate::model::{ClassMap, ModelInfo, SurfaceModel};
 use crate::piece::Frame;
 use crate::report::{FindingType, StoneRow};
 use crate::spec::{Spec, View};
-use crate::vision::{Image, Mask, VisionError};
+use crate::vision::{Image, Mask, Plane, VisionError};
 
 /// Everything an inspector may look at: one frame of a piece, located.
 #[derive(Debug)]
@@ -58,6 +58,10 @@ pub struct Scene<'a> {
     pub closer: Option<&'a SurfaceModel>,
     /// What the models of stones and prongs saw, where they were run.
     pub sights: Option<&'a sight::Sights>,
+    /// The frame's brightness, made when [`Scene::grey`] is first asked.
+    pub grey: std::cell::OnceCell<Plane>,
+    /// The gaps about the stones, made when a gap or a chip is first asked for.
+    pub gaps: std::cell::OnceCell<Vec<gap::Found>>,
     /// How wide its sharpest edges are blurred, told when [`Scene::out_of_focus`] is first asked.
     pub blur: std::cell::OnceCell<Option<f64>>,
     /// The stones set against one another, made when [`stones::placed`] is first asked.
@@ -90,15 +94,20 @@ impl Scene<'_> {
         }
     }
 
+    /// The mean of its channels.
+    pub fn grey(&self) -> &Plane {
+        self.grey.get_or_init(|| self.image.mean())
+    }
+
     /// Standard deviation in pixels of the blur of a frame whose sharpest edges are all blurred; none of one that is in focus or shows no edges.
     ///
     /// # Errors
     /// Where OpenCV refuses.
-    pub fn out_of_focus(&self) -> Result<Option<f64>, crate::vision::VisionError> {
+    pub fn out_of_focus(&self) -> Result<Option<f64>, VisionError> {
         let blur = match self.blur.get() {
             Some(blur) => *blur,
             None => {
-                let blur = crate::vision::ops::edge_blur(&self.image.mean())?;
+                let blur = crate::vision::ops::edge_blur(self.grey())?;
                 *self.blur.get_or_init(|| blur)
             }
         };

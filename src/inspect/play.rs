@@ -2,11 +2,11 @@
 //! its play. One frame alone does not show it.
 
 use super::align::Rigid;
-use super::sight::PartModels;
+use super::sight::{PartModels, PartsError};
 use super::stones::{part, value};
 use super::{sight, Answer};
 use crate::locate::{Pose, PRONG_HALO};
-use crate::model::{ModelError, StoneSight};
+use crate::model::StoneSight;
 use crate::spec::{Stone, View};
 use crate::vision::{motion, ops, Image, Mask, Plane, VisionError};
 
@@ -25,17 +25,6 @@ const LEAST_LIKENESS: f64 = 0.5;
 const DIFFER: f64 = 3.0;
 /// How well metal is known to lie still, in mm: below it no tie is trusted more.
 const TIE_MM: f64 = 0.001;
-
-/// Why play could not be measured.
-#[derive(Debug, thiserror::Error)]
-pub enum PlayError {
-    /// OpenCV refused.
-    #[error(transparent)]
-    Vision(#[from] VisionError),
-    /// The model failed.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-}
 
 /// A motion along the piece's axes, in mm and radians.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +50,7 @@ const NO_METAL: &str = "too few prongs and stones to tell the metal's own motion
 ///
 /// # Errors
 /// Where OpenCV refuses or the model fails.
-pub fn measure(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels>) -> Result<Answer, PlayError> {
+pub fn measure(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels>) -> Result<Answer, PartsError> {
     let mut answer = from_first(view, frames, models)?;
     if frames.len() < 3 {
         return Ok(answer);
@@ -84,7 +73,7 @@ pub fn measure(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModel
 }
 
 /// [`measure`] from the first frame alone.
-fn from_first(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels>) -> Result<Answer, PlayError> {
+fn from_first(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels>) -> Result<Answer, PartsError> {
     let mut answer = Answer::default();
     let Some((first, rest)) = frames.split_first() else { return Ok(answer) };
     // Positions of every stone in every frame, from the first.
@@ -188,7 +177,7 @@ fn least_u(largest: f64, u: f64, places: usize) -> f64 {
 
 /// How a stone's girdle moved from the first frame to each of the others, as the models see it; none where it is not
 /// seen in all of them.
-fn girdles(stone: &Stone, frames: &[(&Image, Pose)], models: &PartModels) -> Result<Option<Vec<Moved>>, PlayError> {
+fn girdles(stone: &Stone, frames: &[(&Image, Pose)], models: &PartModels) -> Result<Option<Vec<Moved>>, PartsError> {
     if !frames.iter().all(|(image, pose)| sight::is_measurable(image, pose, stone)) {
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 //! that follow from the inner diameter.
 
 use super::{ring_size, Answer, Feature, Inspect, Scene, Value};
-use crate::locate::silhouette::{self, Boundary, SilhouetteError, HAIR_MM};
+use crate::locate::silhouette::{self, Boundary, SilhouetteError};
 use crate::vision::VisionError;
 
 /// The inspector of rings.
@@ -18,7 +18,7 @@ const US: &str = "ring.size_us";
 const JP: &str = "ring.size_jp";
 const UK: &str = "ring.size_uk";
 
-/// [`HAIR_MM`] in pixels where the frame has no scale.
+/// [`silhouette::hair_px`] where the frame has no scale.
 const HAIR_PX: f64 = 4.0;
 /// How far from level a ring lies on the plate, in degrees, one standard deviation: a burr or a speck of 0.17 mm under one side of
 /// a ring of 20 mm.
@@ -45,7 +45,7 @@ impl Inspect for Ring {
             return Ok(answer);
         }
         let scale = scene.mm_per_px();
-        let hair = scale.map_or(HAIR_PX, |s| (HAIR_MM / s).max(1.0));
+        let hair = scale.map_or(HAIR_PX, silhouette::hair_px);
         let seen = match silhouette::measure(scene.image, hair, scene.frame.gamma) {
             Ok(seen) => seen,
             Err(SilhouetteError::Vision(e)) => return Err(e),

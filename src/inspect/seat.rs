@@ -109,8 +109,8 @@ pub struct Look {
     pub facets: f64,
 }
 
-/// Grey levels that the noise of an unlit pixel stays below.
-const BLACK: f64 = super::metal::BLACK as f64;
+/// Grey levels of 255 that the noise of an unlit pixel stays below: four times the two to three levels of a camera's black.
+const BLACK: f64 = 12.0;
 
 /// Least colour of the metal, in chromaticity, that can be told from none: three grey levels of 255.
 const LEAST_COLOUR: f64 = 0.008;
@@ -187,7 +187,17 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
     let reach = |q: &Prong| 1.35 * q.radius_mm + 0.03;
     let near = |q: &&Prong| (stone.x_mm - q.x_mm).hypot(stone.y_mm - q.y_mm) < r + reach(q);
     let prongs: Vec<&Prong> = scene.view.stones.iter().flat_map(|s| &s.prongs).filter(near).collect();
-    let covered = |x: f64, y: f64| prongs.iter().any(|q| (x - q.x_mm).hypot(y - q.y_mm) < reach(q));
+    // What is seen of it at a distance from its centre (mm) in a direction; none under a prong and beyond the frame.
+    let seen = |radius: f64, a: f64| {
+        let (x, y) = (stone.x_mm + radius * a.cos(), stone.y_mm + radius * a.sin());
+        let p = pose.to_px(x, y);
+        let inside = p[0] >= 0.0 && p[1] >= 0.0 && p[0] <= w - 1.0 && p[1] <= h - 1.0;
+        if !inside || prongs.iter().any(|q| (x - q.x_mm).hypot(y - q.y_mm) < reach(q)) {
+            return None;
+        }
+        let k = p[1].round() as usize * scene.image.width + p[0].round() as usize;
+        Some(ratios(&scene.image.data[3 * k..3 * k + 3]))
+    };
     for ring in 0..8 {
         let radius = r * (0.4 + 0.5 * f64::from(ring) / 7.0);
         let radius_px = pose.px(radius);
@@ -197,14 +207,10 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
         let mut previous: Option<f64> = None;
         for i in 0..=n {
             let a = std::f64::consts::TAU * i as f64 / n as f64;
-            let (x, y) = (stone.x_mm + radius * a.cos(), stone.y_mm + radius * a.sin());
-            let p = pose.to_px(x, y);
-            if covered(x, y) || p[0] < 0.0 || p[1] < 0.0 || p[0] > w - 1.0 || p[1] > h - 1.0 {
+            let Some((v, c)) = seen(radius, a) else {
                 previous = None;
                 continue;
-            }
-            let k = p[1].round() as usize * scene.image.width + p[0].round() as usize;
-            let (v, c) = ratios(&scene.image.data[3 * k..3 * k + 3]);
+            };
             colours[0].push(c[0] as f32);
             colours[1].push(c[1] as f32);
             bright.push((v - FLOOR) as f32);
@@ -215,16 +221,8 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
         }
         // Pixel by pixel, too: noise is as large from one to the next as farther apart, facets are not.
         let n = (std::f64::consts::TAU * radius_px).floor().clamp(8.0, 2880.0) as usize;
-        let line: Vec<Option<f64>> = (0..n)
-            .map(|i| {
-                let a = std::f64::consts::TAU * i as f64 / n as f64;
-                let (x, y) = (stone.x_mm + radius * a.cos(), stone.y_mm + radius * a.sin());
-                let p = pose.to_px(x, y);
-                let inside = p[0] >= 0.0 && p[1] >= 0.0 && p[0] <= w - 1.0 && p[1] <= h - 1.0;
-                let k = || p[1].round() as usize * scene.image.width + p[0].round() as usize;
-                (inside && !covered(x, y)).then(|| ratios(&scene.image.data[3 * k()..3 * k() + 3]).0)
-            })
-            .collect();
+        let angle = |i: usize| std::f64::consts::TAU * i as f64 / n as f64;
+        let line: Vec<Option<f64>> = (0..n).map(|i| seen(radius, angle(i)).map(|(v, _)| v)).collect();
         for (lag, out) in [(1, &mut fine), (LAG_PX, &mut coarse)] {
             let pairs = (0..n).filter_map(|i| line[i].zip(line[(i + lag) % n]));
             out.extend(pairs.map(|(u, v)| ((u - v).abs() / (u + v)) as f32));

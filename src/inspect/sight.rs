@@ -10,6 +10,17 @@ use crate::model::{
 use crate::spec::{Prong, Stone, View};
 use crate::vision::{ops, Image, VisionError};
 
+/// Why parts could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum PartsError {
+    /// OpenCV refused.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
+    /// A model failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
 /// The models.
 #[derive(Debug)]
 pub struct PartModels {

@@ -9,7 +9,7 @@ use crate::locate::SETTING_TOLERANCE_MM;
 use crate::model::{ChipOdds, StoneSight};
 use crate::report::{round_to, FindingType, StoneRow};
 use crate::spec::{Outline, Stone};
-use crate::vision::{Plane, VisionError};
+use crate::vision::VisionError;
 
 /// The inspector of stones.
 #[derive(Debug)]
@@ -242,7 +242,6 @@ impl Inspect for Stones {
         let sights = scene.sights;
         let scale_u = scene.scale_u();
         let blurred = scene.out_of_focus()?.is_some();
-        let grey = scene.image.mean();
         for (index, stone) in scene.view.stones.iter().enumerate() {
             let p = pose.to_px(stone.x_mm, stone.y_mm);
             let seen = sights.map(|s| &s.stones[index]);
@@ -326,7 +325,7 @@ impl Inspect for Stones {
                     tilt.values.push(value(TILT, slope.atan().to_degrees(), u));
                     row.tilt_deg = Some(round_to(slope.atan().to_degrees(), 2));
                     answer.features.push(tilt);
-                    answer.features.push(chip(scene, &grey, stone, s, sight));
+                    answer.features.push(chip(scene, stone, s, sight));
                 }
                 (None, Some(Ok(_))) => {
                     for c in MEASURED {
@@ -506,7 +505,7 @@ impl RimSeen {
     }
 }
 
-fn chip(scene: &Scene, grey: &Plane, stone: &Stone, s: &Placed, sight: &StoneSight) -> Feature {
+fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &StoneSight) -> Feature {
     let pose = &scene.located.pose;
     let d = stone.diameter_mm;
     let rim_at = sight.rim.filter(|rim| rim.odds > sight.chip).map(|rim| rim.at);
@@ -517,7 +516,7 @@ fn chip(scene: &Scene, grey: &Plane, stone: &Stone, s: &Placed, sight: &StoneSig
         width_px: pose.px(d),
         depth_mm: sight.chip_depth * d,
         depth_u_mm: sight.chip_u * d,
-        bulge_mm: super::gap::bulge(scene, grey, s).unwrap_or(0.0),
+        bulge_mm: super::gap::bulge(scene, s.index).unwrap_or(0.0),
     };
     tracing::debug!("chip of {} of {}: {rim:?}", stone.id, scene.frame.file);
     let at = sight::stone_shift(stone, rim_at.unwrap_or(sight.chip_at));

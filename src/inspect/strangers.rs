@@ -1,21 +1,9 @@
 //! Stones that the spec does not have: the surface model sees a stone where none was ordered, and the model of stones agrees.
 
-use super::sight::{self, PartModels};
+use super::sight::{self, PartModels, PartsError};
 use super::Scene;
-use crate::model::ModelError;
 use crate::spec::Stone;
-use crate::vision::{ops, Mask, VisionError};
-
-/// Why they could not be looked for.
-#[derive(Debug, thiserror::Error)]
-pub enum StrangerError {
-    /// OpenCV refused.
-    #[error(transparent)]
-    Vision(#[from] VisionError),
-    /// The model failed.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-}
+use crate::vision::{ops, Mask};
 
 /// The smallest that is looked for, in mm.
 const LEAST_MM: f64 = 0.6;
@@ -33,8 +21,8 @@ const STONE: f32 = 0.5;
 /// Where stones are seen that the spec does not have, as a person reads it; none where there are none.
 ///
 /// # Errors
-/// [`StrangerError`].
-pub fn seen(scene: &Scene, parts: &PartModels) -> Result<Option<String>, StrangerError> {
+/// [`PartsError`].
+pub fn seen(scene: &Scene, parts: &PartModels) -> Result<Option<String>, PartsError> {
     let (Some(map), Some(_)) = (scene.classes, scene.mm_per_px()) else { return Ok(None) };
     let Some(class) = map.class("stone") else { return Ok(None) };
     let pose = &scene.located.pose;
@@ -55,16 +43,8 @@ pub fn seen(scene: &Scene, parts: &PartModels) -> Result<Option<String>, Strange
             continue;
         }
         let at = pose.to_mm(b.x, b.y);
-        let stone = Stone {
-            id: String::new(),
-            x_mm: at[0],
-            y_mm: at[1],
-            diameter_mm: pose.mm(2.0 * (b.area as f64 / std::f64::consts::PI).sqrt()),
-            cut: "round".into(),
-            turn_deg: None,
-            gem: None,
-            prongs: vec![],
-        };
+        let diameter = pose.mm(2.0 * (b.area as f64 / std::f64::consts::PI).sqrt());
+        let stone = Stone::unnamed(at, diameter, "round");
         if !sight::is_measurable(scene.image, pose, &stone) {
             continue;
         }

@@ -59,7 +59,12 @@ pub enum SilhouetteError {
 
 /// Fibres and dust on the backlight up to twice this width are looked through: a textile fibre is 10 to 40 um wide, lint of
 /// polishing wheels up to 0.15 mm; the thinnest shank is several times that.
-pub const HAIR_MM: f64 = 0.08;
+const HAIR_MM: f64 = 0.08;
+
+/// The same in pixels of a frame of that scale.
+pub fn hair_px(mm_per_px: f64) -> f64 {
+    (HAIR_MM / mm_per_px).max(1.0)
+}
 
 /// One closed boundary of a silhouette: an ellipse, the further even waves that stand out, and how well they are known. Lengths
 /// are pixels.

@@ -164,6 +164,20 @@ pub struct Stone {
 }
 
 impl Stone {
+    /// One that was seen and is not, or not yet, of a spec: at (x, y) in mm.
+    pub fn unnamed([x_mm, y_mm]: [f64; 2], diameter_mm: f64, cut: &str) -> Self {
+        Stone {
+            id: String::new(),
+            x_mm,
+            y_mm,
+            diameter_mm,
+            cut: cut.into(),
+            turn_deg: None,
+            gem: None,
+            prongs: vec![],
+        }
+    }
+
     /// The cut's name in lower case, words joined by `_`.
     pub fn cut_word(&self) -> String {
         self.cut.to_lowercase().replace([' ', '-'], "_")
