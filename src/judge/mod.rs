@@ -119,7 +119,8 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
         for ((file, feature), place) in view.features.iter().zip(&view.places) {
             let text = view.texts.iter().find(|t| t.0 == *file && t.1 == feature.name).map(|t| t.2.clone());
             // What carries no value but a doubt is shown as a person's matter.
-            let shown = feature.values.is_empty() && feature.doubt.is_some();
+            let sound = crate::inspect::opinion::is_sound(feature.kind, &feature.name);
+            let shown = feature.values.is_empty() && feature.doubt.is_some() && !sound;
             let mut worst = if shown { Status::Review } else { Status::Pass };
             let mut broken = None;
             let mut likely = 0.0f64;
