@@ -111,6 +111,8 @@ pub fn silhouette(
 
 /// Smallest stone that is looked for, in mm: melee starts at 0.8.
 const LEAST_STONE_MM: f64 = 0.6;
+/// Share of a rim without an edge above which a person is told.
+const FAINT_SHARE: f64 = 0.03;
 /// Rounds in which a part is seen anew from where it was found.
 const ROUNDS: usize = 4;
 
@@ -140,8 +142,19 @@ pub fn draft(
     let mut notes = Vec::new();
     let piece = piece_mask(&background)?;
     let start = Pose::centred(image.width, image.height, um_per_px);
-    let (outline, mut pose) = match shape::outline(&piece, &start)? {
-        Some((outline, pose)) => (Some(outline), pose),
+    let hairless = without_hairs(&piece, locate::silhouette::hair_px(um_per_px / 1000.0))?;
+    let (dx, dy) = ops::gradient(&ops::gaussian(&image.mean(), 1.0)?)?;
+    let data = dx.data.iter().zip(&dy.data).map(|(x, y)| x.hypot(*y)).collect();
+    let (outline, mut pose) = match shape::outline(&hairless, &Plane { data, ..dx }, &start)? {
+        Some((outline, pose, faint)) => {
+            if faint > FAINT_SHARE {
+                notes.push(format!(
+                    "{:.0} % of the piece's rim shows no edge: check the outline there",
+                    100.0 * faint
+                ));
+            }
+            (Some(outline), pose)
+        }
         None => (None, start),
     };
     // A CAD list tells the direction that an outline leaves open.
@@ -214,6 +227,35 @@ fn piece_mask(background: &Plane) -> Result<Mask, DraftError> {
         }
     }
     Ok(mask)
+}
+
+/// A piece without the fibres that cross its rim: neither what sticks out nor what cuts in, thinner than two hairs. A corner is
+/// no fibre, though no disc fits into it: what a disc of radius `hair` leaves of it reaches less far than that radius down to 60
+/// degrees.
+fn without_hairs(piece: &Mask, hair: f64) -> Result<Mask, DraftError> {
+    let inverse = |m: &Mask| Mask { data: m.data.iter().map(|v| 255 - v).collect(), ..*m };
+    // What of a mask lies farther than `hair` from all discs of that radius within it, with all that hangs on it.
+    let thin = |m: &Mask| -> Result<Mask, DraftError> {
+        let core = ops::distance_inside(&inverse(&ops::erode(m, hair)?))?;
+        let part = |over: f64| -> Vec<u8> {
+            let far = |(d, v): (&f32, &u8)| if *v != 0 && f64::from(*d) > over { 255 } else { 0 };
+            core.data.iter().zip(&m.data).map(far).collect()
+        };
+        let (left, tips) = (Mask { data: part(hair + 1.0), ..*m }, part(2.0 * hair + 1.0));
+        let (blobs, labels) = ops::components(&left)?;
+        let mut long = vec![false; blobs.iter().map(|b| b.label as usize + 1).max().unwrap_or(1)];
+        for (label, _) in labels.iter().zip(&tips).filter(|(_, t)| **t != 0) {
+            long[*label as usize] = true;
+        }
+        let data = labels.iter().map(|l| if *l > 0 && long[*l as usize] { 255 } else { 0 }).collect();
+        Ok(Mask { data, ..*m })
+    };
+    let out = thin(piece)?;
+    let data = piece.data.iter().zip(&out.data).map(|(m, t)| m & (255 - t)).collect();
+    let shorn = Mask { data, ..*piece };
+    let cuts = thin(&inverse(&shorn))?;
+    let data = shorn.data.iter().zip(&cuts.data).map(|(m, t)| m | t).collect();
+    Ok(Mask { data, ..shorn })
 }
 
 /// One region of a mask whose regions are labelled.
@@ -512,6 +554,37 @@ mod tests {
             gem: None,
             prongs: vec![],
         }
+    }
+
+    #[test]
+    fn a_fibre_across_the_rim_is_no_outline() {
+        let square = |x: usize, y: usize| (60..140).contains(&x) && (40..100).contains(&y);
+        let fibre = |x: usize, y: usize| (20..70).contains(&x) && x + 28 - y < 6 && y <= x + 28;
+        let slit = |x: usize, y: usize| (100..104).contains(&x) && (80..120).contains(&y);
+        let mask = |of: &dyn Fn(usize, usize) -> bool| Mask {
+            width: 200,
+            height: 140,
+            data: (0..200 * 140).map(|i| if of(i % 200, i / 200) { 255 } else { 0 }).collect(),
+        };
+        let clean = mask(&square);
+        assert_eq!(without_hairs(&clean, 5.0).unwrap(), clean);
+        let shorn = without_hairs(&mask(&|x, y| (square(x, y) || fibre(x, y)) && !slit(x, y)), 5.0).unwrap();
+        let off: Vec<usize> = (0..clean.data.len()).filter(|i| clean.data[*i] != shorn.data[*i]).collect();
+        // What is left of them is a hump no higher than the disc's radius.
+        assert!(off.len() < 60, "{}", off.len());
+        let far = |i: &usize| {
+            let (x, y) = (i % 200, i / 200);
+            [
+                60_usize.saturating_sub(x),
+                40_usize.saturating_sub(y),
+                (x + 1).saturating_sub(140),
+                (y + 1).saturating_sub(100),
+            ]
+        };
+        assert!(off.iter().all(|i| far(i).iter().all(|d| *d <= 6)));
+        // A long, wide tongue is part of the piece.
+        let tongue = mask(&|x, y| square(x, y) || ((20..60).contains(&x) && (60..74).contains(&y)));
+        assert_eq!(without_hairs(&tongue, 5.0).unwrap(), tongue);
     }
 
     #[test]

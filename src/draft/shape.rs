@@ -10,8 +10,15 @@ const EDGE_PX: f64 = 1.5;
 /// The radius of a shank where nothing tells it: the middle of common ring sizes with its wall.
 const SHANK_MM: f64 = 9.5;
 
-/// The outline of a piece and where it lies; none where it fills the frame.
-pub fn outline(piece: &Mask, start: &Pose) -> Result<Option<(Outline, Pose)>, DraftError> {
+/// Share of the middle gradient along an outline below which a place of it shows no edge; a map that wandered off into the background
+/// ends where nothing is. A rim in its own shade has a third and more on samples.
+const FAINT: f32 = 0.15;
+/// How far in pixels a picture's edge may lie from the map's.
+const ASIDE: usize = 4;
+
+/// The outline of a piece, where it lies, and which share of it the picture shows no edge at (that share is gone past); none where the
+/// piece fills the frame. steep: the picture's gradient.
+pub fn outline(piece: &Mask, steep: &Plane, start: &Pose) -> Result<Option<(Outline, Pose, f64)>, DraftError> {
     let (w, h) = (piece.width, piece.height);
     let side = |cells: &mut dyn Iterator<Item = usize>| cells.filter(|i| piece.data[*i] != 0).count();
     let left = side(&mut (0..h).map(|y| y * w));
@@ -22,14 +29,53 @@ pub fn outline(piece: &Mask, start: &Pose) -> Result<Option<(Outline, Pose)>, Dr
         return Ok(None);
     }
     if left > h / 20 && right > h / 20 {
-        return Ok(Some(band(piece, start)));
+        let (shape, pose) = band(piece, start);
+        return Ok(Some((shape, pose, 0.0)));
     }
     let (blobs, labels) = ops::components(piece)?;
     let Some(blob) = blobs.iter().max_by_key(|b| b.area) else { return Ok(None) };
     let edge = ops::blob_outline(&labels, w, blob)?;
-    let points: Vec<[f64; 2]> = edge.iter().map(|p| start.to_mm(p[0], p[1])).collect();
-    let area = start.mm(start.mm(blob.area as f64));
-    Ok(Some(fit(&points, area, start)))
+    let (seen, faint) = with_edge(&edge, steep);
+    let points: Vec<[f64; 2]> = seen.iter().map(|p| start.to_mm(p[0], p[1])).collect();
+    // Pixels' centres are joined: half a pixel all around is missing.
+    let length: f64 = (0..seen.len()).map(|i| apart(seen[i], seen[(i + 1) % seen.len()])).sum();
+    let area = start.mm(start.mm(ops::polygon_area(&seen) + length / 2.0));
+    let (shape, pose) = fit(&points, area, start);
+    Ok(Some((shape, pose, faint)))
+}
+
+fn apart(a: [f64; 2], b: [f64; 2]) -> f64 {
+    (a[0] - b[0]).hypot(a[1] - b[1])
+}
+
+/// The places of a closed outline (pixels) at which the picture shows an edge, a pixel apart, and the share of the others. Where that is half or more
+/// no place is left out: then the gradient tells nothing.
+fn with_edge(edge: &[[f64; 2]], steep: &Plane) -> (Vec<[f64; 2]>, f64) {
+    let mut dense = Vec::new();
+    for (i, a) in edge.iter().enumerate() {
+        let b = edge[(i + 1) % edge.len()];
+        let n = apart(*a, b).round().max(1.0);
+        dense.extend((0..n as usize).map(|k| {
+            let t = k as f64 / n;
+            [a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])]
+        }));
+    }
+    let (w, h) = (steep.width, steep.height);
+    let near = |p: &[f64; 2]| {
+        let (x, y) = (p[0].max(0.0) as usize, p[1].max(0.0) as usize);
+        let rows = y.saturating_sub(ASIDE)..(y + ASIDE + 1).min(h);
+        rows.flat_map(|v| &steep.data[v * w + x.saturating_sub(ASIDE)..v * w + (x + ASIDE + 1).min(w)])
+            .fold(0.0_f32, |m, g| m.max(*g))
+    };
+    let gradient: Vec<f32> = dense.iter().map(near).collect();
+    let least = FAINT * ops::median(&mut gradient.clone());
+    let seen: Vec<[f64; 2]> = dense.iter().zip(&gradient).filter(|(_, g)| **g >= least).map(|(p, _)| *p).collect();
+    let faint = 1.0 - seen.len() as f64 / dense.len().max(1) as f64;
+    if faint < 0.5 {
+        (seen, faint)
+    } else {
+        (dense, faint)
+    }
 }
 
 /// The shape that a closed edge shows, in mm: the simplest of disc, ellipse, rectangle and polygon that follows it.
