@@ -74,7 +74,7 @@ pub fn mistake(key: &str, message: impl Into<String>) -> Mistake {
 /// # Errors
 /// Where it is no JSON of that kind, or something stands behind it.
 pub fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Mistake> {
-    let mut de = serde_json::Deserializer::from_slice(bytes);
+    let mut de = serde_json::Deserializer::from_slice(crate::files::without_mark(bytes));
     let value = serde_path_to_error::deserialize(&mut de)
         .map_err(|e| mistake(&e.path().to_string(), e.inner().to_string()))?;
     de.end().map_err(|e| mistake(".", e.to_string()))?;
@@ -108,6 +108,6 @@ pub fn parse<T: Marked>(bytes: &[u8], path: &Path) -> Result<T, JsonError> {
 /// # Errors
 /// [`JsonError`].
 pub fn read<T: Marked>(path: &Path) -> Result<(T, String), JsonError> {
-    let bytes = std::fs::read(path).map_err(|source| JsonError::Read { path: path.to_owned(), source })?;
+    let bytes = crate::files::read(path).map_err(|source| JsonError::Read { path: path.to_owned(), source })?;
     Ok((parse(&bytes, path)?, sha256_hex(&bytes)))
 }

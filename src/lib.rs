@@ -11,6 +11,7 @@ pub mod colour;
 pub mod dataset;
 pub mod draft;
 pub mod eval;
+pub mod files;
 mod hash;
 pub mod inspect;
 pub mod json;

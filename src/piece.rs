@@ -105,9 +105,9 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Whether another one is of the same characteristic, by the same instrument.
-    pub fn is_of_the_same(&self, other: &Reading) -> bool {
-        (&self.characteristic, &self.instrument) == (&other.characteristic, &other.instrument)
+    /// Its characteristic and its instrument: two of the same contradict or repeat each other.
+    pub fn of_what(&self) -> (&str, Option<&str>) {
+        (&self.characteristic, self.instrument.as_deref())
     }
 }
 
@@ -221,7 +221,7 @@ impl Piece {
     /// As [`Piece::parse`], and [`PieceError::Read`] where the file cannot be read.
     pub fn read(path: &Path) -> Result<Self, PieceError> {
         let text =
-            std::fs::read_to_string(path).map_err(|source| PieceError::Read { path: path.to_owned(), source })?;
+            crate::files::read_text(path).map_err(|source| PieceError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
 

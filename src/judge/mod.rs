@@ -212,6 +212,8 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
             }
         }
     }
+    // What is wrong with the frames, or with where the piece lies, explains what follows.
+    doubtful.extend(troubles.iter().cloned());
     // Stable: what is alike stays in the order of the features.
     likeliest.sort_by(|a, b| b.likely.total_cmp(&a.likely));
     doubtful.extend(told_once(likeliest));
@@ -223,8 +225,12 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
         }
         measurements.push(row);
     }
+    let mut counts: Counts = Counts::new();
+    for r in &piece.readings {
+        *counts.entry(r.of_what()).or_default() += 1;
+    }
     for (k, r) in piece.readings.iter().enumerate() {
-        if let Some(why) = unusable(&piece.readings, k) {
+        if let Some(why) = unusable(r, &counts) {
             doubtful.push(format!("readings[{k}]: {why}"));
             continue;
         }
@@ -257,7 +263,6 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     }
     not_assessed.sort();
     not_assessed.dedup();
-    doubtful.extend(troubles.iter().cloned());
     if spec.limits.is_empty() {
         doubtful.push("the spec sets no limit, so nothing was judged".into());
     }
@@ -275,13 +280,15 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     Judgement { verdict, reasons: failed, measurements, findings, not_assessed }
 }
 
+/// How many readings there are of a characteristic by an instrument.
+type Counts<'a> = std::collections::HashMap<(&'a str, Option<&'a str>), usize>;
+
 /// Why one of a piece's readings does not count.
-fn unusable(all: &[Reading], k: usize) -> Option<String> {
-    let r = &all[k];
+fn unusable(r: &Reading, counts: &Counts) -> Option<String> {
     if let Some(message) = unknown_characteristic(&r.characteristic) {
         return Some(message);
     }
-    let twin = all.iter().enumerate().any(|(j, o)| j != k && o.is_of_the_same(r));
+    let twin = counts.get(&r.of_what()).is_some_and(|n| *n > 1);
     twin.then(|| format!("`{}` is there twice, of the same instrument: neither counts", r.characteristic))
 }
 

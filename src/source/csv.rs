@@ -71,7 +71,7 @@ impl Table {
     /// # Errors
     /// Where the file cannot be read, is no text, or its header lacks a column or has one twice.
     pub fn read(path: &Path, required: &[&'static str], optional: &[&'static str]) -> Result<Self, CsvError> {
-        let bytes = std::fs::read(path).map_err(|source| CsvError::Read { path: path.to_owned(), source })?;
+        let bytes = crate::files::read(path).map_err(|source| CsvError::Read { path: path.to_owned(), source })?;
         let wrong = |line: usize, column: &str, message: String| CsvMistake {
             path: path.to_owned(),
             line,

@@ -278,13 +278,13 @@ impl Run {
     }
 
     fn lines(&mut self, path: &Path) {
-        let bytes = match std::fs::read(path) {
+        let bytes = match crate::files::read(path) {
             Ok(bytes) => bytes,
             Err(e) => return self.fail(path, format!("cannot read: {e}")),
         };
         let base = parent(path);
         let before = self.entries.len();
-        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+        let bytes = crate::files::without_mark(&bytes);
         for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
             if line.trim_ascii().is_empty() {
                 continue;

@@ -44,7 +44,7 @@ impl Readings {
         for (id, rows) in &mut out.of {
             let all = rows.clone();
             let twin = |line: usize, r: &Reading| {
-                all.iter().find(|(l, o)| *l != line && o.is_of_the_same(r)).map(|(l, _)| *l)
+                all.iter().find(|(l, o)| *l != line && o.of_what() == r.of_what()).map(|(l, _)| *l)
             };
             rows.retain(|(line, r)| twin(*line, r).is_none());
             for (line, r) in &all {
@@ -78,7 +78,7 @@ impl Readings {
         let mut clash = Vec::new();
         let mut added = Vec::new();
         for (line, r) in self.of.get(&piece.piece_id).into_iter().flatten() {
-            if piece.readings.iter().any(|o| o.is_of_the_same(r)) {
+            if piece.readings.iter().any(|o| o.of_what() == r.of_what()) {
                 errors.push(format!(
                     "{}:{line}: column `characteristic`: `{}` of {} is also in its piece.json: neither counts",
                     self.path.display(),
@@ -90,7 +90,7 @@ impl Readings {
                 added.push(r.clone());
             }
         }
-        piece.readings.retain(|o| !clash.iter().any(|r| o.is_of_the_same(r)));
+        piece.readings.retain(|o| !clash.iter().any(|r| o.of_what() == r.of_what()));
         piece.readings.extend(added);
         errors
     }

@@ -165,7 +165,7 @@ impl Spec {
     /// [`SpecError::Read`] where the file cannot be read, [`SpecError::Mistakes`] with every mistake.
     pub fn read(path: &Path) -> Result<(Self, String), SpecError> {
         let text =
-            std::fs::read_to_string(path).map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
+            crate::files::read_text(path).map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
         let (spec, lists) = parse(&text, path)?;
         let mut hash = sha256_hex(text.as_bytes());
         if !lists.is_empty() {
@@ -925,7 +925,7 @@ impl<'p> Reader<'p> {
         stones: &mut Vec<Stone>,
     ) {
         let path = self.path.parent().unwrap_or(Path::new("")).join(file);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match crate::files::read(&path) {
             Ok(bytes) => bytes,
             Err(e) => {
                 let message = format!("{}: cannot read: {e}", path.display());

@@ -51,7 +51,7 @@ pub enum DecodeError {
 /// # Errors
 /// [`DecodeError`], which names the file.
 pub fn read_image(path: &Path) -> Result<(Vec<u8>, Image), DecodeError> {
-    let bytes = std::fs::read(path).map_err(|source| DecodeError::Read { path: path.to_owned(), source })?;
+    let bytes = crate::files::read(path).map_err(|source| DecodeError::Read { path: path.to_owned(), source })?;
     let image = decode(&bytes, path)?;
     Ok((bytes, image))
 }
