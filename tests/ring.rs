@@ -207,6 +207,7 @@ fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
         sights: None,
         grey: Default::default(),
         gaps: Default::default(),
+        bites: Default::default(),
         blur: Default::default(),
         placed: Default::default(),
         finish: None,
@@ -415,7 +416,26 @@ fn an_overexposed_or_sharp_frame_says_less() {
             }
         }
     }
-    assert!(usual < 0.002, "{usual}");
+    assert!(usual < 0.006, "{usual}");
+}
+
+/// A camera whose response is neither linear nor that of the display standards, and does not say so.
+#[test]
+fn an_unnamed_response_is_told_by_the_edge_or_counts() {
+    let mut wrong = Vec::new();
+    for (k, gamma) in [1.4, 1.6, 1.8, 2.0].into_iter().enumerate() {
+        for blur in [0.9, 1.6, 2.2] {
+            let sim = Sim { gamma, blur, noise: 0.004, falloff: [0.0, 0.0], ..Sim::plain(60 + k as u64) };
+            let (d, u) = value(&ask(&sim.image(), Some(20.0), Some(0.0)), INNER);
+            let off = d - 0.04 * 400.4;
+            println!("exponent {gamma}, blur {blur}: off {off:+.4} mm, U {:.4}", 2.0 * u);
+            wrong.extend(
+                (off.abs() >= 2.0 * u)
+                    .then(|| format!("exponent {gamma}, blur {blur}: off {off:+.4}, U {:.4}", 2.0 * u)),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 const SPEC: &str = r#"schema = "loupe.spec/1"

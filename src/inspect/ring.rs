@@ -56,6 +56,16 @@ impl Inspect for Ring {
         };
         let loops = std::iter::once(&seen.inner).chain(seen.outer.as_ref().ok());
         answer.loops_px = loops.map(|b| b.polygon(360)).collect();
+        let unclear = if seen.others > 0 {
+            Some("more than one piece is in the frame, and nothing says which is meant")
+        } else {
+            seen.endless
+                .then_some("no outside of the ring is seen: a lit disc on a dark ground looks like its opening")
+        };
+        if let Some(why) = unclear {
+            answer.not_assessed = all(why);
+            return Ok(answer);
+        }
         let Some(mm) = scale else {
             answer.not_assessed = all("the frame has no um_per_px");
             return Ok(answer);

@@ -112,9 +112,34 @@ pub struct Silhouette {
     pub gamma: Option<f64>,
     /// Whether the backlight is overexposed.
     pub saturated: bool,
+    /// Whether the ring's outside is seen in no direction.
+    pub endless: bool,
+    /// Further pieces in the frame: openings and dark parts of a quarter of the ring's size and more.
+    pub others: usize,
+}
+
+impl Silhouette {
+    /// The same, where the response's exponent is only known to `u` and the radii of the inner and the outer boundary change so much with it.
+    fn unsure(mut self, inner: f64, outer: f64, u: f64) -> Self {
+        self.inner.edge_u = self.inner.edge_u.hypot(inner * u);
+        if let Ok(b) = &mut self.outer {
+            b.edge_u = b.edge_u.hypot(outer * u);
+        }
+        self
+    }
 }
 
 impl Boundary {
+    /// By how much the skew may be off that is not the response's: its noise, and good optics.
+    fn skew_floor(&self) -> f64 {
+        self.skew_u.hypot(SKEW_FLOOR * self.blur)
+    }
+
+    /// The skew, in its deviations.
+    fn skewed(&self) -> f64 {
+        self.skew.abs() / self.skew_floor()
+    }
+
     /// Half axes, the larger first.
     fn axes(&self) -> [f64; 2] {
         let [[a, b], [c, d]] = self.map;
@@ -234,24 +259,32 @@ impl Boundary {
 /// Where the half level of a blurred edge lies depends on the camera's response, by half a blur between a linear one and a gamma
 /// of 2.2. Where it is not given it is told from the frame: noise that is stronger in the dark than in the light is a gamma's
 /// doing (EMVA 1288: a linear sensor's noise never falls with the light), and the edge of a symmetric blur is symmetric under the
-/// right response only. Where neither tells, the middle is taken, with half of what lies between as half width.
+/// right response only; that tells other exponents too, and how sure the one that is taken is. Where neither tells, the middle is taken, with half of
+/// what lies between as half width.
 ///
 /// # Errors
 /// [`SilhouetteError`]: the reason a person reads in the report.
 pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouette, SilhouetteError> {
     let found = coarse(image, hair)?;
     if let Some(g) = gamma {
-        return fit(image, &found, g, Some(g));
+        let seen = fit(image, &found, g, Some(g))?;
+        tracing::debug!(
+            gamma = g,
+            skew = seen.inner.skew / seen.inner.blur,
+            skewed = seen.inner.skewed(),
+            "response as named"
+        );
+        return Ok(seen);
     }
     let straight = fit(image, &found, 1.0, Some(1.0))?;
     let curved = fit(image, &found, GAMMA, Some(GAMMA))?;
     let (a, b) = (&straight.inner, &curved.inner);
-    let z = |x: &Boundary| x.skew.abs() / x.skew_u.hypot(SKEW_FLOOR * x.blur);
-    let (za, zb) = (z(a), z(b));
+    let (za, zb) = (a.skewed(), b.skewed());
+    let even = symmetric(image, &found)?;
     // Twenty times as likely as the other (log likelihoods of normal skews), and not unlikely itself: glare on the metal's wall skews
     // the edge under either.
     let by_skew = match za * za - zb * zb {
-        d if d.abs() < 2.0 * 20f64.ln() || za.min(zb) > 4.0 => None,
+        d if d.abs() < 2.0 * 20f64.ln() || za.min(zb) > MOST_SKEWED => None,
         d => Some(d > 0.0),
     };
     let [bright, dark] = a.levels.map(|v| 255.0 * v);
@@ -267,12 +300,105 @@ pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouett
         (Some(n), Some(s)) if n != s => None,
         (n, s) => n.or(s),
     };
-    tracing::debug!(za, zb, noise_bright, noise_dark, ?by_noise, ?by_skew, "response");
-    Ok(match answer {
-        Some(true) => curved,
-        Some(false) => straight,
-        None => middle(straight, curved),
+    let exponent = even.as_ref().map(|e| (e.gamma, e.u));
+    tracing::debug!(za, zb, noise_bright, noise_dark, ?by_noise, ?by_skew, ?exponent, "response");
+    let per = |k: fn(&Silhouette) -> Option<f64>| match (k(&straight), k(&curved)) {
+        (Some(s), Some(c)) => ((c - s) / (GAMMA - 1.0)).abs(),
+        _ => 0.0,
+    };
+    let (inner, outer) = (per(|s| Some(s.inner.radius)), per(|s| s.outer.as_ref().ok().map(|b| b.radius)));
+    // Noise that grows with the light speaks for an exponent below two only (a photon's noise goes with the root of the light), noise that falls for
+    // one above one.
+    let fits = |g: f64| by_noise.is_none_or(|falls| if falls { g > 1.0 } else { g < 2.0 });
+    // Neither a linear camera nor one of the standard's gamma makes the edge symmetric, and another exponent does.
+    let is_other = |e: &Symmetric| {
+        let far = [1.0, GAMMA].iter().all(|g| (e.gamma - g).abs() > 2.0 * e.u);
+        fits(e.gamma) && (far || za.min(zb) > SKEWED)
+    };
+    Ok(match (answer, even) {
+        (_, Some(e)) if is_other(&e) => e.seen.unsure(inner, outer, e.u),
+        // Noise alone speaks for one of the two, and the edge against both.
+        (Some(_), None) if za.min(zb) > MOST_SKEWED => middle(straight, curved),
+        (Some(is_curved), e) => {
+            let seen = if is_curved { curved } else { straight };
+            // The skew tells how far the exponent may be from it; where it does not, what all edges share covers a tenth, and half of what lies
+            // between covers an edge that is not quite symmetric.
+            let by = e.map(|e| e.u).filter(|u| *u < TOLD);
+            let z = if is_curved { zb } else { za };
+            seen.unsure(inner, outer, by.unwrap_or(if z > ODD { HALF_GAMMA } else { 0.0 }))
+        }
+        (None, _) => middle(straight, curved),
     })
+}
+
+/// A skew of so many of its deviations is not the response's: glare on the metal's wall.
+const MOST_SKEWED: f64 = 4.0;
+/// One of so many is a clear sign, and one of so many is worth a doubt.
+const ODD: f64 = 1.5;
+const SKEWED: f64 = 3.0;
+/// Exponents between which the one that makes the edge symmetric is looked for: those of cameras and of the display standards.
+const EXPONENTS: [f64; 6] = [1.0, 1.3, 1.6, 1.9, GAMMA, 2.4];
+/// From how the skew changes over this much of the exponent it is told how sure that is; where it is no surer than this, the skew tells nothing.
+const ASIDE: f64 = 0.1;
+const TOLD: f64 = 0.25;
+/// A skew this little below zero, in its deviations, counts as none: above the right exponent it rises no farther than that.
+const ZERO: f64 = 0.3;
+/// Most steps towards it.
+const STEPS: usize = 4;
+/// What may be assumed of the exponent between a linear camera's and the standard's where nothing tells it: the standard uncertainty of an even distribution.
+const HALF_GAMMA: f64 = (GAMMA - 1.0) / 2.0 / 1.732_050_807_568_877_2;
+
+/// The exponent under which the edge is symmetric.
+struct Symmetric {
+    gamma: f64,
+    /// Its standard uncertainty: the skew's over how the skew changes with the exponent.
+    u: f64,
+    seen: Silhouette,
+}
+
+/// The exponent that makes the inner edge symmetric; none where none does. Below the right one the skew is negative and rises with the exponent; it falls
+/// again soon above it, so the first rise to within the noise of zero counts.
+fn symmetric(image: &Image, found: &Coarse) -> Result<Option<Symmetric>, SilhouetteError> {
+    let look = |gamma: f64| fit(image, found, gamma, None);
+    let blurs = |s: &Silhouette| s.inner.skew / s.inner.blur;
+    let floor = |s: &Silhouette| s.inner.skew_floor() / s.inner.blur;
+    // How far above what counts as zero.
+    let over = |s: &Silhouette| blurs(s) + ZERO * floor(s);
+    let mut gamma = EXPONENTS[0];
+    let mut seen = look(gamma)?;
+    let mut aside = ASIDE;
+    if blurs(&seen) < -floor(&seen) {
+        aside = -ASIDE;
+        let (mut low, mut high) = ((gamma, over(&seen)), None);
+        for g in &EXPONENTS[1..] {
+            seen = look(*g)?;
+            if over(&seen) >= 0.0 {
+                high = Some((*g, over(&seen)));
+                break;
+            }
+            low = (*g, over(&seen));
+        }
+        let Some(mut high) = high else { return Ok(None) };
+        for _ in 0..STEPS {
+            gamma = low.0 - low.1 * (high.0 - low.0) / (high.1 - low.1);
+            seen = look(gamma)?;
+            let here = over(&seen);
+            if here.abs() < 0.1 * floor(&seen) {
+                break;
+            }
+            if here < 0.0 {
+                low = (gamma, here);
+            } else {
+                high = (gamma, here);
+            }
+        }
+    }
+    // Glare on the wall skews one edge, the response both.
+    let is_even =
+        seen.inner.skewed() < MOST_SKEWED && seen.outer.as_ref().map_or(0.0, Boundary::skewed) < 2.0 * MOST_SKEWED;
+    let slope = (blurs(&look(gamma + aside)?) - blurs(&seen)) / aside;
+    let u = floor(&seen) / slope;
+    Ok((is_even && u > 0.0).then_some(Symmetric { gamma, u: u.min(HALF_GAMMA), seen }))
 }
 
 /// Between the two responses, with the half width of an even distribution as uncertainty.
@@ -293,6 +419,8 @@ fn middle(straight: Silhouette, curved: Silhouette) -> Silhouette {
         },
         gamma: None,
         saturated: straight.saturated,
+        endless: straight.endless,
+        others: straight.others,
     }
 }
 
@@ -302,7 +430,11 @@ struct Coarse {
     radius: f64,
     dark: f64,
     hair: f64,
+    others: usize,
 }
+
+/// A dark part or an opening of this share of the ring's is another piece: a gallery's windows are smaller.
+const ANOTHER: usize = 4;
 
 impl Coarse {
     /// From how many pixels on a dark stretch is no fibre.
@@ -358,7 +490,17 @@ fn coarse(image: &Image, hair: f64) -> Result<Coarse, SilhouetteError> {
         });
     };
     let full = |v: f64| (v + 0.5) * f as f64 - 0.5;
+    let (parts, _) = ops::components(&solid)?;
+    let (x, y) = (best.bounds.x, best.bounds.y);
+    let around = |b: &ops::Blob| {
+        let r = b.bounds;
+        r.x < x && r.y < y && r.x + r.width > x + best.bounds.width && r.y + r.height > y + best.bounds.height
+    };
+    let own = parts.iter().filter(|b| around(b)).map(|b| b.area).min().unwrap_or(0);
+    let openings = holes.iter().filter(|b| !touches(b) && ANOTHER * b.area >= best.area).count() - 1;
+    let pieces = parts.iter().filter(|b| !touches(b) && !around(b) && ANOTHER * b.area >= own).count();
     Ok(Coarse {
+        others: openings.max(pieces),
         centre: [full(best.x), full(best.y)],
         radius: (best.area as f64 / std::f64::consts::PI).sqrt() * f as f64,
         dark: dark / 255.0,
@@ -451,7 +593,8 @@ fn fit(image: &Image, found: &Coarse, gamma: f64, named: Option<f64>) -> Result<
         Some(b) => refine(&plane, b, Side::Outer, width, lasting),
     };
     let saturated = inner.levels[0] > (253.5f64 / 255.0).powf(gamma);
-    let mut out = Silhouette { inner, outer, gamma: named, saturated };
+    let endless = rays.iter().all(|r| r.inner.is_none() || r.outer.is_none());
+    let mut out = Silhouette { inner, outer, gamma: named, saturated, endless, others: found.others };
     for b in std::iter::once(&mut out.inner).chain(out.outer.as_mut().ok()) {
         b.edge_u = (RESPONSE_U * b.blur).hypot(PIXEL_U).hypot(if saturated { SATURATED_U * b.blur } else { 0.0 });
     }
