@@ -450,6 +450,7 @@ impl Inspector {
             sights: sights.as_ref(),
             grey: Default::default(),
             gaps: Default::default(),
+            bites: Default::default(),
             blur: Default::default(),
             placed: Default::default(),
             finish: None,

@@ -2,8 +2,9 @@
 
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::locate::edges::EdgeSample;
-use crate::locate::SETTING_TOLERANCE_MM;
+use crate::locate::{outline as nominal, SETTING_TOLERANCE_MM};
 use crate::report::FindingType;
+use crate::spec::Outline;
 use crate::vision::{ops, VisionError};
 
 /// The inspector of the outline.
@@ -13,6 +14,23 @@ pub struct Contour;
 pub(crate) const CHARACTERISTIC: &str = "outline.deviation_mm";
 /// A lack of metal is wider than this along the outline; what is narrower is a speck or an edge's ragged step.
 const WIDTH_MM: f64 = 0.08;
+
+/// What of a piece may lie beyond the frame, in mm, before it counts as cut off: no more than a rim's margin, in which nothing is looked for.
+const BEYOND_MM: f64 = 0.1;
+
+/// How far the piece reaches beyond the frame, as a person reads it; none where all of it lies within. A band runs out of its frame, by its nature.
+pub(super) fn cut_off(scene: &Scene) -> Option<String> {
+    let outline = scene.view.outline.as_ref().filter(|o| !matches!(o, Outline::Band { .. }))?;
+    let pose = &scene.located.pose;
+    let (w, h) = (scene.image.width as f64 - 1.0, scene.image.height as f64 - 1.0);
+    let over = |p: &[f64; 2]| {
+        let [x, y] = pose.to_px(p[0], p[1]);
+        (-x).max(-y).max(x - w).max(y - h)
+    };
+    let by = pose.mm(nominal::polygon(outline, 1.0).iter().map(over).fold(0.0, f64::max));
+    (by > BEYOND_MM.max(2.0 * scene.located.shift_u_mm))
+        .then(|| format!("the frame cuts the piece off: it reaches {by:.2} mm beyond the frame's edge"))
+}
 
 /// Whether a place of the piece lies on a nominal stone or prong, or as near as their own setting may put them there.
 fn is_part(scene: &Scene, x: f64, y: f64) -> bool {
@@ -83,7 +101,7 @@ impl Inspect for Contour {
             })
             .collect();
         // A running median along the outline. The points are in order, in one ring or, for a band, the two edges in turn.
-        let ring = !matches!(scene.view.outline, Some(crate::spec::Outline::Band { .. }));
+        let ring = !matches!(scene.view.outline, Some(Outline::Band { .. }));
         let stride = if ring { 1 } else { 2 };
         let spacing_mm = pose.mm(2.0).max(0.02);
         let half = ((WIDTH_MM / spacing_mm / 2.0).ceil() as usize).max(1);
@@ -132,6 +150,12 @@ impl Inspect for Contour {
             value: if least <= unseen { deviation } else { (median / 2.0 - least).max(0.0) },
             uncertainty: u.hypot(scene.scale_u() * crate::locate::outline::reach_of(scene.view)),
         };
+        // What is not seen may lack metal, whatever is seen.
+        let upper = scene.spec.limit(CHARACTERISTIC, &scene.view.name).and_then(|l| l.upper).unwrap_or(f64::INFINITY);
+        if let Some(why) = cut_off(scene).filter(|_| value.value <= upper) {
+            answer.not_assessed.push((CHARACTERISTIC, why));
+            return Ok(answer);
+        }
         // The notch: from the deepest place both ways until half of its depth.
         let in_notch = |i: usize| smooth[i] < median.min(0.0) + 0.5 * (least - median.min(0.0));
         let mut members = vec![worst];

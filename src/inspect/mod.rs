@@ -3,6 +3,7 @@
 
 pub mod align;
 pub mod anomaly;
+mod bite;
 pub mod carat;
 pub mod colour;
 pub mod contour;
@@ -62,6 +63,8 @@ pub struct Scene<'a> {
     pub grey: std::cell::OnceCell<Plane>,
     /// The gaps about the stones, made when a gap or a chip is first asked for.
     pub gaps: std::cell::OnceCell<Vec<gap::Found>>,
+    /// How far metal is seen within the girdles, made when a chip is first asked for: the stone's index, mm.
+    pub bites: std::cell::OnceCell<Vec<(usize, f64)>>,
     /// How wide its sharpest edges are blurred, told when [`Scene::out_of_focus`] is first asked.
     pub blur: std::cell::OnceCell<Option<f64>>,
     /// The stones set against one another, made when [`stones::placed`] is first asked.

@@ -442,6 +442,8 @@ pub struct RimSeen {
     depth_u_mm: f64,
     /// By how much the dark about its girdle bulges outward in one place, in mm; 0 where it does not.
     bulge_mm: f64,
+    /// How far metal is seen within its girdle in one place, in mm; 0 where it is not.
+    metal_mm: f64,
 }
 
 /// What all stones of a frame have in common against an outline that fixes where the piece lies, as a person reads it, where it is more than setting and
@@ -475,9 +477,10 @@ impl RimSeen {
         let told: Vec<&RimSeen> = all.iter().filter(|r| r.limits.is_some() == finer).collect();
         let surest = told.iter().max_by(|a, b| a.odds.total_cmp(&b.odds))?;
         let mean = told.iter().map(|r| r.odds).sum::<f64>() / told.len() as f64;
-        // A hole is dark under every light, a reflection is not.
-        let bulge_mm = all.iter().map(|r| r.bulge_mm).fold(f64::INFINITY, f64::min);
-        Some(RimSeen { odds: 0.5 * (surest.odds + mean), bulge_mm, ..**surest })
+        // A hole is dark under every light and metal looks like its like, a reflection does not.
+        let least = |of: fn(&RimSeen) -> f64| all.iter().map(of).fold(f64::INFINITY, f64::min);
+        let (bulge_mm, metal_mm) = (least(|r| r.bulge_mm), least(|r| r.metal_mm));
+        Some(RimSeen { odds: 0.5 * (surest.odds + mean), bulge_mm, metal_mm, ..**surest })
     }
 
     /// Sets what a feature says of it: value, confidence and doubt.
@@ -491,15 +494,20 @@ impl RimSeen {
         } else {
             // None deeper, nineteen times in twenty: two standard uncertainties.
             let unseen = self.limits.and_then(|l| l.deepest_unseen(self.odds, self.width_px)).unwrap_or(UNSEEN_CHIP);
-            // A chip that is as dark as a gap looks like one.
-            let bulge = self.bulge_mm > unseen * self.width_mm;
-            if bulge {
+            let unseen = unseen * self.width_mm;
+            // A chip that is as dark as a gap looks like one, and one through which the metal shows like metal.
+            if self.bulge_mm > unseen.max(self.metal_mm) {
                 feature.doubt = Some(format!(
                     "the dark about its girdle bulges by {:.2} mm: a chip, or a hole beside it",
                     self.bulge_mm
                 ));
+            } else if self.metal_mm > unseen {
+                feature.doubt = Some(format!(
+                    "metal is seen {:.2} mm within its girdle in one place: a chip, or metal over it",
+                    self.metal_mm
+                ));
             }
-            value(CHIP, 0.0, (unseen * self.width_mm).max(self.bulge_mm) / 2.0)
+            value(CHIP, 0.0, unseen.max(self.bulge_mm).max(self.metal_mm) / 2.0)
         }];
         feature.rim = Some(*self);
     }
@@ -517,6 +525,7 @@ fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &StoneSight) -> Feature
         depth_mm: sight.chip_depth * d,
         depth_u_mm: sight.chip_u * d,
         bulge_mm: super::gap::bulge(scene, s.index).unwrap_or(0.0),
+        metal_mm: super::bite::within(scene, s.index),
     };
     tracing::debug!("chip of {} of {}: {rim:?}", stone.id, scene.frame.file);
     let at = sight::stone_shift(stone, rim_at.unwrap_or(sight.chip_at));
@@ -540,7 +549,16 @@ mod tests {
             unseen_px: unseen.map(|[o, d]| [o, 200.0 * d]),
         };
         let limits = Some(limits);
-        RimSeen { odds, limits, width_mm: 1.5, width_px: 80.0, depth_mm: 0.1, depth_u_mm: 0.02, bulge_mm: 0.0 }
+        RimSeen {
+            odds,
+            limits,
+            width_mm: 1.5,
+            width_px: 80.0,
+            depth_mm: 0.1,
+            depth_u_mm: 0.02,
+            bulge_mm: 0.0,
+            metal_mm: 0.0,
+        }
     }
 
     fn told(rim: RimSeen) -> (f64, f64, bool) {
@@ -562,6 +580,9 @@ mod tests {
         let hole = RimSeen { bulge_mm: 0.2, ..does_not };
         assert_eq!(told(hole), (0.0, 0.2 / 1.5, true));
         assert_eq!(RimSeen::together(&[hole, does_not]), Some(does_not));
+        let bitten = RimSeen { metal_mm: 0.2, ..does_not };
+        assert_eq!(told(bitten), (0.0, 0.2 / 1.5, true));
+        assert_eq!(RimSeen::together(&[bitten, does_not]), Some(does_not));
         // What the rim itself was looked at for says more than the window.
         let window = RimSeen { limits: None, ..rim(1.9) };
         assert_eq!(RimSeen::together(&[window, does_not]), Some(does_not));

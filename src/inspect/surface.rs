@@ -133,7 +133,9 @@ impl Inspect for Surface {
         answer.assessed = CHARACTERISTICS.to_vec();
         let bare = bare_share(scene);
         let white = metal.white_share;
-        let blind = if bare < LEAST_BARE {
+        let blind = if let Some(cut) = super::contour::cut_off(scene) {
+            Some(cut)
+        } else if bare < LEAST_BARE {
             Some(format!("only {:.0} % of the metal between the stones is clear of their margins", 100.0 * bare))
         } else if white > MOST_WHITE {
             Some(format!("{:.0} % of the bare metal is overexposed and shows nothing", 100.0 * white))

@@ -1,6 +1,6 @@
 //! A model's answer for one picture.
 
-use crate::vision::Plane;
+use crate::vision::{bilinear, Plane};
 
 /// Class probabilities of a picture on a grid of every `stride`-th pixel.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +48,15 @@ impl ClassMap {
     pub fn at(&self, class: usize, x: usize, y: usize) -> f32 {
         let (w, _) = self.grid();
         self.cells(class)[y / self.stride * w + x / self.stride]
+    }
+
+    /// The probability of one class at a place of the picture, between the middles of the cells.
+    pub fn sample(&self, class: usize, x: f64, y: f64) -> f32 {
+        let (w, h) = self.grid();
+        let cells = self.cells(class);
+        let [u, v] = [x, y].map(|p| (p + 0.5) / self.stride as f64 - 0.5);
+        let [p] = bilinear([w, h], u, v, |x, y| [cells[y * w + x]]);
+        p
     }
 
     /// The probability of any defect on the grid: what the sound classes leave.

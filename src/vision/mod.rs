@@ -89,7 +89,7 @@ impl Plane {
 
 /// The bilinear values at a point of a picture of `size`, clamped to it.
 #[inline]
-fn bilinear<const N: usize>(
+pub(crate) fn bilinear<const N: usize>(
     [width, height]: [usize; 2],
     x: f64,
     y: f64,
