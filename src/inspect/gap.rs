@@ -3,6 +3,8 @@
 //!
 //! Stones of a known cut only: of others nothing says how the girdle runs.
 
+use std::f64::consts::{PI, TAU};
+
 use super::girdle::Course;
 use super::stones::{self, part, value, Placed};
 use super::{Answer, Inspect, Scene};
@@ -27,6 +29,10 @@ const FARTHEST_MM: f64 = 0.4;
 const ABOUT_MM: f64 = 0.5;
 /// Fewest pixels that say how bright it is.
 const LEAST_PIXELS: usize = 40;
+/// Half widths, in radians, of the sectors whose metal tells how bright metal is in a direction: the narrowest with enough of it.
+const SECTORS: [f64; 2] = [PI / 6.0, PI / 3.0];
+/// How many such sectors, which overlap.
+const TURNS: usize = 12;
 /// Darkest metal, in grey levels, against which a dark band shows.
 const DARKEST: f64 = 30.0;
 /// What is darker than the metal by this share, and by so many of its deviations, is no metal.
@@ -40,8 +46,8 @@ const EDGE_PX: f64 = 0.5;
 /// twice the uncertainty covers the gaps of 25 of 26 stones left out of training, 18 with the other.
 const OUTLINE_PX: f64 = 1.0;
 
-/// The grey level that parts metal from gap about a stone; why none does.
-fn threshold(scene: &Scene, grey: &Plane, s: &Placed, reach: f64) -> Result<f64, &'static str> {
+/// The bare metal about a stone: from which direction of the frame (radians), and how bright.
+fn metal_about(scene: &Scene, grey: &Plane, s: &Placed, reach: f64) -> Vec<(f64, f32)> {
     let pose = &scene.located.pose;
     let at = pose.to_px(s.centre[0], s.centre[1]);
     let (inner, outer) = (pose.px(s.diameter / 2.0), pose.px(reach + ABOUT_MM));
@@ -50,17 +56,31 @@ fn threshold(scene: &Scene, grey: &Plane, s: &Placed, reach: f64) -> Result<f64,
     let mut metal = Vec::new();
     for y in (y0..y1).step_by(2) {
         for x in (x0..x1).step_by(2) {
-            let r = (x as f64 - at[0]).hypot(y as f64 - at[1]);
+            let (dx, dy) = (x as f64 - at[0], y as f64 - at[1]);
+            let r = dx.hypot(dy);
             if r > inner && r < outer && scene.bare_metal.at(x, y) {
-                metal.push(grey.at(x, y));
+                metal.push((dy.atan2(dx), grey.at(x, y)));
             }
         }
     }
-    if metal.len() < LEAST_PIXELS {
-        return Err("too little bare metal is seen about it");
-    }
-    let level = f64::from(ops::median(&mut metal));
-    let sigma = f64::from(ops::robust_sigma(&mut metal));
+    metal
+}
+
+/// The grey level that parts metal from gap in a direction about a stone: polished metal is bright on one side of it and dull on the other. Why none does.
+fn threshold(metal: &[(f64, f32)], towards: f64) -> Result<f64, &'static str> {
+    let within = |half: f64| -> Vec<f32> {
+        let near = |a: f64| (a - towards + PI).rem_euclid(TAU) - PI;
+        metal.iter().filter(|m| near(m.0).abs() < half).map(|m| m.1).collect()
+    };
+    let mut here = SECTORS.into_iter().map(within).find(|m| m.len() >= LEAST_PIXELS);
+    let here = here.as_mut().ok_or("too little bare metal is seen about it")?;
+    parting(here)
+}
+
+/// The grey level that parts metal as bright as this from a gap; why none does.
+fn parting(here: &mut [f32]) -> Result<f64, &'static str> {
+    let level = f64::from(ops::median(here));
+    let sigma = f64::from(ops::robust_sigma(here));
     let below = level - (DARKER.0 * level).max(DARKER.1 * sigma);
     if level < DARKEST || below < 0.2 * level {
         return Err("the metal about it is as dark, in places, as a gap");
@@ -122,7 +142,16 @@ fn widest(scene: &Scene, grey: &Plane, s: &Placed) -> Result<(f64, f64, f64), &'
         .ok_or("only the gaps of known cuts are measured")?;
     // From its centre to its farthest corner.
     let longest = s.diameter * course.points().map(|(at, ..)| at[0].hypot(at[1])).fold(0.0, f64::max);
-    let below = threshold(scene, grey, s, longest)?;
+    let metal = metal_about(scene, grey, s, longest);
+    let sector = |towards: f64| (towards.rem_euclid(TAU) / TAU * TURNS as f64).round() as usize % TURNS;
+    if metal.len() < LEAST_PIXELS {
+        return Err("too little bare metal is seen about it");
+    }
+    // Where it is brighter than all about, a reflection may be.
+    let all_about = parting(&mut metal.iter().map(|m| m.1).collect::<Vec<_>>())?;
+    let levels: Vec<Result<f64, &'static str>> =
+        (0..TURNS).map(|k| Ok(threshold(&metal, TAU * k as f64 / TURNS as f64)?.min(all_about))).collect();
+    let mut unknown = None;
     let near = |x: f64, y: f64, reach: f64| (x - s.centre[0]).hypot(y - s.centre[1]) < longest + FARTHEST_MM + reach;
     let prongs: Vec<_> =
         stones.iter().flat_map(|q| &q.prongs).filter(|q| near(q.x_mm, q.y_mm, PRONG_HALO * q.radius_mm)).collect();
@@ -153,11 +182,19 @@ fn widest(scene: &Scene, grey: &Plane, s: &Placed) -> Result<(f64, f64, f64), &'
             if !free || !inside {
                 return None;
             }
-            dark(grey, from, along, farthest, below).map(|v| v as f32)
+            match levels[sector(along[1].atan2(along[0]))] {
+                Ok(below) => dark(grey, from, along, farthest, below).map(|v| v as f32),
+                Err(why) => {
+                    unknown.get_or_insert(why);
+                    None
+                }
+            }
         })
         .collect();
     if seen.iter().flatten().count() < LEAST_FREE {
-        return Err("prongs and neighbours hide its girdle, or nothing bright ends the dark about it");
+        return Err(
+            unknown.unwrap_or("prongs and neighbours hide its girdle, or nothing bright ends the dark about it")
+        );
     }
     let half = TOGETHER / 2;
     let wide = |k: usize| {
