@@ -197,10 +197,26 @@ pub fn draft(
         like_sizes(&mut view.stones);
         name_in_rows(&mut view.stones);
     }
-    if view.stones.iter().any(|s| s.prongs.is_empty()) && view.stones.iter().any(|s| !s.prongs.is_empty()) {
-        notes.push("some stones have no prong: check them".into());
-    }
+    notes.extend(unlike(&view.stones));
     Ok(Draft { metal: metal(image, &map, &piece), view, pose, ring: None, notes })
+}
+
+/// Stones with fewer prongs than most of their kind have: the rest of them were not seen.
+fn unlike(stones: &[Stone]) -> Option<String> {
+    let kin = |a: &Stone, b: &Stone| a.cut == b.cut && (a.diameter_mm / b.diameter_mm - 1.0).abs() < 0.06;
+    let poor: Vec<&str> = stones
+        .iter()
+        .filter(|s| {
+            let mut counts: Vec<f32> = stones.iter().filter(|o| kin(s, o)).map(|o| o.prongs.len() as f32).collect();
+            (s.prongs.len() as f32) < ops::median(&mut counts)
+        })
+        .map(|s| s.id.as_str())
+        .collect();
+    let lone = stones.iter().any(|s| s.prongs.is_empty()) && stones.iter().any(|s| !s.prongs.is_empty());
+    match poor.first() {
+        Some(_) => Some(format!("fewer prongs are seen of {} than of its like: check them", poor.join(", "))),
+        None => lone.then(|| "some stones have no prong: check them".into()),
+    }
 }
 
 /// What is not background: its largest region, holes filled.
@@ -340,6 +356,9 @@ fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Ve
     Ok(())
 }
 
+/// A stone is of another size than its list says from here on, relative to it: sieves for melee part sizes by 4 % and more.
+const OTHER_SIZE: f64 = 0.05;
+
 /// What a list and the frame say differently: stones that lie outside the frame, are not seen or seen elsewhere, and stones (`seen`)
 /// that the list does not have.
 fn against_list(
@@ -350,7 +369,7 @@ fn against_list(
     seen: &[Stone],
 ) -> Result<Vec<String>, DraftError> {
     let mut out = Vec::new();
-    let mut outside = Vec::new();
+    let (mut outside, mut sizes) = (Vec::new(), Vec::new());
     for s in list {
         if !sight::is_measurable(image, pose, s) {
             let p = pose.to_px(s.x_mm, s.y_mm);
@@ -366,7 +385,16 @@ fn against_list(
             } else if off > 2.0 * locate::SETTING_TOLERANCE_MM {
                 out.push(format!("stone {} of the list is seen {off:.2} mm off its place", s.id));
             }
+            if sight.present >= 0.0 && (sight.size - 1.0).abs() > OTHER_SIZE.max(3.0 * sight.size_u) {
+                sizes.push((s.id.as_str(), s.diameter_mm, s.diameter_mm * sight.size));
+            }
         }
+    }
+    if let Some((id, ordered, seen)) = sizes.first() {
+        let n = sizes.len();
+        out.push(format!(
+            "{n} of the list's stones are seen in another size (the first: {id}, {seen:.2} mm for {ordered}): is the scale right?"
+        ));
     }
     if let Some(first) = outside.first() {
         let n = outside.len();
