@@ -15,15 +15,25 @@ fn demo(piece: &str) -> PathBuf {
 
 /// Inspects a copy of a piece with another frame and another spec.
 fn altered(piece: &str, frame: impl FnOnce(&mut RgbImage), spec: impl FnOnce(String) -> String) -> Report {
+    altered_frame(piece, "top.png", frame, spec)
+}
+
+/// The same of a piece whose frame has another name.
+fn altered_frame(
+    piece: &str,
+    name: &str,
+    frame: impl FnOnce(&mut RgbImage),
+    spec: impl FnOnce(String) -> String,
+) -> Report {
     let bench = Bench::new();
     let from = demo(piece);
     std::fs::create_dir_all(bench.path("p")).unwrap();
     std::fs::copy(from.join("piece.json"), bench.path("p/piece.json")).unwrap();
     let text = std::fs::read_to_string(from.join("spec.toml")).unwrap();
     bench.write("p/spec.toml", spec(text));
-    let mut picture = image::open(from.join("top.png")).unwrap().into_rgb8();
+    let mut picture = image::open(from.join(name)).unwrap().into_rgb8();
     frame(&mut picture);
-    picture.save(bench.path("p/top.png")).unwrap();
+    picture.save(bench.path("p").join(name)).unwrap();
     told(&bench)
 }
 
@@ -192,6 +202,79 @@ fn stones_that_were_not_ordered_and_settings_off_their_place_are_told() {
     };
     let r = altered("pave-001", |_| (), moved);
     assert!(r.verdict != Verdict::Pass && says(&r, "off their places together"), "{:?}", r.reasons);
+}
+
+/// What lies beyond the frame is not free of defects because nobody sees it.
+#[test]
+fn a_piece_that_the_frame_cuts_off_is_not_assessed() {
+    let cut = |p: &mut RgbImage| {
+        let (w, h) = p.dimensions();
+        *p = image::imageops::crop_imm(p, 0, 0, w, h - 200).to_image();
+    };
+    let r = altered("signet-001", cut, same);
+    assert!(r.verdict == Verdict::Review && says(&r, "the frame cuts the piece off"), "{:?}", r.reasons);
+    for c in ["pit.diameter_mm", "scratch.length_mm", "outline.deviation_mm"] {
+        assert!(r.not_assessed.iter().any(|n| n.characteristic == c), "{c}: {:?}", r.not_assessed);
+    }
+}
+
+/// A flake is gone from a girdle, and the seat's metal shows.
+#[test]
+fn metal_within_a_girdle_is_told() {
+    let (cx, cy, r) = s1();
+    let bite = |picture: &mut RgbImage| {
+        let metal = median_about(picture, cx, cy, r);
+        let (depth, rb) = (0.22 * r, 0.3 * r);
+        let (bx, by) = (cx, cy + r + rb - depth);
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let (x, y) = (x as f32, y as f32);
+            if (x - bx).hypot(y - by) < rb && (x - cx).hypot(y - cy) < r + 2.0 {
+                p.0 = metal.map(|v| v as u8);
+            }
+        }
+    };
+    let r = altered("pave-001", bite, same);
+    assert!(r.verdict != Verdict::Pass && says(&r, "stone.chip_mm"), "{:?}", r.reasons);
+}
+
+/// A prong a fair way off its place: the reading follows it, and says so within its uncertainty.
+#[test]
+fn a_prong_far_off_its_place_is_measured() {
+    let moved = |text: String| {
+        let from = text.find("{ x_mm = ").unwrap() + 9;
+        let to = from + text[from..].find(',').unwrap();
+        let x: f64 = text[from..to].parse().unwrap();
+        let limit = "\n[[limit]]\ncharacteristic = \"prong.offset_mm\"\nupper = 0.15\n";
+        format!("{}{}{}{limit}", &text[..from], x + 0.22, &text[to..])
+    };
+    let r = altered("pave-001", |_| (), moved);
+    let off = r.measurements.iter().filter(|m| m.characteristic == "prong.offset_mm" && m.value > 0.12);
+    let off: Vec<_> = off.collect();
+    assert_eq!(off.len(), 1, "{off:?}");
+    assert!((off[0].value - 0.22).abs() < 2.0 * off[0].uncertainty + 0.01 && r.verdict == Verdict::Fail, "{off:?}");
+}
+
+/// Two rings in one frame, and a lit disc on a dark ground that passes for an opening.
+#[test]
+fn a_backlit_frame_must_show_one_ring() {
+    let two = |p: &mut RgbImage| {
+        let (w, h) = p.dimensions();
+        let mut wide = RgbImage::new(2 * w, h);
+        image::imageops::replace(&mut wide, p, 0, 0);
+        image::imageops::replace(&mut wide, p, i64::from(w), 0);
+        *p = wide;
+    };
+    let r = altered_frame("backlit-001", "backlit.png", two, same);
+    assert!(r.verdict == Verdict::Review && says(&r, "more than one piece"), "{:?}", r.reasons);
+    let disc = |p: &mut RgbImage| {
+        let (cx, cy) = (p.width() as f32 / 2.0, p.height() as f32 / 2.0);
+        for (x, y, v) in p.enumerate_pixels_mut() {
+            let edge = (0.4 * cy - (x as f32 - cx).hypot(y as f32 - cy) + 0.5).clamp(0.0, 1.0);
+            v.0 = [(20.0 + 180.0 * edge) as u8; 3];
+        }
+    };
+    let r = altered_frame("backlit-001", "backlit.png", disc, same);
+    assert!(r.verdict == Verdict::Review && says(&r, "no outside of the ring"), "{:?}", r.reasons);
 }
 
 /// A camera that notes how it was held, and a piece that everybody sees upright.
