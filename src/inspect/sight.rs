@@ -83,7 +83,7 @@ impl PartModels {
         let info = self.prongs.info();
         let radius = prong.radius_mm;
         let mut seen = first;
-        let mut at = prong.clone();
+        let mut at = *prong;
         for _ in 0..FOLLOWED {
             let by = to_piece(seen.centre.map(|v| v * radius), prong_turn(stone, &at));
             if seen.present <= 0.0 || seen.centre[0].hypot(seen.centre[1]) < IN_THE_MIDDLE {
