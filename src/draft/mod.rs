@@ -143,9 +143,8 @@ pub fn draft(
     let piece = piece_mask(&background)?;
     let start = Pose::centred(image.width, image.height, um_per_px);
     let hairless = without_hairs(&piece, locate::silhouette::hair_px(um_per_px / 1000.0))?;
-    let (dx, dy) = ops::gradient(&ops::gaussian(&image.mean(), 1.0)?)?;
-    let data = dx.data.iter().zip(&dy.data).map(|(x, y)| x.hypot(*y)).collect();
-    let (outline, mut pose) = match shape::outline(&hairless, &Plane { data, ..dx }, &start)? {
+    let steep = ops::steepness(&image.mean(), 1.0)?;
+    let (outline, mut pose) = match shape::outline(&hairless, &steep, &start)? {
         Some((outline, pose, faint)) => {
             if faint > FAINT_SHARE {
                 notes.push(format!(
@@ -227,7 +226,7 @@ fn piece_mask(background: &Plane) -> Result<Mask, DraftError> {
     let (blobs, labels) = ops::components(&mask)?;
     let largest = blobs.iter().max_by_key(|b| b.area).filter(|b| 50 * b.area > w * h).ok_or(DraftError::NoPiece)?;
     mask = region(&mask, &labels, largest.label);
-    let outside = Mask { width: w, height: h, data: mask.data.iter().map(|m| 255 - m).collect() };
+    let outside = mask.inverse();
     let (holes, labels) = ops::components(&outside)?;
     for b in holes {
         let touches = b.bounds.x == 0
@@ -249,10 +248,9 @@ fn piece_mask(background: &Plane) -> Result<Mask, DraftError> {
 /// no fibre, though no disc fits into it: what a disc of radius `hair` leaves of it reaches less far than that radius down to 60
 /// degrees.
 fn without_hairs(piece: &Mask, hair: f64) -> Result<Mask, DraftError> {
-    let inverse = |m: &Mask| Mask { data: m.data.iter().map(|v| 255 - v).collect(), ..*m };
     // What of a mask lies farther than `hair` from all discs of that radius within it, with all that hangs on it.
     let thin = |m: &Mask| -> Result<Mask, DraftError> {
-        let core = ops::distance_inside(&inverse(&ops::erode(m, hair)?))?;
+        let core = ops::distance_inside(&ops::erode(m, hair)?.inverse())?;
         let part = |over: f64| -> Vec<u8> {
             let far = |(d, v): (&f32, &u8)| if *v != 0 && f64::from(*d) > over { 255 } else { 0 };
             core.data.iter().zip(&m.data).map(far).collect()
@@ -269,7 +267,7 @@ fn without_hairs(piece: &Mask, hair: f64) -> Result<Mask, DraftError> {
     let out = thin(piece)?;
     let data = piece.data.iter().zip(&out.data).map(|(m, t)| m & (255 - t)).collect();
     let shorn = Mask { data, ..*piece };
-    let cuts = thin(&inverse(&shorn))?;
+    let cuts = thin(&shorn.inverse())?;
     let data = shorn.data.iter().zip(&cuts.data).map(|(m, t)| m | t).collect();
     Ok(Mask { data, ..shorn })
 }

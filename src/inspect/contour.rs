@@ -148,7 +148,7 @@ impl Inspect for Contour {
         let value = Value {
             characteristic: CHARACTERISTIC,
             value: if least <= unseen { deviation } else { (median / 2.0 - least).max(0.0) },
-            uncertainty: u.hypot(scene.scale_u() * crate::locate::outline::reach_of(scene.view)),
+            uncertainty: u.hypot(scene.scale_u() * nominal::reach_of(scene.view)),
         };
         // What is not seen may lack metal, whatever is seen.
         let upper = scene.spec.limit(CHARACTERISTIC, &scene.view.name).and_then(|l| l.upper).unwrap_or(f64::INFINITY);

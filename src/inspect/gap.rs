@@ -72,13 +72,15 @@ fn threshold(metal: &[(f64, f32)], towards: f64) -> Result<f64, &'static str> {
         let near = |a: f64| (a - towards + PI).rem_euclid(TAU) - PI;
         metal.iter().filter(|m| near(m.0).abs() < half).map(|m| m.1).collect()
     };
-    let mut here = SECTORS.into_iter().map(within).find(|m| m.len() >= LEAST_PIXELS);
-    let here = here.as_mut().ok_or("too little bare metal is seen about it")?;
-    parting(here)
+    let narrow = within(SECTORS[0]);
+    parting(&mut if narrow.len() >= LEAST_PIXELS { narrow } else { within(SECTORS[1]) })
 }
 
 /// The grey level that parts metal as bright as this from a gap; why none does.
 fn parting(here: &mut [f32]) -> Result<f64, &'static str> {
+    if here.len() < LEAST_PIXELS {
+        return Err("too little bare metal is seen about it");
+    }
     let level = f64::from(ops::median(here));
     let sigma = f64::from(ops::robust_sigma(here));
     let below = level - (DARKER.0 * level).max(DARKER.1 * sigma);
@@ -144,9 +146,6 @@ fn widest(scene: &Scene, grey: &Plane, s: &Placed) -> Result<(f64, f64, f64), &'
     let longest = s.diameter * course.points().map(|(at, ..)| at[0].hypot(at[1])).fold(0.0, f64::max);
     let metal = metal_about(scene, grey, s, longest);
     let sector = |towards: f64| (towards.rem_euclid(TAU) / TAU * TURNS as f64).round() as usize % TURNS;
-    if metal.len() < LEAST_PIXELS {
-        return Err("too little bare metal is seen about it");
-    }
     // Where it is brighter than all about, a reflection may be.
     let all_about = parting(&mut metal.iter().map(|m| m.1).collect::<Vec<_>>())?;
     let levels: Vec<Result<f64, &'static str>> =

@@ -91,8 +91,7 @@ struct Looked {
 impl Looked {
     fn new(window: &Image, metal: &Mask, thing: &Mask) -> Result<Self, VisionError> {
         let depth = ops::distance_inside(thing)?;
-        let rest = thing.data.iter().map(|v| 255 - v).collect();
-        let away = ops::distance_inside(&Mask { width: thing.width, height: thing.height, data: rest })?;
+        let away = ops::distance_inside(&thing.inverse())?;
         let area = thing.count() as f64;
         let half = depth.data.iter().fold(1.0f64, |a, v| a.max(f64::from(*v) - 0.5));
         let s = half.clamp(1.2, WIDEST);

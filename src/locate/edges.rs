@@ -70,7 +70,7 @@ pub fn fit_background(image: &Image, shape: &Outline, start: &Pose) -> Result<Ba
             .collect();
         ops::fill_polygons(&mut reached, &[p], 255)?;
     }
-    let outside = Mask { width: w, height: h, data: reached.data.iter().map(|v| 255 - v).collect() };
+    let outside = reached.inverse();
     let free = outside.count();
     if free * 200 < w * h {
         return Err(LocateError::NoBackground);

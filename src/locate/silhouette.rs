@@ -267,20 +267,13 @@ impl Boundary {
 pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouette, SilhouetteError> {
     let found = coarse(image, hair)?;
     if let Some(g) = gamma {
-        let seen = fit(image, &found, g, Some(g))?;
-        tracing::debug!(
-            gamma = g,
-            skew = seen.inner.skew / seen.inner.blur,
-            skewed = seen.inner.skewed(),
-            "response as named"
-        );
-        return Ok(seen);
+        return fit(image, &found, g, Some(g));
     }
     let straight = fit(image, &found, 1.0, Some(1.0))?;
     let curved = fit(image, &found, GAMMA, Some(GAMMA))?;
     let (a, b) = (&straight.inner, &curved.inner);
     let (za, zb) = (a.skewed(), b.skewed());
-    let even = symmetric(image, &found)?;
+    let even = symmetric(image, &found, &straight, &curved);
     // Twenty times as likely as the other (log likelihoods of normal skews), and not unlikely itself: glare on the metal's wall skews
     // the edge under either.
     let by_skew = match za * za - zb * zb {
@@ -316,7 +309,7 @@ pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouett
         fits(e.gamma) && (far || za.min(zb) > SKEWED)
     };
     Ok(match (answer, even) {
-        (_, Some(e)) if is_other(&e) => e.seen.unsure(inner, outer, e.u),
+        (_, Some(e)) if is_other(&e) => fit(image, &found, e.gamma, Some(e.gamma))?.unsure(inner, outer, e.u),
         // Noise alone speaks for one of the two, and the edge against both.
         (Some(_), None) if za.min(zb) > MOST_SKEWED => middle(straight, curved),
         (Some(is_curved), e) => {
@@ -353,52 +346,69 @@ struct Symmetric {
     gamma: f64,
     /// Its standard uncertainty: the skew's over how the skew changes with the exponent.
     u: f64,
-    seen: Silhouette,
+}
+
+/// How the edge is skewed under an exponent, in blurs.
+struct Skewed {
+    gamma: f64,
+    skew: f64,
+    floor: f64,
+    /// Glare on the wall skews one edge, the response both.
+    even: bool,
+}
+
+impl Skewed {
+    fn of(gamma: f64, s: &Silhouette) -> Self {
+        let outer = s.outer.as_ref().map_or(0.0, Boundary::skewed);
+        Skewed {
+            gamma,
+            skew: s.inner.skew / s.inner.blur,
+            floor: s.inner.skew_floor() / s.inner.blur,
+            even: s.inner.skewed() < MOST_SKEWED && outer < 2.0 * MOST_SKEWED,
+        }
+    }
+
+    /// How far above what counts as zero.
+    fn over(&self) -> f64 {
+        self.skew + ZERO * self.floor
+    }
 }
 
 /// The exponent that makes the inner edge symmetric; none where none does. Below the right one the skew is negative and rises with the exponent; it falls
 /// again soon above it, so the first rise to within the noise of zero counts.
-fn symmetric(image: &Image, found: &Coarse) -> Result<Option<Symmetric>, SilhouetteError> {
-    let look = |gamma: f64| fit(image, found, gamma, None);
-    let blurs = |s: &Silhouette| s.inner.skew / s.inner.blur;
-    let floor = |s: &Silhouette| s.inner.skew_floor() / s.inner.blur;
-    // How far above what counts as zero.
-    let over = |s: &Silhouette| blurs(s) + ZERO * floor(s);
-    let mut gamma = EXPONENTS[0];
-    let mut seen = look(gamma)?;
+fn symmetric(image: &Image, found: &Coarse, straight: &Silhouette, curved: &Silhouette) -> Option<Symmetric> {
+    let look = |gamma: f64| match gamma {
+        1.0 => Some(Skewed::of(gamma, straight)),
+        GAMMA => Some(Skewed::of(gamma, curved)),
+        _ => Some(Skewed::of(gamma, &fit(image, found, gamma, None).ok()?)),
+    };
+    let mut seen = look(EXPONENTS[0])?;
     let mut aside = ASIDE;
-    if blurs(&seen) < -floor(&seen) {
+    if seen.skew < -seen.floor {
         aside = -ASIDE;
-        let (mut low, mut high) = ((gamma, over(&seen)), None);
+        let mut low = (seen.gamma, seen.over());
         for g in &EXPONENTS[1..] {
             seen = look(*g)?;
-            if over(&seen) >= 0.0 {
-                high = Some((*g, over(&seen)));
+            if seen.over() >= 0.0 {
                 break;
             }
-            low = (*g, over(&seen));
+            low = (seen.gamma, seen.over());
         }
-        let Some(mut high) = high else { return Ok(None) };
+        let mut high = (seen.gamma, seen.over());
+        if high.1 < 0.0 {
+            return None;
+        }
         for _ in 0..STEPS {
-            gamma = low.0 - low.1 * (high.0 - low.0) / (high.1 - low.1);
-            seen = look(gamma)?;
-            let here = over(&seen);
-            if here.abs() < 0.1 * floor(&seen) {
+            seen = look(low.0 - low.1 * (high.0 - low.0) / (high.1 - low.1))?;
+            if seen.over().abs() < 0.1 * seen.floor {
                 break;
             }
-            if here < 0.0 {
-                low = (gamma, here);
-            } else {
-                high = (gamma, here);
-            }
+            *(if seen.over() < 0.0 { &mut low } else { &mut high }) = (seen.gamma, seen.over());
         }
     }
-    // Glare on the wall skews one edge, the response both.
-    let is_even =
-        seen.inner.skewed() < MOST_SKEWED && seen.outer.as_ref().map_or(0.0, Boundary::skewed) < 2.0 * MOST_SKEWED;
-    let slope = (blurs(&look(gamma + aside)?) - blurs(&seen)) / aside;
-    let u = floor(&seen) / slope;
-    Ok((is_even && u > 0.0).then_some(Symmetric { gamma, u: u.min(HALF_GAMMA), seen }))
+    let slope = (look(seen.gamma + aside)?.skew - seen.skew) / aside;
+    let u = seen.floor / slope;
+    (seen.even && u > 0.0).then_some(Symmetric { gamma: seen.gamma, u: u.min(HALF_GAMMA) })
 }
 
 /// Between the two responses, with the half width of an even distribution as uncertainty.
@@ -476,7 +486,7 @@ fn coarse(image: &Image, hair: f64) -> Result<Coarse, SilhouetteError> {
         r.x == 0 || r.y == 0 || r.x + r.width == w || r.y + r.height == h
     };
     let solid = ops::erode(&metal, (hair / f as f64).max(0.5))?;
-    let open = Mask { width: w, height: h, data: solid.data.iter().map(|v| 255 - v).collect() };
+    let open = solid.inverse();
     let (holes, _) = ops::components(&open)?;
     let least = std::f64::consts::PI * (w.min(h) as f64 / 40.0).powi(2).max(36.0);
     let best = holes.iter().filter(|b| !touches(b) && b.area as f64 >= least).max_by_key(|b| b.area);

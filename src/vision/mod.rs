@@ -119,6 +119,11 @@ impl Mask {
         Mask { width, height, data: vec![255; width * height] }
     }
 
+    /// What it leaves out.
+    pub fn inverse(&self) -> Self {
+        Mask { data: self.data.iter().map(|v| 255 - v).collect(), ..*self }
+    }
+
     /// A part of the mask, which must lie within it.
     pub fn cut(&self, r: Rect) -> Mask {
         let line = |y: usize| y * self.width + r.x..y * self.width + r.x + r.width;

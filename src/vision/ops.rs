@@ -135,6 +135,16 @@ pub fn gradient(p: &Plane) -> Result<(Plane, Plane)> {
     Ok((one(1, 0)?, one(0, 1)?))
 }
 
+/// How steep a plane is, per pixel, after a Gaussian of that width.
+///
+/// # Errors
+/// Where OpenCV refuses.
+pub fn steepness(p: &Plane, sigma: f64) -> Result<Plane> {
+    let (x, y) = gradient(&gaussian(p, sigma)?)?;
+    let data = x.data.iter().zip(&y.data).map(|(x, y)| x.hypot(*y)).collect();
+    Ok(Plane { data, ..x })
+}
+
 /// Widths (standard deviations, pixels) of the two filters that tell how an edge is blurred.
 const EDGE_FILTERS: [f64; 2] = [1.0, 2.0];
 /// The share of a frame's pixels whose gradients are its strongest, and the least of those, in grey levels a pixel.
@@ -148,11 +158,7 @@ const EDGES: (usize, f64) = (30, 0.1);
 /// # Errors
 /// Where OpenCV refuses.
 pub fn edge_blur(p: &Plane) -> Result<Option<f64>> {
-    let steep = |sigma: f64| -> Result<Vec<f32>> {
-        let (x, y) = gradient(&gaussian(p, sigma)?)?;
-        Ok(x.data.iter().zip(&y.data).map(|(x, y)| x.hypot(*y)).collect())
-    };
-    let (fine, coarse) = (steep(EDGE_FILTERS[0])?, steep(EDGE_FILTERS[1])?);
+    let (fine, coarse) = (steepness(p, EDGE_FILTERS[0])?.data, steepness(p, EDGE_FILTERS[1])?.data);
     let least = quantile(&mut coarse.clone(), 1.0 - STRONGEST.0).max(STRONGEST.1);
     let (w, h) = (p.width, p.height);
     let [f2, c2] = EDGE_FILTERS.map(|f| f * f);
