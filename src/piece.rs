@@ -295,7 +295,9 @@ impl Piece {
 
 /// Whether a string can be one component of a path on every file system.
 fn is_file_name(s: &str) -> bool {
+    // A blank at an end is not seen, and not kept by every file system.
     !s.is_empty()
+        && s.trim() == s
         && s.len() <= 200
         && s != "."
         && s != ".."

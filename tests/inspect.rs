@@ -38,6 +38,46 @@ fn the_output_does_not_depend_on_the_number_of_threads() {
     }
 }
 
+/// Demo pieces, killed once two of them are done, and gone on with: the same files as a run that nothing disturbed.
+#[test]
+fn a_run_that_is_killed_goes_on() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/demo");
+    let bench = Bench::new();
+    let args = |out: &'static str| ["inspect", demo.to_str().unwrap(), "--out", out, "--no-model", "--jobs", "1"];
+    assert_ne!(bench.loupe(&args("whole")).code, 2);
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_loupe"))
+        .args(args("cut"))
+        .current_dir(bench.dir.path())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let part = bench.path("cut/summary.part.jsonl");
+    while std::fs::read_to_string(&part).map_or(0, |t| t.lines().count()) < 3 {
+        assert!(run.try_wait().unwrap().is_none(), "it ended before it was killed");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(!bench.path("cut/summary.jsonl").exists());
+    let written = |p: &str| std::fs::metadata(bench.path(p)).unwrap().modified().unwrap();
+    let done = std::fs::read_to_string(&part).unwrap();
+    let first: serde_json::Value = serde_json::from_str(done.lines().nth(1).unwrap()).unwrap();
+    let first = format!("cut/{}", first["row"]["report"].as_str().unwrap());
+    let before = written(&first);
+
+    let mut other = args("cut").to_vec();
+    other.extend(["--resume", "--crops"]);
+    let refused = bench.loupe(&other);
+    assert!(refused.code == 2 && refused.stderr.contains("other options"), "{}", refused.stderr);
+    other.pop();
+    let ran = bench.loupe(&other);
+    assert!(ran.code != 2 && ran.stderr.contains("were done before"), "{}", ran.stderr);
+    assert_eq!(written(&first), before, "it was inspected again");
+    let (whole, cut) = (tree(&bench.path("whole")), tree(&bench.path("cut")));
+    assert_eq!(whole.keys().collect::<Vec<_>>(), cut.keys().collect::<Vec<_>>());
+    assert!(whole == cut);
+}
+
 #[test]
 fn a_quiet_run_prints_nothing_and_draws_nothing() {
     let bench = Bench::new();

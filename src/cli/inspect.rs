@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,9 +12,10 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::journal::{self, Head, Journal};
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::pipeline::{Inspected, Inspector};
-use crate::report::{map, overlay, write_whole, Status, Verdict};
+use crate::report::{map, overlay, write_whole, Status, Verdict, WholeFile};
 use crate::source::readings::Readings;
 use crate::source::{self, Bare, Entry};
 
@@ -27,6 +29,7 @@ pub const SUMMARY_SCHEMA: &str = "loupe.summary/1";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Writes OUT/<piece_id>/report.json with one picture per frame beside it, and OUT/summary.jsonl with one line per piece.
+A run that is cut short leaves OUT/summary.part.jsonl in its place; the same command with --resume goes on from there.
 
 Exit codes: 0 every piece passed, 1 some did not, 2 something could not be read or run.")]
 pub struct Args {
@@ -58,6 +61,9 @@ pub struct Args {
     /// Write a picture of what the surface model takes every part of a frame for: metal, background, stone, dust, each defect
     #[arg(long, conflicts_with = "no_model")]
     pub maps: bool,
+    /// Go on with a run that was cut short: what it has done with the same frames, spec and readings is kept
+    #[arg(long)]
+    pub resume: bool,
     /// Print neither progress nor table; errors still go to stderr
     #[arg(long, short)]
     pub quiet: bool,
@@ -143,6 +149,16 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     let out = &args.out;
     std::fs::create_dir_all(out).map_err(|e| format!("{}: --out: cannot make the folder: {e}", out.display()))?;
     let summary = out.join("summary.jsonl");
+    let journal = Journal::begin(out, &head(args, &inspector), args.resume)?;
+    match journal.earlier() {
+        0 if args.resume => eprintln!("loupe: {}: no run was cut short here: it begins anew", out.display()),
+        n if n > 0 && !args.resume => eprintln!(
+            "loupe: warning: {}: a run was cut short here after {}; this one begins anew (--resume goes on)",
+            out.display(),
+            count(n, "piece")
+        ),
+        _ => {}
+    }
     // A run that is cut short must not leave the list of an older one beside its own reports.
     match std::fs::remove_file(&summary) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -184,17 +200,19 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
         .map_err(|e| format!("cannot start {jobs} threads: {e}"))?;
     let bar = progress(entries.len(), args.quiet);
     let start = Instant::now();
+    let kept = AtomicUsize::new(0);
     let rows: Vec<SummaryRow> = pool.install(|| {
         entries
             .par_iter()
             .with_max_len(1)
             .map(|entry| {
-                let row = inspect_one(entry, &inspector, readings.as_ref(), args);
+                let row = inspect_one(entry, &inspector, readings.as_ref(), &journal, &kept, args);
                 bar.inc(1);
                 row
             })
             .collect()
     });
+    let kept = kept.into_inner();
     let seconds = start.elapsed().as_secs_f64();
     bar.finish_and_clear();
 
@@ -208,16 +226,27 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     if let Err(message) = write_summary(&summary, &rows) {
         eprintln!("loupe: {}: {message}", summary.display());
         failed = true;
+    } else if let Err(message) = journal.end() {
+        eprintln!("loupe: {message}");
+        failed = true;
     }
     if !args.quiet {
         let width = terminal_width();
         let table = table(&rows, width);
-        // A reader that went away has seen enough; the reports are on disk all the same.
-        let _ = std::io::stdout().lock().write_all(table.as_bytes());
+        let mut stdout = std::io::stdout().lock();
+        if let Err(e) = stdout.write_all(table.as_bytes()).and_then(|()| stdout.flush()) {
+            // A reader that went away has seen enough; a full disk has not.
+            if e.kind() != std::io::ErrorKind::BrokenPipe {
+                eprintln!("loupe: the table cannot be printed: {e}");
+                failed = true;
+            }
+        }
+        let inspected = rows.len() - kept;
         eprintln!(
-            "{} in {seconds:.2} s, {:.1} a second, {jobs} at a time",
-            count(rows.len(), "piece"),
-            rows.len() as f64 / seconds.max(1e-9),
+            "{}{} in {seconds:.2} s, {:.1} a second, {jobs} at a time",
+            if kept > 0 { format!("{kept} were done before; ") } else { String::new() },
+            count(inspected, "piece"),
+            inspected as f64 / seconds.max(1e-9),
         );
     }
     Ok(if failed {
@@ -227,6 +256,26 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     } else {
         EXIT_OK
     })
+}
+
+/// What the reports and pictures of a run depend on beside the pieces.
+fn head(args: &Args, inspector: &Inspector) -> Head {
+    let stamp = std::env::current_exe().map_or_else(|_| String::new(), |p| journal::stamp(&p));
+    let mut options: Vec<String> = [
+        (args.model.no_model, "--no-model"),
+        (args.no_overlay, "--no-overlay"),
+        (args.crops, "--crops"),
+        (args.maps, "--maps"),
+    ]
+    .iter()
+    .filter(|o| o.0)
+    .map(|o| o.1.to_owned())
+    .collect();
+    for (option, file) in [("--taught", &args.model.taught), ("--backbone", &args.model.backbone)] {
+        options.extend(file.as_ref().map(|f| format!("{option} {}: {}", f.display(), journal::stamp(f))));
+    }
+    let program = format!("{}, {stamp}", concat!("loupe ", env!("CARGO_PKG_VERSION")));
+    Head { program, models: inspector.models(), options }
 }
 
 fn progress(pieces: usize, quiet: bool) -> ProgressBar {
@@ -241,9 +290,23 @@ fn progress(pieces: usize, quiet: bool) -> ProgressBar {
     bar
 }
 
+enum Outcome {
+    /// What an earlier run has done, and written.
+    Kept(SummaryRow),
+    /// With what is wrong with its readings.
+    Inspected(Box<Inspected>, Vec<String>),
+}
+
 /// Inspects one piece and writes what came of it. Whatever goes wrong, even a bug, is the row of this piece
 /// alone.
-fn inspect_one(entry: &Entry, inspector: &Inspector, readings: Option<&Readings>, args: &Args) -> SummaryRow {
+fn inspect_one(
+    entry: &Entry,
+    inspector: &Inspector,
+    readings: Option<&Readings>,
+    journal: &Journal,
+    kept: &AtomicUsize,
+    args: &Args,
+) -> SummaryRow {
     let mut row = SummaryRow {
         schema: SUMMARY_SCHEMA.into(),
         piece_id: entry.name.clone(),
@@ -252,18 +315,28 @@ fn inspect_one(entry: &Entry, inspector: &Inspector, readings: Option<&Readings>
         report: None,
         errors: vec![],
     };
+    let mut made_of = String::new();
     let inspected = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let mut job = entry.load().map_err(|e| e.to_string())?;
         let wrong = readings.map(|r| r.join(&mut job.piece)).unwrap_or_default();
-        Ok((inspector.inspect(&job), wrong))
+        // Before the frames are read: a frame that changes while it is inspected is inspected again.
+        made_of = journal::made_of(&job);
+        if let Some(row) = journal.kept(&args.out, &entry.name, &made_of).filter(|_| wrong.is_empty()) {
+            return Ok(Outcome::Kept(row));
+        }
+        Ok(Outcome::Inspected(Box::new(inspector.inspect(&job)), wrong))
     }));
-    let inspected: Result<(Inspected, Vec<String>), String> = inspected.unwrap_or_else(|panic| {
+    let inspected: Result<Outcome, String> = inspected.unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<String>().map(String::as_str);
         let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
         Err(format!("{}: the program failed on this piece: {what}", entry.origin.display()))
     });
     let (inspected, wrong_readings) = match inspected {
-        Ok(inspected) => inspected,
+        Ok(Outcome::Inspected(inspected, wrong)) => (inspected, wrong),
+        Ok(Outcome::Kept(row)) => {
+            kept.fetch_add(1, Ordering::Relaxed);
+            return row;
+        }
         Err(message) => {
             row.errors.push(message);
             drop_old_report(entry, &args.out, &mut row);
@@ -289,6 +362,7 @@ fn inspect_one(entry: &Entry, inspector: &Inspector, readings: Option<&Readings>
     if !args.no_overlay || args.crops || args.maps {
         row.errors.extend(write_pictures(&inspected, inspector, &folder, &entry.origin, args));
     }
+    journal.note(&made_of, &row);
     row
 }
 
@@ -306,12 +380,13 @@ fn drop_old_report(entry: &Entry, out: &Path, row: &mut SummaryRow) {
     }
 }
 
-/// Close-ups and maps of an earlier run must not pass for this one's.
+/// Close-ups and maps of an earlier run must not pass for this one's, and what one that was killed had half written is of no use.
 fn drop_old_pictures(folder: &Path) -> Vec<String> {
     let mut errors = vec![];
     for old in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = old.file_name();
-        if [".crop.png", ".map.png"].iter().any(|end| name.to_string_lossy().ends_with(end)) {
+        let name = name.to_string_lossy();
+        if [".crop.png", ".map.png"].iter().any(|end| name.ends_with(end)) || WholeFile::is_unfinished(&name) {
             if let Err(e) = std::fs::remove_file(old.path()) {
                 errors.push(format!("{}: an older picture cannot be removed: {e}", old.path().display()));
             }

@@ -7,6 +7,7 @@ pub mod colour;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;
+mod journal;
 pub mod msa;
 pub mod report;
 pub mod schema;

@@ -381,6 +381,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.finish()
 }
 
+/// How the name of an unfinished file begins and ends.
+const UNFINISHED: (&str, &str) = (".loupe-", ".part");
+
 /// A file that is written piece by piece and is there whole or not at all, as [`write_whole`] does it. Dropped without
 /// [`finish`](WholeFile::finish), nothing is left of it.
 #[derive(Debug)]
@@ -400,8 +403,13 @@ impl WholeFile {
             _ => Path::new("."),
         };
         std::fs::create_dir_all(dir)?;
-        let tmp = tempfile::Builder::new().prefix(".loupe-").suffix(".part").tempfile_in(dir)?;
+        let tmp = tempfile::Builder::new().prefix(UNFINISHED.0).suffix(UNFINISHED.1).tempfile_in(dir)?;
         Ok(WholeFile { path: path.to_owned(), tmp })
+    }
+
+    /// Whether a name is that of a file which a program that was killed had begun.
+    pub fn is_unfinished(name: &str) -> bool {
+        name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)
     }
 
     /// Gives the file its name.

@@ -10,6 +10,8 @@ use image::ImageDecoder;
 pub const MAX_SIDE_PX: u32 = 20_000;
 /// Largest picture in pixels.
 pub const MAX_PIXELS: u64 = 120_000_000;
+/// A 16-bit picture that is nowhere brighter holds a camera's 12 bits as they came, or was taken without light: in 8 bits it is black.
+const UNSCALED: u16 = 4095;
 /// Smallest side: below it no feature can be measured.
 pub const MIN_SIDE_PX: u32 = 16;
 
@@ -81,6 +83,45 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
     }
 }
 
+/// The brightest value of a 16-bit picture, its alpha channel left out; none of any other.
+fn brightest(picture: &image::DynamicImage) -> Option<u16> {
+    use image::DynamicImage as D;
+    fn most<P: image::Pixel<Subpixel = u16>>(
+        picture: &image::ImageBuffer<P, Vec<u16>>,
+        channels: usize,
+    ) -> Option<u16> {
+        picture.pixels().flat_map(|p| &p.channels()[..channels]).copied().max()
+    }
+    match picture {
+        D::ImageLuma16(p) => most(p, 1),
+        D::ImageLumaA16(p) => most(p, 1),
+        D::ImageRgb16(p) => most(p, 3),
+        D::ImageRgba16(p) => most(p, 3),
+        _ => None,
+    }
+}
+
+/// Whether a TIFF has a second page that is no smaller copy and no mask of the first (TIFF 6.0, NewSubfileType): frames that would go unseen.
+fn has_pages(bytes: &[u8]) -> bool {
+    if !(bytes.starts_with(b"II") || bytes.starts_with(b"MM")) {
+        return false;
+    }
+    let Ok(mut tiff) = tiff::decoder::Decoder::new(Cursor::new(bytes)) else {
+        return false;
+    };
+    // A list of pages that leads back to itself is the decoder's to refuse.
+    for _ in 0..64 {
+        if !tiff.more_images() || tiff.next_image().is_err() {
+            return false;
+        }
+        let kind = tiff.find_tag_unsigned::<u32>(tiff::tags::Tag::NewSubfileType).ok().flatten().unwrap_or(0);
+        if kind & 0b101 == 0 {
+            return true;
+        }
+    }
+    false
+}
+
 /// Decodes a PNG, JPEG, TIFF or BMP to 8-bit RGB (16-bit files are scaled, an alpha channel is dropped).
 /// `path` only names it in errors.
 ///
@@ -108,13 +149,67 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, DecodeError> {
     if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_ends(bytes) {
         return Err(damaged("the file is cut off: a JPEG without its end".into()));
     }
+    if has_pages(bytes) {
+        return Err(damaged("a TIFF of several pages: write each page to a file of its own".into()));
+    }
     let mut decoder = reader()?.into_decoder().map_err(|e| damaged(e.to_string()))?;
     // A phone's or camera's note of how it was held; what shows the picture to people turns it so.
     let turned = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut picture = image::DynamicImage::from_decoder(decoder).map_err(|e| damaged(e.to_string()))?;
     picture.apply_orientation(turned);
+    if let Some(most) = brightest(&picture).filter(|m| *m <= UNSCALED) {
+        return Err(damaged(format!(
+            "its 16-bit values end at {most} of 65535: a camera's 12 bits must be written over the whole range (times 16); if that is not it, there \
+             was no light"
+        )));
+    }
     let grey = !picture.color().has_color();
     let rgb = picture.into_rgb8();
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
     Ok(Image { width, height, data: rgb.into_raw(), grey })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tiff::encoder::{colortype::Gray8, TiffEncoder};
+    use tiff::tags::Tag;
+
+    /// Pages of 20 x 20 pixels with these values of NewSubfileType.
+    fn pages(kinds: &[u32]) -> Vec<u8> {
+        let mut out = Cursor::new(vec![]);
+        let mut tiff = TiffEncoder::new(&mut out).unwrap();
+        for kind in kinds {
+            let mut page = tiff.new_image::<Gray8>(20, 20).unwrap();
+            page.encoder().write_tag(Tag::NewSubfileType, *kind).unwrap();
+            page.write_data(&[90; 400]).unwrap();
+        }
+        out.into_inner()
+    }
+
+    #[test]
+    fn a_second_page_is_not_dropped_unsaid() {
+        let path = Path::new("a.tif");
+        assert_eq!(decode(&pages(&[0]), path).unwrap().data[0], 90);
+        // A thumbnail or a mask behind the picture is no other frame.
+        assert!(decode(&pages(&[0, 1, 4]), path).is_ok());
+        for kinds in [&[0, 0][..], &[0, 1, 2]] {
+            let error = decode(&pages(kinds), path).unwrap_err().to_string();
+            assert!(error.contains("a.tif") && error.contains("several pages"), "{error}");
+        }
+    }
+
+    #[test]
+    fn twelve_bits_in_sixteen_are_told() {
+        let file = |most: u16, alpha: u16| {
+            let picture = image::ImageBuffer::from_fn(20, 20, |x, _| image::LumaA([most - x as u16, alpha]));
+            let mut out = Cursor::new(vec![]);
+            image::DynamicImage::ImageLumaA16(picture).write_to(&mut out, image::ImageFormat::Png).unwrap();
+            decode(&out.into_inner(), Path::new("a.png"))
+        };
+        let error = file(4095, u16::MAX).unwrap_err().to_string();
+        assert!(error.contains("a.png") && error.contains("end at 4095"), "{error}");
+        assert_eq!(file(4095 * 16, u16::MAX).unwrap().data[0], 255);
+        assert!(file(4096, 0).is_ok());
+    }
 }
