@@ -109,6 +109,26 @@ impl Reading {
     pub fn of_what(&self) -> (&str, Option<&str>) {
         (&self.characteristic, self.instrument.as_deref())
     }
+
+    /// Why its value cannot be; none where it can.
+    pub fn impossible(&self) -> Option<String> {
+        let v = self.value;
+        if self.characteristic == "piece.fineness_ppt" && !(0.0..=1000.0).contains(&v) {
+            return Some(format!("{v} is no fineness: 0 to 1000 ppt"));
+        }
+        let weight_or_force = ["_g", "_ct", "_n"].iter().any(|u| self.characteristic.ends_with(u));
+        (weight_or_force && v < 0.0).then(|| format!("{v} is less than nothing"))
+    }
+
+    /// Why it cannot be in a unit; none where that is the one its characteristic is in.
+    pub fn other_unit(&self, unit: &str) -> Option<String> {
+        /// How else the units of characteristics' names are written.
+        const OTHERWISE: [(&str, &str); 4] =
+            [("ppt", "\u{2030}"), ("mm2", "mm\u{b2}"), ("pct", "%"), ("deg", "\u{b0}")];
+        let own = self.characteristic.rsplit_once('_').map_or("", |(_, u)| u);
+        let same = own.eq_ignore_ascii_case(unit) || OTHERWISE.contains(&(own, unit));
+        (!same).then(|| format!("`{unit}`, and `{}` is in {own}", self.characteristic))
+    }
 }
 
 /// What can be wrong with a piece manifest. Every message names the file and, where there is one, the key.
@@ -284,8 +304,11 @@ impl Piece {
             if r.uncertainty.is_some_and(|u| !(u.is_finite() && u >= 0.0)) {
                 return bad(&format!("readings[{i}].uncertainty"), "must be 0 or more".into());
             }
-            if r.characteristic == "piece.fineness_ppt" && !(0.0..=1000.0).contains(&r.value) {
-                return bad(&format!("readings[{i}].value"), format!("{} is no fineness: 0 to 1000 ppt", r.value));
+            if let Some(why) = r.impossible() {
+                return bad(&format!("readings[{i}].value"), why);
+            }
+            if let Some(why) = r.extra.get("unit").and_then(|u| r.other_unit(u.as_str()?)) {
+                return bad(&format!("readings[{i}].unit"), why);
             }
             likely_typo(&r.extra, READING_KEYS, &format!("readings[{i}]."))?;
         }

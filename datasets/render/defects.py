@@ -422,6 +422,12 @@ def on_stone(p, rng, kind, s):
         u, v = p.project(x, y)
         more.update(chip_mm=depth, chip_x_px=float(u), chip_y_px=float(v))
         of = lambda x, y, h: ((h["stone"] == i) & h["chip"]) | ((S.stone_gauge(s, x, y) < 1) & (h["kind"] == 1))
+    elif kind == "small_stone":  # in the seat of the ordered one
+        kind = "out_of_size"
+        s["own"] = float(rng.uniform(*p.mix["crowd_stones"]["size"]))
+        # Its pavilion slides down the seat's cone, if no prong holds it up.
+        s["drop"] = float(rng.uniform(0.0, 0.45)) * (1 - s["own"]) * s["d"]
+        more["diameter_mm"] = s["own"] * s["d"]
     elif kind == "loose_stone":
         play = sized(p, rng, "stone.play_mm", 0.02, 0.008, 0.03 + 0.06 * s["d"])
         n = p.mix["burst"]["frames"]
@@ -467,9 +473,9 @@ def gap(p, s, directions=96):
     if s["cut"] not in S.LENGTH or s["cut"] == "round":
         a = np.arange(directions) * 2 * math.pi / directions
         out = np.stack([np.cos(a), np.sin(a)], 1)
-        girdle = s["d"] / 2 * out
+        girdle = s["own"] * s["d"] / 2 * out
         along = out @ off  # the seat's edge from the stone's centre: a circle about another centre
-        wide = along + np.sqrt(along**2 - off @ off + (p.seat["edge"] * s["d"] / 2) ** 2) - s["d"] / 2
+        wide = along + np.sqrt(along**2 - off @ off + (p.seat["edge"] * s["d"] / 2) ** 2) - s["own"] * s["d"] / 2
     else:
         girdle, _, out, straight = S.unrolled(S.stone_polygon(s, (0.0, 0.0)), directions)
         girdle, out = girdle[straight], out[straight]
@@ -489,7 +495,7 @@ def crowd_stones(p):
         if rng.random() < mix["missing_stone"]:
             on_stone(p, rng, "missing_stone", s)
             continue
-        for kind in ("offset_stone", "tilted_stone", "chipped_stone"):
+        for kind in ("offset_stone", "tilted_stone", "chipped_stone", "small_stone"):
             if rng.random() < mix[kind]:
                 try:
                     on_stone(p, rng, kind, s)
@@ -620,6 +626,7 @@ def measured(d):
             "wrong_finish": lambda: [("surface.finish", d["finish_share"])],
             "missing_stone": lambda: [("stone.present", 0)], "offset_stone": lambda: [("stone.offset_mm", d["offset_mm"])],
             "tilted_stone": lambda: [("stone.tilt_deg", d["tilt_deg"])], "chipped_stone": lambda: [("stone.chip_mm", d["chip_mm"])],
+            "out_of_size": lambda: [("stone.diameter_mm", d["diameter_mm"])],
             "loose_stone": lambda: [("stone.play_mm", d["play_mm"])], "missing_prong": lambda: [("prong.present", 0)],
             "hallmark_mismatch": lambda: []}[t]()
 

@@ -220,7 +220,8 @@ class Piece:
                 "cut": cut, "turn": turn, "nominal": (s["x_mm"], s["y_mm"]), "missing": False, "tilt": float(min(abs(rng.normal(0, 0.7)), t)),
                 "tilt_az": float(rng.uniform(0, 2 * math.pi)), "chip": None, "variant": int(rng.integers(4)), "style": style if round_one else "brilliant",
                 "gem": str(own.choice(gems, p=np.array(p) / sum(p))) if apart and own.random() < apart
-                else first if rest is None or s["diameter_mm"] > 0.9 * big else rest, "moves": None})
+                else first if rest is None or s["diameter_mm"] > 0.9 * big else rest, "moves": None,
+                "own": 1.0, "drop": 0.0})  # its own size by its seat's, and how far it lies too deep for it
             for k, q in enumerate(pr):
                 self.prongs.append({"stone": s["id"], "k": k, "x": q["x_mm"] + float(np.clip(rng.normal(0, 0.012), -0.03, 0.03)),
                                     "y": q["y_mm"] + float(np.clip(rng.normal(0, 0.012), -0.03, 0.03)),
@@ -292,12 +293,12 @@ class Piece:
                 continue
             v, f, chip = S.stone_mesh(s["cut"], s["variant"], s["chip"], s["style"])
             c, n = math.cos(s["turn"]), math.sin(s["turn"])
-            v = (v * s["d"]) @ np.array([[c, -n, 0], [n, c, 0], [0, 0, 1]]).T
+            v = (v * s["d"] * s["own"]) @ np.array([[c, -n, 0], [n, c, 0], [0, 0, 1]]).T
             mx, my, mt = s["moves"][step] if s["moves"] else (0.0, 0.0, 0.0)
             v = v @ S.rotation_to((math.cos(s["tilt_az"]), math.sin(s["tilt_az"])), s["tilt"] + mt).T
             v = v @ self.tilt_to_surface(*s["nominal"]).T
             x, y = s["x"] + mx, s["y"] + my
-            v = v + [x, y, float(self.base_z(x, y)) + self.seat["lift"] * s["d"]]
+            v = v + [x, y, float(self.base_z(x, y)) + self.seat["lift"] * s["d"] - s["drop"]]
             ior, sig = S.GEMS[s["gem"]]
             out["v"].append(v)
             out["f"].append(f + b)

@@ -274,7 +274,7 @@ def truth(p, notes, cam, poses, frames):
     stones, prongs = [], []
     for s in p.stones:
         u, v = (float(q) for q in p.project(s["x"], s["y"], p.base_z(np.array(s["x"]), np.array(s["y"])) + p.seat["lift"] * s["d"]))
-        row = {"id": s["id"], "x_mm": (u - (W - 1) / 2) * mm, "y_mm": ((H - 1) / 2 - v) * mm, "diameter_mm": s["d"], "cut": s["cut"],
+        row = {"id": s["id"], "x_mm": (u - (W - 1) / 2) * mm, "y_mm": ((H - 1) / 2 - v) * mm, "diameter_mm": s["own"] * s["d"], "cut": s["cut"],
                "nominal_xy": [float(q) for q in s["nominal"]], "missing": s["missing"], "x_px": u, "y_px": v,
                "offset_mm": math.hypot(s["x"] - s["nominal"][0], s["y"] - s["nominal"][1]), "tilt_deg": s["tilt"], "gem": s["gem"], "style": s["style"],
                "turn_deg": math.degrees(s["turn"]) % 360, "tilt_axis_deg": math.degrees(s["tilt_az"])}

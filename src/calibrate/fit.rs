@@ -407,6 +407,7 @@ pub fn calibrate(
         .sum::<f64>()
         / m;
     let fit = fit_variance.max(0.0).sqrt() * mean;
+    of_one_scale(shots, &scales)?;
     let mut budget = budget(target, mean, fit, freedom as f64, &scales, tilt, reach_of(shots));
     if cut_off > 0.0 {
         // Terms beyond the last are smaller than it: an even distribution up to as much.
@@ -466,6 +467,23 @@ fn rms<'a>(all: impl Iterator<Item = &'a Pair>) -> (f64, f64) {
     ((sum / n.max(1.0)).sqrt(), max.sqrt())
 }
 
+/// Pictures whose scales differ by more than this share were not taken at one zoom and height: a lens that is set up once and looks at a plane
+/// 200 mm away sees one put up 2 mm higher so much larger.
+const MOST_SCATTER: f64 = 0.01;
+
+/// That all pictures were taken at one scale: between two nothing can be measured.
+fn of_one_scale(shots: &[Shot], scales: &[f64]) -> Result<(), CalibrationError> {
+    let by = |a: &usize, b: &usize| scales[*a].total_cmp(&scales[*b]);
+    let (Some(lo), Some(hi)) = ((0..scales.len()).min_by(by), (0..scales.len()).max_by(by)) else { return Ok(()) };
+    if scales[hi] <= (1.0 + MOST_SCATTER) * scales[lo] {
+        return Ok(());
+    }
+    Err(CalibrationError::Fit(format!(
+        "{} shows {:.4} um per pixel and {} {:.4}: they were not taken at one zoom and height, or not of one target",
+        shots[lo].file, scales[lo], shots[hi].file, scales[hi]
+    )))
+}
+
 /// The parts of the standard uncertainty, in um per pixel.
 fn budget(
     target: &TargetRow,
@@ -490,8 +508,9 @@ fn budget(
     let m = scales.len() as f64;
     if scales.len() > 1 {
         let variance = scales.iter().map(|s| (s - mean) * (s - mean)).sum::<f64>() / (m - 1.0);
-        // What the fit explains of the scatter is in its own row; what is left is put up anew, focused anew, warmer.
-        let left = (variance / m - fit * fit).max(0.0).sqrt();
+        // What the fit explains of the scatter is in its own row; what is left is put up anew, focused anew, warmer. A piece's frame is one more
+        // such picture: its own scale scatters so, beside the mean.
+        let left = ((variance - m * fit * fit).max(0.0) * (1.0 + 1.0 / m)).sqrt();
         out.push(row("repeatability", "A", left, Some(m - 1.0)));
     }
     // The piece lies anywhere in the frame: an even distribution over half the range.
@@ -607,6 +626,7 @@ fn scale_bar(
     let m = scales.len() as f64;
     let mean = scales.iter().sum::<f64>() / m;
     let fit = fits.iter().map(|u| u * u).sum::<f64>().sqrt() / m;
+    of_one_scale(shots, &scales)?;
     let budget = budget(target, mean, fit, freedom, &scales, 0.0, reach_of(shots));
     let made = whole(
         shots,

@@ -85,6 +85,13 @@ fn calibrate(args: &Args, path: &Path, out: &Path) -> Result<(), String> {
         made.black,
         made.matrix[0].len()
     );
+    if let Some(p) = made.light_range_pct.filter(|p| *p > 5.0) {
+        println!("  note: the light differs by {p} % over the chart, and was levelled: even light is better");
+    }
+    let clipped = made.rows.iter().filter(|r| r.left_out.is_some()).count();
+    if clipped > 0 {
+        println!("  note: {clipped} patches could not be used: expose so that white is below full scale");
+    }
     Ok(())
 }
 

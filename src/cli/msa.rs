@@ -85,6 +85,16 @@ fn study(args: &Args) -> Result<u8, String> {
     if nothing {
         eprintln!("loupe msa: nothing could be studied: it takes pieces that were inspected twice and more, each round in a folder of its own");
     }
+    // How verdicts agree says nothing of a gauge: it stands in for one only where people's calls were to be compared.
+    let lacking: Vec<&String> = study.not_studied.keys().filter(|c| args.only.contains(c)).collect();
+    let none = study.gauges.is_empty() && args.calls.is_none();
+    for c in &lacking {
+        eprintln!("loupe msa: {c}: not studied: {}", study.not_studied[*c]);
+    }
+    if none && !nothing && lacking.is_empty() {
+        eprintln!("loupe msa: no characteristic could be studied");
+    }
+    let nothing = nothing || none || !lacking.is_empty();
     let unfit = study.unfit();
     if !unfit.is_empty() {
         eprintln!("loupe msa: unfit: {}", unfit.join(", "));

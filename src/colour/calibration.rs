@@ -43,8 +43,12 @@ pub struct Calibration {
     pub residual_max_de00: f64,
     /// Standard uncertainty of a colour, as CIEDE2000: root mean square over the patches, each left out of the fit.
     pub u_de00: f64,
-    /// The same of the yellowness by D1925, over the grey patches.
+    /// The same of the yellowness by D1925 of white gold, over the patches that are no more colourful than gold; wider where the brightest
+    /// patches could not be used.
     pub u_yi: f64,
+    /// By how much the light differs over the chart, in percent, where it slants: it was allowed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub light_range_pct: Option<f64>,
     /// Patch by patch.
     pub rows: Vec<PatchRow>,
 }

@@ -48,6 +48,22 @@ const LEAST: usize = 15;
 /// Where the mean of the patches is off by more than this, it is no such chart, or another one.
 const MOST_DE00: f64 = 8.0;
 
+/// The patch that is clipped first.
+const WHITE: usize = 18;
+const BLACK: usize = 23;
+/// The last row.
+const GREYS: std::ops::Range<usize> = 18..24;
+/// Colours of more chroma than gold has say nothing of how well its yellowness is known.
+const MOST_CHROMA: f64 = 30.0;
+/// L*a*b* of white gold of the second grade.
+const WHITE_GOLD: [f64; 3] = [82.0, 1.0, 10.0];
+/// The uncertainty of a yellowness that nothing tells.
+const UNKNOWN_YI: f64 = 100.0;
+/// Patches darker than that are mostly the camera's black.
+const LEAST_L: f64 = 25.0;
+/// Rounds of taking a slant of the light off: each leaves about a third of what is left.
+const SLANT_ROUNDS: usize = 6;
+
 /// Why a chart cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ChartError {
@@ -260,15 +276,18 @@ fn lattice(points: &[[f64; 2]]) -> Option<(Vec<[f64; 2]>, usize)> {
 }
 
 /// What a patch shows.
+#[derive(Clone)]
 struct Read {
     rgb: [f64; 3],
+    /// The light on it, by that on the chart's middle.
+    light: f64,
     bad: Option<String>,
 }
 
 fn read(image: &Image, at: [f64; 2], half: f64) -> Read {
     let inside = |v: f64, n: usize| v - half >= 0.0 && v + half <= n as f64 - 1.0;
     if !inside(at[0], image.width) || !inside(at[1], image.height) {
-        return Read { rgb: [0.0; 3], bad: Some("it lies outside the frame".into()) };
+        return Read { rgb: [0.0; 3], light: 1.0, bad: Some("it lies outside the frame".into()) };
     }
     let (x0, x1) = ((at[0] - half).round() as usize, (at[0] + half).round() as usize);
     let (y0, y1) = ((at[1] - half).round() as usize, (at[1] + half).round() as usize);
@@ -292,19 +311,95 @@ fn read(image: &Image, at: [f64; 2], half: f64) -> Read {
         f64::from(middle.iter().sum::<f32>()) / middle.len() as f64
     });
     let bad = (20 * ended > n).then(|| "a channel is at its end".to_owned());
-    Read { rgb, bad }
+    Read { rgb, light: 1.0, bad }
 }
 
 fn fit(image: &Image, grid: &[[f64; 2]], about: &About) -> Result<Calibration, ChartError> {
     let across = (grid[COLUMNS - 1][0] - grid[0][0]).hypot(grid[COLUMNS - 1][1] - grid[0][1]);
     let half = 0.5 * READ * across / (COLUMNS - 1) as f64;
-    let reads: Vec<Read> = grid.iter().map(|p| read(image, *p, half)).collect();
+    let mut reads: Vec<Read> = grid.iter().map(|p| read(image, *p, half)).collect();
     let used: Vec<usize> = (0..reads.len()).filter(|k| reads[*k].bad.is_none()).collect();
     if used.len() < LEAST {
         let first = reads.iter().position(|r| r.bad.is_some()).unwrap_or(0);
         let why = reads[first].bad.clone().unwrap_or_default();
         return Err(ChartError::TooFew { usable: used.len(), why: format!("{}: {why}", PATCHES[first].0) });
     }
+    let none = || ChartError::NotFound("the patches are all alike".into());
+    let mut best = search(&reads, &used).ok_or_else(none)?;
+    // Light that falls off over the chart looks like another tone: a slant is taken off as long as the patches ask for it.
+    let mut slant = [0.0; 2];
+    let mut level = reads.clone();
+    for _ in 0..SLANT_ROUNDS {
+        let more = best.slant(&level, &used);
+        slant = [slant[0] + more[0], slant[1] + more[1]];
+        for (k, r) in level.iter_mut().enumerate() {
+            r.light = light_at(slant, k);
+        }
+        best = search(&level, &used).ok_or_else(none)?;
+    }
+    let even = search(&reads, &used).ok_or_else(none)?;
+    // Two further numbers (Schwarz 1978).
+    let n = 3.0 * used.len() as f64;
+    let mut light_range_pct = None;
+    if n * (even.cost / best.cost).ln() > 2.0 * n.ln() {
+        reads = level;
+        let all: Vec<f64> = (0..reads.len()).map(|k| reads[k].light).collect();
+        let (lo, hi) = all.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+        light_range_pct = Some(round_to(100.0 * (hi - lo) / ((hi + lo) / 2.0), 1));
+    } else {
+        best = even;
+    }
+    let mut u_yi = best.left_out_yi;
+    // Where the brightest patches say nothing, metal may be brighter than all that do: what the two brightest greys are off by, left out
+    // both, tells how far the tone holds beyond.
+    if reads[WHITE].bad.is_some() {
+        let ends: Vec<usize> = used.iter().copied().filter(|k| GREYS.contains(k)).take(2).collect();
+        let rest: Vec<usize> = used.iter().copied().filter(|k| !ends.contains(k)).collect();
+        let beyond = search(&reads, &rest).map_or(UNKNOWN_YI, |f| {
+            let squares: f64 = ends.iter().map(|k| yi_error(f.xyz(&reads[*k]), xyz(PATCHES[*k].1)).powi(2)).sum();
+            (squares / ends.len().max(1) as f64).sqrt()
+        });
+        u_yi = u_yi.hypot(beyond);
+    }
+    let rows: Vec<PatchRow> = (0..reads.len())
+        .map(|k| {
+            let seen = lab(best.xyz(&reads[k]));
+            let ok = reads[k].bad.is_none();
+            PatchRow {
+                name: PATCHES[k].0.to_owned(),
+                x_px: round_to(grid[k][0], 1),
+                y_px: round_to(grid[k][1], 1),
+                rgb: reads[k].rgb.map(|v| round_to(v, 2)),
+                lab_reference: PATCHES[k].1,
+                lab: seen.map(|v| round_to(v, 2)),
+                de00: ok.then(|| round_to(delta_e00(seen, PATCHES[k].1), 3)),
+                left_out: reads[k].bad.clone(),
+            }
+        })
+        .collect();
+    let of: Vec<f64> = used.iter().map(|k| delta_e00(lab(best.xyz(&reads[*k])), PATCHES[*k].1)).collect();
+    Ok(Calibration {
+        schema: COLOUR_SCHEMA.into(),
+        program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
+        chart_file: about.file.clone(),
+        chart_sha256: String::new(),
+        light: about.light.clone(),
+        camera_serial: about.camera_serial.clone(),
+        black: round_to(best.black, 6),
+        gamma: best.gamma.map(|g| round_to(g, 5)),
+        matrix: best.matrix.clone().map(|r| r.into_iter().map(|v| round_to(v, 5)).collect()),
+        patches: used.len(),
+        residual_mean_de00: round_to(of.iter().sum::<f64>() / of.len() as f64, 3),
+        residual_max_de00: round_to(of.iter().copied().fold(0.0, f64::max), 3),
+        u_de00: round_to(best.left_out, 3),
+        u_yi: round_to(u_yi, 3),
+        light_range_pct,
+        rows,
+    })
+}
+
+/// The tone and the matrix that say most of colours that are on no patch.
+fn search(reads: &[Read], used: &[usize]) -> Option<Fit> {
     let darkest = reads.iter().flat_map(|r| r.rgb).fold(255.0, f64::min) / 255.0;
     // Tone: exponent and black are searched, from coarse to fine, with the matrix solved for each.
     let mut best: Option<Fit> = None;
@@ -322,7 +417,7 @@ fn fit(image: &Image, grid: &[[f64; 2]], about: &About) -> Result<Calibration, C
                         if !gamma && i != 0 {
                             continue;
                         }
-                        let f = Fit::new(&reads, &used, black, gamma.then_some(g), count);
+                        let f = Fit::new(reads, used, black, gamma.then_some(g), count);
                         if let Some(f) = f.filter(|f| own.as_ref().is_none_or(|o| f.cost < o.cost)) {
                             own = Some(f);
                         }
@@ -332,48 +427,32 @@ fn fit(image: &Image, grid: &[[f64; 2]], about: &About) -> Result<Calibration, C
             }
             // What is left out tells which of the models says more of a colour that is on no patch.
             if let Some(mut f) = own {
-                f.leave_out(&reads, &used);
+                f.leave_out(reads, used);
                 if best.as_ref().is_none_or(|b| f.left_out < b.left_out) {
                     best = Some(f);
                 }
             }
         }
     }
-    let best = best.ok_or_else(|| ChartError::NotFound("the patches are all alike".into()))?;
-    let rows: Vec<PatchRow> = (0..reads.len())
-        .map(|k| {
-            let seen = lab(best.xyz(reads[k].rgb));
-            let ok = reads[k].bad.is_none();
-            PatchRow {
-                name: PATCHES[k].0.to_owned(),
-                x_px: round_to(grid[k][0], 1),
-                y_px: round_to(grid[k][1], 1),
-                rgb: reads[k].rgb.map(|v| round_to(v, 2)),
-                lab_reference: PATCHES[k].1,
-                lab: seen.map(|v| round_to(v, 2)),
-                de00: ok.then(|| round_to(delta_e00(seen, PATCHES[k].1), 3)),
-                left_out: reads[k].bad.clone(),
-            }
-        })
-        .collect();
-    let of: Vec<f64> = used.iter().map(|k| delta_e00(lab(best.xyz(reads[*k].rgb)), PATCHES[*k].1)).collect();
-    Ok(Calibration {
-        schema: COLOUR_SCHEMA.into(),
-        program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
-        chart_file: about.file.clone(),
-        chart_sha256: String::new(),
-        light: about.light.clone(),
-        camera_serial: about.camera_serial.clone(),
-        black: round_to(best.black, 6),
-        gamma: best.gamma.map(|g| round_to(g, 5)),
-        matrix: best.matrix.clone().map(|r| r.into_iter().map(|v| round_to(v, 5)).collect()),
-        patches: used.len(),
-        residual_mean_de00: round_to(of.iter().sum::<f64>() / of.len() as f64, 3),
-        residual_max_de00: round_to(of.iter().copied().fold(0.0, f64::max), 3),
-        u_de00: round_to(best.left_out, 3),
-        u_yi: round_to(best.left_out_yi, 3),
-        rows,
-    })
+    best
+}
+
+/// Where a patch lies on the chart, from -0.5 to 0.5 along its rows and its columns.
+fn place(k: usize) -> [f64; 2] {
+    [(k % COLUMNS) as f64 / (COLUMNS - 1) as f64 - 0.5, (k / COLUMNS) as f64 / (ROWS - 1) as f64 - 0.5]
+}
+
+/// The light on a patch, where its logarithm slants.
+fn light_at(slant: [f64; 2], k: usize) -> f64 {
+    let [u, v] = place(k);
+    (slant[0] * u + slant[1] * v).exp()
+}
+
+/// By how much a patch's colour, seen so wrongly, would move the yellowness of white gold: the ratios of X and of Z to Y count.
+fn yi_error(seen: [f64; 3], reference: [f64; 3]) -> f64 {
+    let [x, y, z] = xyz(WHITE_GOLD);
+    let by = |i: usize| (seen[i] / seen[1]) / (reference[i] / reference[1]);
+    yellowness_d1925([x * by(0), y, z * by(2)]) - yellowness_d1925([x, y, z])
 }
 
 /// A tone and the matrix that goes with it.
@@ -385,7 +464,7 @@ struct Fit {
     cost: f64,
     /// Root mean square CIEDE2000 of patches left out of the fit.
     left_out: f64,
-    /// The same of the yellowness of the grey patches.
+    /// The same of the yellowness of white gold, by the patches that are no more colourful than metal.
     left_out_yi: f64,
 }
 
@@ -396,34 +475,46 @@ impl Fit {
         fit.cost = used
             .iter()
             .map(|k| {
-                let seen = lab(fit.xyz(reads[*k].rgb));
+                let seen = lab(fit.xyz(&reads[*k]));
                 (0..3).map(|i| (seen[i] - PATCHES[*k].1[i]).powi(2)).sum::<f64>()
             })
             .sum();
         fit.cost.is_finite().then_some(fit)
     }
 
-    fn xyz(&self, rgb: [f64; 3]) -> [f64; 3] {
-        let t = terms(rgb.map(|v| linear(v, self.black, self.gamma)), self.matrix[0].len());
+    fn xyz(&self, read: &Read) -> [f64; 3] {
+        let t = terms(read.rgb.map(|v| linear(v, self.black, self.gamma) / read.light), self.matrix[0].len());
         [0, 1, 2].map(|i| self.matrix[i].iter().zip(&t).map(|(m, t)| m * t).sum())
     }
 
     fn leave_out(&mut self, reads: &[Read], used: &[usize]) {
-        let (mut sum, mut n, mut yi, mut greys) = (0.0, 0.0, 0.0, 0.0);
+        let (mut sum, mut n, mut yi, mut pale) = (0.0, 0.0, 0.0, 0.0);
         for k in used {
             let rest: Vec<usize> = used.iter().copied().filter(|j| j != k).collect();
             let Some(other) = Fit::new(reads, &rest, self.black, self.gamma, self.matrix[0].len()) else { return };
-            let (seen, reference) = (other.xyz(reads[*k].rgb), PATCHES[*k].1);
+            let (seen, reference) = (other.xyz(&reads[*k]), PATCHES[*k].1);
             sum += delta_e00(lab(seen), reference).powi(2);
             n += 1.0;
-            // The last row, less black, whose ratios are noise.
-            if (18..23).contains(k) {
-                yi += (yellowness_d1925(seen) - yellowness_d1925(xyz(reference))).powi(2);
-                greys += 1.0;
+            // Black's ratios are noise.
+            if reference[1].hypot(reference[2]) < MOST_CHROMA && *k != BLACK {
+                yi += yi_error(seen, xyz(reference)).powi(2);
+                pale += 1.0;
             }
         }
         self.left_out = (sum / n).sqrt();
-        self.left_out_yi = if greys > 0.0 { (yi / greys).sqrt() } else { 100.0 };
+        self.left_out_yi = if pale > 0.0 { (yi / pale).sqrt() } else { UNKNOWN_YI };
+    }
+
+    /// How the light slants over the patches: a plane through the logarithms of what they are seen too bright by.
+    fn slant(&self, reads: &[Read], used: &[usize]) -> [f64; 2] {
+        let bright: Vec<usize> = used.iter().copied().filter(|k| PATCHES[*k].1[0] > LEAST_L).collect();
+        let a = DMatrix::from_fn(bright.len(), 3, |r, c| [1.0, place(bright[r])[0], place(bright[r])[1]][c]);
+        let b = DVector::from_fn(bright.len(), |r, _| {
+            let k = bright[r];
+            (self.xyz(&reads[k])[1].max(1e-6) / xyz(PATCHES[k].1)[1]).ln()
+        });
+        let solved = (a.transpose() * &a).cholesky().map(|ch| ch.solve(&(a.transpose() * b)));
+        solved.map_or([0.0; 2], |s| [s[1], s[2]].map(|v| v.clamp(-1.0, 1.0)))
     }
 }
 
@@ -433,7 +524,7 @@ fn solve(reads: &[Read], used: &[usize], black: f64, gamma: Option<f64>, count: 
     let mut a = DMatrix::zeros(3 * used.len(), unknowns);
     let mut b = DVector::zeros(3 * used.len());
     for (row, k) in used.iter().enumerate() {
-        let t = terms(reads[*k].rgb.map(|v| linear(v, black, gamma)), count);
+        let t = terms(reads[*k].rgb.map(|v| linear(v, black, gamma) / reads[*k].light), count);
         let wanted = xyz(PATCHES[*k].1);
         for (i, slope) in slopes(wanted).iter().enumerate() {
             for (axis, s) in slope.iter().enumerate() {

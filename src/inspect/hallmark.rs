@@ -77,6 +77,8 @@ const PLAUSIBLE: f64 = 0.01;
 pub struct Ordered {
     /// Its text.
     pub text: String,
+    /// How else it may be written: a fineness with its metal's symbol.
+    pub also: Vec<String>,
     /// Where it is, in piece coordinates, and how far about it is looked for it, where the spec says so.
     pub place: Option<([f64; 2], f64)>,
 }
@@ -85,14 +87,34 @@ pub struct Ordered {
 pub fn ordered(spec: &Spec, view: &View) -> Vec<Ordered> {
     if !view.hallmarks.is_empty() {
         let place = |m: &crate::spec::Hallmark| Some(([m.x_mm?, m.y_mm?], m.radius_mm.unwrap_or(DEFAULT_RADIUS_MM)));
-        return view.hallmarks.iter().map(|m| Ordered { text: m.text.clone(), place: place(m) }).collect();
+        return view
+            .hallmarks
+            .iter()
+            .map(|m| Ordered { text: m.text.clone(), also: vec![], place: place(m) })
+            .collect();
     }
     // Where the views name their marks, a view that names none has none.
     if spec.views.iter().any(|v| !v.hallmarks.is_empty()) {
         return vec![];
     }
     let nominal = spec.limit(TEXT, &view.name).and_then(|l| l.nominal);
-    nominal.map(|n| Ordered { text: format!("{n}"), place: None }).into_iter().collect()
+    let order = |n: f64| {
+        let text = format!("{n}");
+        Ordered { also: with_symbol(&text, &spec.metal), text, place: None }
+    };
+    nominal.map(order).into_iter().collect()
+}
+
+/// A fineness before and behind the symbols of a metal: 950 of platinum is stamped PT950 too.
+fn with_symbol(fineness: &str, metal: &str) -> Vec<String> {
+    let of = |s: &&&str| match metal {
+        "platinum" => **s == "PT",
+        "palladium" => **s == "PD",
+        "silver" => ["AG", "S"].contains(*s),
+        m => m.ends_with("gold") && **s == "AU",
+    };
+    let symbols = FINENESS.iter().find(|f| f.0 == fineness).map_or(&[][..], |f| f.1);
+    symbols.iter().filter(of).flat_map(|s| [format!("{s}{fineness}"), format!("{fineness}{s}")]).collect()
 }
 
 /// How far about its place a mark is looked for, where the spec does not say: stamps are set by hand.
@@ -291,11 +313,16 @@ fn closer(image: &Image, found: &[Feature]) -> Vec<Rect> {
 fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]) -> Vec<Reading> {
     let info = reader.info();
     let trade = marks(reader);
-    let own: Vec<Option<Vec<usize>>> = wanted.iter().map(|w| info.letters(&w.text)).collect();
+    let own: Vec<Vec<(&str, Vec<usize>)>> = wanted
+        .iter()
+        .map(|w| {
+            std::iter::once(&w.text).chain(&w.also).filter_map(|t| Some((t.as_str(), info.letters(t)?))).collect()
+        })
+        .collect();
     wanted
         .iter()
         .zip(&own)
-        .map(|(w, text)| {
+        .map(|(w, texts)| {
             let near: Vec<&Look> = looks.iter().filter(|l| is_near(scene, w, &l.at)).collect();
             let mut reading = Reading {
                 ordered: w.text.clone(),
@@ -314,20 +341,21 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                     }
                 }
             }
-            let Some(text) = text.as_ref().filter(|t| !t.is_empty()) else { return reading };
-            let mut rivals = neighbours(text, info.charset.len());
-            rivals.extend(trade.iter().filter(|m| *m != text).cloned());
-            let mut best: Option<(f64, f64, TextBox)> = None;
-            for l in &near {
-                let (p, margin) = l.against(text, &rivals);
-                if best.is_none_or(|b| p > b.0) {
-                    best = Some((p, margin, l.at));
+            let mut best: Option<(f64, f64, TextBox, &str, &Vec<usize>)> = None;
+            for (written, text) in texts.iter().filter(|t| !t.1.is_empty()) {
+                let mut rivals = neighbours(text, info.charset.len());
+                rivals.extend(trade.iter().filter(|m| !texts.iter().any(|t| t.1 == **m)).cloned());
+                for l in &near {
+                    let (p, margin) = l.against(text, &rivals);
+                    if best.is_none_or(|b| p > b.0) {
+                        best = Some((p, margin, l.at, *written, text));
+                    }
                 }
             }
-            let Some((log_p, margin, at)) = best else { return reading };
+            let Some((log_p, margin, at, written, text)) = best else { return reading };
             // Another mark of the trade that nobody ordered, read with the same certainty.
             let mut other: Option<(f64, &Vec<usize>, TextBox)> = None;
-            for m in trade.iter().filter(|m| !own.iter().any(|o| o.as_ref() == Some(m))) {
+            for m in trade.iter().filter(|m| !own.iter().flatten().any(|o| o.1 == **m)) {
                 let mut against = neighbours(m, info.charset.len());
                 against.extend(trade.iter().filter(|t| *t != m).cloned());
                 against.push(text.clone());
@@ -346,7 +374,10 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
             let of_fineness = trade.contains(text) || w.text.chars().any(|c| c.is_ascii_digit());
             match other {
                 // A piece that bears a second mark of fineness is a person's matter.
-                Some(_) if sure => Reading { text: w.text.clone(), likely: log_p.exp(), at: Some(at), ..reading },
+                Some((_, m, _)) if sure => {
+                    let text = format!("{written}, {}", info.text(m));
+                    Reading { text, likely: log_p.exp(), at: Some(at), ..reading }
+                }
                 Some((p, m, at)) if of_fineness && log_p < PLAUSIBLE.ln() => Reading {
                     verdict: Verdict::Another,
                     text: info.text(m),
@@ -356,7 +387,7 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                 },
                 None if sure => Reading {
                     verdict: Verdict::Ordered,
-                    text: w.text.clone(),
+                    text: written.to_owned(),
                     likely: log_p.exp(),
                     at: Some(at),
                     ..reading

@@ -20,6 +20,8 @@ const UK: &str = "ring.size_uk";
 
 /// [`silhouette::hair_px`] where the frame has no scale.
 const HAIR_PX: f64 = 4.0;
+/// What one direction's edge is off by, in pixels, one standard deviation: half of what is no departure.
+const ONE_EDGE_PX: f64 = 0.25;
 /// How far from level a ring lies on the plate, in degrees, one standard deviation: a burr or a speck of 0.17 mm under one side of
 /// a ring of 20 mm.
 const TILT_U_DEG: f64 = 0.5;
@@ -71,6 +73,7 @@ impl Inspect for Ring {
             return Ok(answer);
         };
         let mut values = Vec::new();
+        let mut places = Vec::new();
         let mut put = |characteristic, (value, uncertainty)| {
             values.push(Value { characteristic, value, uncertainty });
         };
@@ -98,7 +101,24 @@ impl Inspect for Ring {
                 // What the response does to one edge it does to the other, the opposite way: it adds up.
                 let shared = mm * (inner.edge_u + outer.edge_u);
                 let own = mm * inner.radius_u.hypot(outer.radius_u);
-                put(WIDTH, (width, shared.hypot(own).hypot(scene.scale_u() * width)));
+                // As in a diameter: half of what the departures would move the mean by, twice over, is U.
+                let local = [inner, outer].map(|b| mm * b.local * b.local_share / 2.0);
+                let local = local[0].hypot(local[1]);
+                put(WIDTH, (width, shared.hypot(own).hypot(local).hypot(scene.scale_u() * width)));
+                // A limit holds all round: the thin place of a shank that was filed, or whose opening is off its middle, is a value of its own.
+                let waves = 2.0 * mm * inner.wave_u.hypot(outer.wave_u);
+                for (name, (w, at)) in ["thinnest", "thickest"].into_iter().zip(inner.thickness(outer)) {
+                    let value = w * mm;
+                    let edge = mm * ONE_EDGE_PX;
+                    let u = shared.hypot(own).hypot(waves).hypot(edge).hypot(scene.scale_u() * value);
+                    if (value - width).abs() > 2.0 * u {
+                        places.push((
+                            name,
+                            at,
+                            Value { characteristic: WIDTH, value: value.max(0.0), uncertainty: u },
+                        ));
+                    }
+                }
             }
             Err(why) => answer.not_assessed.extend([OUTER, WIDTH].map(|c| (c, why.to_string()))),
         }
@@ -113,6 +133,23 @@ impl Inspect for Ring {
         });
         let doubts: Vec<String> = [tilted, bright, off].into_iter().flatten().collect();
         let doubt = (!doubts.is_empty()).then(|| doubts.join("; "));
+        for (name, at, value) in places {
+            answer.features.push(Feature {
+                kind: None,
+                name: name.to_owned(),
+                x_px: at[0],
+                y_px: at[1],
+                radius_px: value.value / mm / 2.0,
+                outline_px: vec![],
+                confidence: inner.seen,
+                found_by: vec![self.name().into()],
+                values: vec![value],
+                opinion: None,
+                rim: None,
+                doubt: None,
+                nominal: true,
+            });
+        }
         answer.features.push(Feature {
             kind: None,
             name: scene.view.name.clone(),
@@ -152,8 +189,10 @@ fn ovality(b: &Boundary, mm: f64, scale_u: f64) -> (f64, f64) {
     let value = mm * (most - least);
     let pose = shortened(2.0 * b.radius * mm);
     let rims = b.tilt.map_or(0.0, |t| t * mm);
-    // A dent makes one diameter longer or shorter by its depth; half of that, twice over, is U.
-    let local = mm * b.local / 2.0;
+    // Whether what departs over a stretch is the ring's or dirt is not known: half of what it makes of the diameters, twice over, is U; and of a
+    // single dent at least as much.
+    let [longest, shortest] = b.diameters_with_departures();
+    let local = (mm * (longest - shortest) - value).abs().max(mm * b.local) / 2.0;
     // The amplitude of the two-fold wave counts four times.
     (value, (4.0 * mm * b.wave_u).hypot(pose).hypot(rims).hypot(local).hypot(scale_u * value))
 }

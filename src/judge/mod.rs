@@ -40,10 +40,12 @@ pub fn status(value: f64, uncertainty: f64, limit: &Limit) -> Status {
         None => Status::Pass,
         Some(b) => {
             let over = excess(value, b);
+            // Decimal numbers have no exact halves: what lies U inside by its digits lies so.
+            let slack = if u > 0.0 { 1e-12 * value.abs().max(b.abs()) } else { 0.0 };
             // A value on the limit conforms; with an uncertainty of nothing it must not be called a fail.
-            if over <= -u {
+            if over <= slack - u {
                 Status::Pass
-            } else if over >= u && over > 0.0 {
+            } else if over >= u - slack && over > 0.0 {
                 Status::Fail
             } else {
                 Status::Review
@@ -525,11 +527,18 @@ fn against(c: &str, value: f64, u: f64, l: &Limit) -> String {
         (None, Some(up)) => format!("at most {up}"),
         (None, None) => "no bound".into(),
     };
+    let u = l.coverage.unwrap_or(K) * u;
+    // Three decimals, and more where they would say that the value lies on the other side of a bound, or nothing of the uncertainty.
+    let honest = |d: &i32| {
+        let side = |b: Option<f64>| b.is_none_or(|b| round_to(value, *d).partial_cmp(&b) == value.partial_cmp(&b));
+        side(l.lower) && side(l.upper) && (u == 0.0 || round_to(u, *d) > 0.0)
+    };
+    let d = (3..=9).find(honest).unwrap_or(3);
+    let value = round_to(value, d);
     if u == 0.0 {
-        format!("{c} {} ({bound})", round_to(value, 3))
+        format!("{c} {value} ({bound})")
     } else {
-        let k = l.coverage.unwrap_or(K);
-        format!("{c} {} +- {} ({bound})", round_to(value, 3), round_to(k * u, 3))
+        format!("{c} {value} +- {} ({bound})", round_to(u, d))
     }
 }
 
@@ -552,6 +561,19 @@ mod tests {
         assert_eq!(status(17.35, 0.01, &both), Status::Pass);
         assert_eq!(status(17.26, 0.01, &both), Status::Review);
         assert_eq!(status(17.0, 0.01, &both), Status::Fail);
+        // By their digits these lie on the band's edges.
+        let three = limit(None, Some(3.0));
+        assert_eq!([2.99, 3.01].map(|v| status(v, 0.005, &three)), [Status::Pass, Status::Fail]);
+        assert_eq!(status(0.5, 0.1, &limit(Some(0.3), None)), Status::Pass);
+    }
+
+    #[test]
+    fn a_reason_does_not_contradict_itself() {
+        let told = |v: f64, u: f64, up: f64| against("c", v, u, &limit(None, Some(up)));
+        assert_eq!(told(3.0412, 0.0, 3.0), "c 3.041 (at most 3)");
+        assert_eq!(told(3.000_000_49, 0.0, 3.0), "c 3.0000005 (at most 3)");
+        assert_eq!(told(2.0, 0.000_01, 3.0), "c 2 +- 0.00002 (at most 3)");
+        assert_eq!(told(1e308, 0.0, 3.0), format!("c {} (at most 3)", 1e308));
     }
 
     #[test]

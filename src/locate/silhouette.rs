@@ -14,6 +14,8 @@ const RESPONSE_U: f64 = 0.017;
 /// The same of an overexposed backlight: the true level may be up to twice full scale, which moves the half level by 0.67 blurs, and a clipped
 /// edge does not tell the response: on simulated rings both together move it by up to 1.2 blurs, taken as the half width of an even distribution.
 const SATURATED_U: f64 = 0.69;
+/// Of a normal edge whose lowest part c of the step is cut off, the half level moves by 1.253 c blurs and the skew (see [`skew_of`]) is 1.909 c.
+const CLIPPED_BLACK: f64 = 1.253 / 1.909;
 /// What interpolation and the pixels' own shape add, in pixels, one standard deviation.
 const PIXEL_U: f64 = 0.01;
 /// By how much good optics may skew an edge, in blurs: below, a skew tells nothing of the camera's response.
@@ -95,6 +97,8 @@ pub struct Boundary {
     pub local: f64,
     /// Share of the directions that depart so.
     pub local_share: f64,
+    /// How far outside the fit the boundary runs where it departs so, 0 elsewhere: evenly spaced directions; empty where it nowhere does.
+    departs: Vec<f32>,
     skew: f64,
     skew_u: f64,
     noise: [f64; 2],
@@ -150,6 +154,15 @@ impl Boundary {
     /// Largest and smallest diameter. The noise's share of the two-fold wave is taken off: an amplitude is never negative, so noise
     /// alone would make every circle oval (the square of the amplitude exceeds the true one by twice the variance on average).
     pub fn diameters(&self) -> [f64; 2] {
+        self.extremes(|_| 0.0)
+    }
+
+    /// The same with the local departures: two dents that face each other add up.
+    pub fn diameters_with_departures(&self) -> [f64; 2] {
+        self.extremes(|t| self.departure(t))
+    }
+
+    fn extremes(&self, more: impl Fn(f64) -> f64) -> [f64; 2] {
         let [major, minor] = self.axes();
         let seen = (major - minor) / 2.0;
         let wave = (seen * seen - 2.0 * self.wave_u * self.wave_u).max(0.0).sqrt();
@@ -161,7 +174,53 @@ impl Boundary {
             for (w, m) in self.waves.iter().zip([4.0, 6.0]) {
                 r += w[0] * (m * t).cos() + w[1] * (m * t).sin();
             }
-            out = [out[0].max(2.0 * r), out[1].min(2.0 * r)];
+            let d = 2.0 * r + more(t) + more(t + std::f64::consts::PI);
+            out = [out[0].max(d), out[1].min(d)];
+        }
+        out
+    }
+
+    /// How far outside the fit the boundary runs in a direction, where it departs over a stretch.
+    fn departure(&self, t: f64) -> f64 {
+        let n = self.departs.len();
+        if n == 0 {
+            return 0.0;
+        }
+        let k = (t / std::f64::consts::TAU).rem_euclid(1.0) * n as f64;
+        f64::from(self.departs[k.round() as usize % n])
+    }
+
+    /// The fit with its further waves.
+    fn waved(&self, t: f64) -> [f64; 2] {
+        let by: f64 =
+            self.waves.iter().zip([4.0, 6.0]).map(|(w, m)| w[0] * (m * t).cos() + w[1] * (m * t).sin()).sum();
+        let (p, n) = (self.at(t), self.normal(t));
+        [p[0] + by * n[0], p[1] + by * n[1]]
+    }
+
+    /// The least and the largest thickness of the metal between this opening and an outside along the opening's radius, each with the place
+    /// of its middle. What is missing over a stretch of either edge counts for the least; what sticks out may be a head, and counts
+    /// for none.
+    pub fn thickness(&self, outside: &Boundary) -> [(f64, [f64; 2]); 2] {
+        let mut out = [(f64::MAX, self.centre), (f64::MIN, self.centre)];
+        for k in 0..720 {
+            let t = std::f64::consts::TAU * f64::from(k) / 720.0;
+            let p = outside.waved(t);
+            let (dx, dy) = (p[0] - self.centre[0], p[1] - self.centre[1]);
+            let far = dx.hypot(dy).max(1e-9);
+            // The map hardly turns: the parameter is the direction to the second order of how oval the opening is.
+            let own = dy.atan2(dx);
+            let q = self.waved(own);
+            let near = (q[0] - self.centre[0]).hypot(q[1] - self.centre[1]);
+            let missing = (-outside.departure(t)).max(0.0) + self.departure(own).max(0.0);
+            let at = |r: f64| [self.centre[0] + r * dx / far, self.centre[1] + r * dy / far];
+            let place = at((near + far) / 2.0);
+            if far - near - missing < out[0].0 {
+                out[0] = (far - near - missing, place);
+            }
+            if far - near > out[1].0 {
+                out[1] = (far - near, place);
+            }
         }
         out
     }
@@ -221,6 +280,7 @@ impl Boundary {
             tilt: None,
             local: 0.0,
             local_share: 0.0,
+            departs: vec![],
             skew: 0.0,
             skew_u: f64::INFINITY,
             noise: [0.0; 2],
@@ -607,6 +667,10 @@ fn fit(image: &Image, found: &Coarse, gamma: f64, named: Option<f64>) -> Result<
     let mut out = Silhouette { inner, outer, gamma: named, saturated, endless, others: found.others };
     for b in std::iter::once(&mut out.inner).chain(out.outer.as_mut().ok()) {
         b.edge_u = (RESPONSE_U * b.blur).hypot(PIXEL_U).hypot(if saturated { SATURATED_U * b.blur } else { 0.0 });
+        // Metal at the camera's end may be darker than that: its edge's foot is cut off, which skews the edge.
+        if b.levels[1] < (0.5f64 / 255.0).powf(gamma) && b.skewed() > SKEWED {
+            b.edge_u = b.edge_u.hypot(CLIPPED_BLACK * b.skew);
+        }
     }
     Ok(out)
 }
@@ -870,7 +934,7 @@ fn refine(plane: &Plane, mut b: Boundary, side: Side, width: f64, lasting: f64) 
     let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
     b.levels = [mean(&profiles.bright), mean(&profiles.dark)];
     b.noise = [noise_at(&profiles, 0), noise_at(&profiles, profiles.per - END)];
-    [b.local, b.local_share] = departure(plane, &b, side, &raw, sigma, LONGER * lasting);
+    ([b.local, b.local_share], b.departs) = departure(plane, &b, side, &raw, sigma, LONGER * lasting);
     Ok(b)
 }
 
@@ -878,10 +942,17 @@ fn refine(plane: &Plane, mut b: Boundary, side: Side, width: f64, lasting: f64) 
 /// taken for a dent.
 const LONGER: f64 = 1.5;
 
-/// Depth in pixels of the largest departure from the fit that goes on for `arc` pixels, and which share of the directions is as far off as is no
-/// noise. raw: how far outside the fit each direction has its edge; where a direction has none near the fit, it is looked for.
+/// Depth in pixels of the largest departure from the fit that goes on for `arc` pixels, which share of the directions is as far off as is no
+/// noise, and the departures by direction. raw: how far outside the fit each direction has its edge; where a direction has none near the fit, it is looked for.
 /// A place where the light shines through the metal is none.
-fn departure(plane: &Plane, b: &Boundary, side: Side, raw: &[Option<f64>], sigma: f64, arc: f64) -> [f64; 2] {
+fn departure(
+    plane: &Plane,
+    b: &Boundary,
+    side: Side,
+    raw: &[Option<f64>],
+    sigma: f64,
+    arc: f64,
+) -> ([f64; 2], Vec<f32>) {
     let n = raw.len();
     let half = 0.5 * (b.levels[0] + b.levels[1]);
     let metal_outward = if side == Side::Inner { 1.0 } else { -1.0 };
@@ -912,6 +983,7 @@ fn departure(plane: &Plane, b: &Boundary, side: Side, raw: &[Option<f64>], sigma
     let step = std::f64::consts::TAU * b.radius / n as f64;
     let long = ((arc / step).ceil() as usize).max(3);
     let (mut deepest, mut many) = (0.0f64, 0usize);
+    let mut departs = vec![0f32; n];
     for run in runs(&off, least as f32) {
         if run.len() < long {
             continue;
@@ -928,9 +1000,18 @@ fn departure(plane: &Plane, b: &Boundary, side: Side, raw: &[Option<f64>], sigma
         if !opening {
             deepest = deepest.max(depth);
             many += run.len();
+            for (i, k) in run.iter().enumerate() {
+                // A direction alone may show a speck.
+                let mut near: Vec<f32> =
+                    run[i.saturating_sub(2)..(i + 3).min(run.len())].iter().map(|k| off[*k]).collect();
+                departs[*k] = ops::median(&mut near).clamp(-depth as f32, depth as f32);
+            }
         }
     }
-    [deepest, many as f64 / n as f64]
+    if many == 0 {
+        departs.clear();
+    }
+    ([deepest, many as f64 / n as f64], departs)
 }
 
 /// Stretches of a closed course whose values are at least so large, however signed; two that lie closer than three steps are one.

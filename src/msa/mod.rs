@@ -234,10 +234,10 @@ fn is_measured(characteristic: &str) -> bool {
     !(characteristic.ends_with(".present") || characteristic == "hallmark.text")
 }
 
-/// Whether a characteristic's features are parts that the spec names, the same in every report. Defects are counted anew in each,
+/// Whether a characteristic's features are parts that the spec names, or places of the ring, the same in every report. Defects are counted anew in each,
 /// so of them the largest of a view is studied.
 fn is_of_named_part(characteristic: &str) -> bool {
-    characteristic.starts_with("stone.") || characteristic.starts_with("prong.")
+    ["stone.", "prong.", "ring."].iter().any(|p| characteristic.starts_with(p))
 }
 
 type Parts = BTreeMap<String, BTreeMap<String, Vec<Value>>>;

@@ -443,9 +443,10 @@ impl Write for WholeFile {
 pub fn round_to(value: f64, decimals: i32) -> f64 {
     let scale = 10f64.powi(decimals);
     let r = (value * scale).round() / scale;
-    if r == 0.0 {
-        0.0
-    } else {
-        r
+    match r {
+        0.0 => 0.0,
+        r if r.is_finite() => r,
+        // Too large for decimals.
+        _ => value,
     }
 }

@@ -50,6 +50,8 @@ pub enum CsvError {
 pub struct Table {
     path: PathBuf,
     columns: Vec<&'static str>,
+    /// Columns that were not asked for.
+    pub others: Vec<String>,
     /// Rows that have as many fields as the header.
     pub rows: Vec<Row>,
     /// Rows that have not.
@@ -113,7 +115,8 @@ impl Table {
                 (first, _) => places.push(first),
             }
         }
-        let mut table = Table { path: path.to_owned(), columns, rows: vec![], mistakes: vec![] };
+        let others = names.iter().filter(|n| !n.is_empty() && !columns.contains(&n.as_str())).cloned().collect();
+        let mut table = Table { path: path.to_owned(), columns, others, rows: vec![], mistakes: vec![] };
         for (line, text) in lines {
             let fields = csv_fields(text);
             if fields.len() != names.len() {

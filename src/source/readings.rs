@@ -19,14 +19,18 @@ pub struct Readings {
 }
 
 impl Readings {
-    /// Reads a CSV with the columns `piece_id,characteristic,value` and, where known, `uncertainty` (standard, k = 1) and
-    /// `instrument`. A row with a mistake is left out and reported with its piece; two readings of one piece, characteristic and
+    /// Reads a CSV with the columns `piece_id,characteristic,value` and, where known, `uncertainty` (standard, k = 1),
+    /// `instrument` and `unit`, which must be that of the characteristic's name. A row with a mistake is left out and reported with its piece; two readings of one piece, characteristic and
     /// instrument contradict each other, and neither counts.
     ///
     /// # Errors
     /// Where the file or its header cannot be used.
     pub fn read(path: &Path) -> Result<Self, CsvError> {
-        let table = Table::read(path, &["piece_id", "characteristic", "value"], &["uncertainty", "instrument"])?;
+        let table =
+            Table::read(path, &["piece_id", "characteristic", "value"], &["uncertainty", "instrument", "unit"])?;
+        for other in &table.others {
+            tracing::warn!("{}: column `{other}` is not read", path.display());
+        }
         let mut out = Readings { path: path.to_owned(), mistakes: table.mistakes.clone(), ..Readings::default() };
         for row in &table.rows {
             let id = match table.need(row, "piece_id") {
@@ -103,20 +107,24 @@ fn reading(table: &Table, row: &Row) -> Result<Reading, CsvMistake> {
     }
     table.need(row, "value")?;
     let value = table.number(row, "value")?.unwrap_or_default();
-    if characteristic == "piece.fineness_ppt" && !(0.0..=1000.0).contains(&value) {
-        return Err(table.mistake(row, "value", format!("{value} is no fineness: 0 to 1000 ppt")));
-    }
     let uncertainty = table.number(row, "uncertainty")?;
     if let Some(u) = uncertainty.filter(|u| *u < 0.0) {
         return Err(table.mistake(row, "uncertainty", format!("{u} is no uncertainty: it must be 0 or more")));
     }
-    Ok(Reading {
+    let reading = Reading {
         characteristic: characteristic.to_owned(),
         value,
         uncertainty,
         instrument: table.get(row, "instrument").map(str::to_owned),
         extra: BTreeMap::new(),
-    })
+    };
+    if let Some(why) = table.get(row, "unit").and_then(|unit| reading.other_unit(unit)) {
+        return Err(table.mistake(row, "unit", why));
+    }
+    match reading.impossible() {
+        Some(why) => Err(table.mistake(row, "value", why)),
+        None => Ok(reading),
+    }
 }
 
 #[cfg(test)]
@@ -177,6 +185,18 @@ mod tests {
         assert_eq!(others, ["r.csv:5: column `piece_id`: is empty", "r.csv:6: 2 fields, the header has 5"]);
         assert!(p.readings.is_empty());
         assert!(r.join(&mut piece("p2")).is_empty());
+    }
+
+    #[test]
+    fn another_unit_and_less_than_nothing_are_mistakes() {
+        let r = readings(
+            "piece_id,characteristic,value,unit\np1,piece.weight_g,2.5,ct\np1,piece.weight_g,2.5,G\np1,piece.fineness_ppt,750,\u{2030}\np1,piece.pull_n,-1,\n",
+        );
+        let mut p = piece("p1");
+        let errors = r.join(&mut p);
+        assert_eq!(errors[0], "r.csv:2: column `unit`: `ct`, and `piece.weight_g` is in g");
+        assert_eq!(errors[1], "r.csv:5: column `value`: -1 is less than nothing");
+        assert_eq!((errors.len(), p.readings.len()), (2, 2));
     }
 
     #[test]

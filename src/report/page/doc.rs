@@ -161,16 +161,24 @@ pub fn why(report: &Report) -> Why {
 }
 
 /// One sentence on a verdict: what the inspector does.
-pub fn advice(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => {
+pub fn advice(report: &Report) -> &'static str {
+    // What decided need not be the guard band.
+    let other = report.measurements.iter().any(|m| m.decision.is_some());
+    match (report.verdict, other) {
+        (Verdict::Pass, false) => {
             "Everything that the spec limits was assessed and lies inside its limit by at least its uncertainty."
         }
-        Verdict::Review => {
+        (Verdict::Pass, true) => {
+            "Everything that the spec limits was assessed and conforms by the decision rule that the spec names for it."
+        }
+        (Verdict::Review, _) => {
             "A person decides. Go through the points below, then accept, reject or send to rework."
         }
-        Verdict::Fail => {
+        (Verdict::Fail, false) => {
             "Something lies outside its limit by at least its uncertainty. Do not accept the piece as it is: reject it, or send it to rework."
+        }
+        (Verdict::Fail, true) => {
+            "Something does not conform, by the decision rule that the spec names for it. Do not accept the piece as it is: reject it, or send it to rework."
         }
     }
 }

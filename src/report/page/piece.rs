@@ -211,7 +211,7 @@ fn reasons(doc: &Doc) -> Markup {
     html! {
         section aria-labelledby="why" {
             h2 #why { "Verdict and what to do" }
-            p.lead { (doc::advice(r.verdict)) }
+            p.lead { (doc::advice(r)) }
             @if !why.issues.is_empty() || !why.others.is_empty() || !r.not_assessed.is_empty() {
                 ol.why {
                     @for issue in &why.issues { (issue_item(doc, issue)) }
@@ -538,6 +538,11 @@ fn measurements(doc: &Doc, rows: &Rows) -> Markup {
     }
 }
 
+/// The rule of a row that is not decided by the guard band with k = 2.
+fn rule_note(m: &Measurement) -> Markup {
+    html! { @if let Some(rule) = doc::rule(m) { span.note { " (" (rule) ")" } } }
+}
+
 fn value_table(doc: &Doc, rows: &[usize]) -> Markup {
     let r = &doc.report;
     let limited = rows.iter().any(|i| is_limited(&r.measurements[*i]));
@@ -554,7 +559,7 @@ fn value_table(doc: &Doc, rows: &[usize]) -> Markup {
                 tr {
                     th scope="row" { (if is_none_seen(m) { "none seen" } else { m.feature.as_str() }) }
                     td { (m.view) }
-                    td { (words::of(&m.characteristic).title) @if let Some(rule) = doc::rule(m) { span.note { " (" (rule) ")" } } }
+                    td { (words::of(&m.characteristic).title) (rule_note(m)) }
                     td.n { (value_cell(m, value)) }
                     td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
                     @if limited {
@@ -682,7 +687,7 @@ fn readings(doc: &Doc) -> Markup {
                     @let m = &r.measurements[*i];
                     @let (value, u) = with_uncertainty(m.value, m.uncertainty);
                     tr {
-                        th scope="row" { (words::of(&m.characteristic).title) }
+                        th scope="row" { (words::of(&m.characteristic).title) (rule_note(m)) }
                         td { (m.feature) }
                         td.n { (value_cell(m, value)) }
                         td.u { @if let Some(u) = u { "± " (u) } } td.u { (words::unit(&m.characteristic)) }
