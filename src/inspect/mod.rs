@@ -4,6 +4,7 @@
 pub mod align;
 pub mod anomaly;
 mod bite;
+mod broken;
 pub mod carat;
 pub mod colour;
 pub mod contour;

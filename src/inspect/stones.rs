@@ -325,7 +325,7 @@ impl Inspect for Stones {
                     tilt.values.push(value(TILT, slope.atan().to_degrees(), u));
                     row.tilt_deg = Some(round_to(slope.atan().to_degrees(), 2));
                     answer.features.push(tilt);
-                    answer.features.push(chip(scene, stone, s, sight));
+                    answer.features.push(chip(scene, stone, s, sight)?);
                 }
                 (None, Some(Ok(_))) => {
                     for c in MEASURED {
@@ -444,6 +444,8 @@ pub struct RimSeen {
     bulge_mm: f64,
     /// How far metal is seen within its girdle in one place, in mm; 0 where it is not.
     metal_mm: f64,
+    /// How deep a part of it shows no facets, in mm; 0 where all do.
+    flat_mm: f64,
 }
 
 /// What all stones of a frame have in common against an outline that fixes where the piece lies, as a person reads it, where it is more than setting and
@@ -479,8 +481,8 @@ impl RimSeen {
         let mean = told.iter().map(|r| r.odds).sum::<f64>() / told.len() as f64;
         // A hole is dark under every light and metal looks like its like, a reflection does not.
         let least = |of: fn(&RimSeen) -> f64| all.iter().map(of).fold(f64::INFINITY, f64::min);
-        let (bulge_mm, metal_mm) = (least(|r| r.bulge_mm), least(|r| r.metal_mm));
-        Some(RimSeen { odds: 0.5 * (surest.odds + mean), bulge_mm, metal_mm, ..**surest })
+        let (bulge_mm, metal_mm, flat_mm) = (least(|r| r.bulge_mm), least(|r| r.metal_mm), least(|r| r.flat_mm));
+        Some(RimSeen { odds: 0.5 * (surest.odds + mean), bulge_mm, metal_mm, flat_mm, ..**surest })
     }
 
     /// Sets what a feature says of it: value, confidence and doubt.
@@ -496,7 +498,12 @@ impl RimSeen {
             let unseen = self.limits.and_then(|l| l.deepest_unseen(self.odds, self.width_px)).unwrap_or(UNSEEN_CHIP);
             let unseen = unseen * self.width_mm;
             // A chip that is as dark as a gap looks like one, and one through which the metal shows like metal.
-            if self.bulge_mm > unseen.max(self.metal_mm) {
+            if self.flat_mm > unseen {
+                feature.doubt = Some(format!(
+                    "a part of it, {:.2} mm deep, shows no facets: it is broken off, or covered",
+                    self.flat_mm
+                ));
+            } else if self.bulge_mm > unseen.max(self.metal_mm) {
                 feature.doubt = Some(format!(
                     "the dark about its girdle bulges by {:.2} mm: a chip, or a hole beside it",
                     self.bulge_mm
@@ -507,13 +514,13 @@ impl RimSeen {
                     self.metal_mm
                 ));
             }
-            value(CHIP, 0.0, unseen.max(self.bulge_mm).max(self.metal_mm) / 2.0)
+            value(CHIP, 0.0, unseen.max(self.bulge_mm).max(self.metal_mm).max(self.flat_mm) / 2.0)
         }];
         feature.rim = Some(*self);
     }
 }
 
-fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &StoneSight) -> Feature {
+fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &StoneSight) -> Result<Feature, VisionError> {
     let pose = &scene.located.pose;
     let d = stone.diameter_mm;
     let rim_at = sight.rim.filter(|rim| rim.odds > sight.chip).map(|rim| rim.at);
@@ -526,13 +533,14 @@ fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &StoneSight) -> Feature
         depth_u_mm: sight.chip_u * d,
         bulge_mm: super::gap::bulge(scene, s.index).unwrap_or(0.0),
         metal_mm: super::bite::within(scene, s.index),
+        flat_mm: super::broken::flat_mm(scene, s)?,
     };
     tracing::debug!("chip of {} of {}: {rim:?}", stone.id, scene.frame.file);
     let at = sight::stone_shift(stone, rim_at.unwrap_or(sight.chip_at));
     let px = pose.to_px(s.centre[0] + at[0], s.centre[1] + at[1]);
     let mut feature = part(&stone.id, px, pose.px(rim.depth_mm.max(0.06 * d)));
     rim.tell(&mut feature);
-    feature
+    Ok(feature)
 }
 
 #[cfg(test)]
@@ -558,6 +566,7 @@ mod tests {
             depth_u_mm: 0.02,
             bulge_mm: 0.0,
             metal_mm: 0.0,
+            flat_mm: 0.0,
         }
     }
 
@@ -583,6 +592,8 @@ mod tests {
         let bitten = RimSeen { metal_mm: 0.2, ..does_not };
         assert_eq!(told(bitten), (0.0, 0.2 / 1.5, true));
         assert_eq!(RimSeen::together(&[bitten, does_not]), Some(does_not));
+        let broken = RimSeen { flat_mm: 0.4, ..does_not };
+        assert_eq!(told(broken), (0.0, 0.4 / 1.5, true));
         // What the rim itself was looked at for says more than the window.
         let window = RimSeen { limits: None, ..rim(1.9) };
         assert_eq!(RimSeen::together(&[window, does_not]), Some(does_not));
