@@ -509,7 +509,9 @@ impl Inspector {
             answer.features.extend(features);
             text
         });
-        let notes: Vec<String> = [note, strangers, bodily, places].into_iter().flatten().collect();
+        let off_order = inspect::stones::off_order(&scene).filter(|_| !silhouette);
+        let alloy = inspect::alloy::another(&scene).filter(|_| !silhouette);
+        let notes: Vec<String> = [note, alloy, strangers, off_order, bodily, places].into_iter().flatten().collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));
         if inspect::prongs::astray(&answer.features) {
             for f in &mut answer.features {

@@ -111,7 +111,7 @@ mod tests {
     fn a_part_without_facets_is_told_with_its_depth() {
         assert_eq!(deepest(&points(2.0, 0.0, 0.0)), 0.0);
         for turn in [0.0, 1.0, 3.7] {
-            assert_eq!(deepest(&points(0.6, turn, 1.0)), 0.4);
+            assert_eq!(deepest(&points(0.67, turn, 1.0)), 0.4);
             assert_eq!(deepest(&points(0.2, turn, 2.0)), 0.6);
             // A table that is even reaches no edge; facets a third as steep are facets.
             assert_eq!(deepest(&points(0.2, turn, 25.0)), 0.0);

@@ -2,6 +2,7 @@
 //! uncertainty; it knows nothing of limits and verdicts. A new question is one new file and one line in [`table`].
 
 pub mod align;
+pub mod alloy;
 pub mod anomaly;
 mod bite;
 mod broken;

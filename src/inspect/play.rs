@@ -38,6 +38,14 @@ struct Moved {
     turned: bool,
 }
 
+/// Motions of less, in pixels, are none: a piece that is shaken comes to rest elsewhere, by some micrometres at least, and of a piece that lay still the metal is
+/// followed to a hundredth or two.
+const STILL_PX: f64 = 0.06;
+/// How far from the piece's middle the metal's motion is asked for, in mm.
+const STILL_MM: f64 = 3.0;
+/// Why a burst of a piece that nobody shook does not tell.
+const STILL: &str = "neither the piece nor the stone moves from frame to frame: was it shaken?";
+
 /// Why a burst of a piece with few parts does not tell.
 const NO_METAL: &str = "too few prongs and stones to tell the metal's own motion by";
 
@@ -126,6 +134,7 @@ fn from_first(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels
             *path = seen.map(|p| p.into_iter().zip(&metals).map(|(m, metal)| against(m, metal)).collect());
         }
     }
+    let still = rest.iter().zip(&metals).all(|(frame, metal)| has_not_moved(first.1, frame.1, metal));
     for (stone, path) in view.stones.iter().zip(&paths) {
         let at = first.1.to_px(stone.x_mm, stone.y_mm);
         let Some(path) = path.as_ref().filter(|p| !p.is_empty()) else {
@@ -149,6 +158,11 @@ fn from_first(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels
                 }
             }
         }
+        // Neither the piece nor the stone: nobody knows that it was shaken.
+        if still && first.1.px(far) < STILL_PX {
+            answer.not_assessed.push((PLAY, format!("stone {}: {STILL}", stone.id)));
+            continue;
+        }
         far_u = least_u(far, far_u, all.len());
         turned_u = least_u(turned, turned_u, all.len());
         let mut feature = part(&stone.id, at, first.1.px(stone.diameter_mm / 2.0));
@@ -160,6 +174,15 @@ fn from_first(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels
         answer.features.push(feature);
     }
     Ok(answer)
+}
+
+/// Whether the metal lies in a frame where it lay in the first, to [`STILL_PX`], at two places far apart.
+fn has_not_moved(first: Pose, frame: Pose, metal: &Rigid) -> bool {
+    [[-STILL_MM, 0.0], [STILL_MM, 0.0]].iter().all(|p| {
+        let by = metal.at(*p);
+        let (a, b) = (first.to_px(p[0], p[1]), frame.to_px(p[0] + by[0], p[1] + by[1]));
+        (a[0] - b[0]).hypot(a[1] - b[1]) < STILL_PX
+    })
 }
 
 /// The standard uncertainty of the largest of the distances between so many places, one distance being known to `u`. Places that are all one and

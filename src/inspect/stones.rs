@@ -460,6 +460,33 @@ pub fn bodily(scene: &Scene) -> Option<String> {
     })
 }
 
+/// How much wider or narrower than ordered a stone may be where no limit says it: the sieve sizes of small stones lie that far apart.
+const OFF_ORDER: f64 = 0.05;
+/// Most stones that are named.
+const OFF_ORDER_NAMED: usize = 4;
+
+/// The stones that are surely of another size than ordered, where the view's spec does not limit their diameters: a limit holds for stones of one size,
+/// and a ring of several has none.
+pub fn off_order(scene: &Scene) -> Option<String> {
+    if scene.sights.is_none() || scene.spec.limit(DIAMETER, &scene.view.name).is_some() {
+        return None;
+    }
+    let all = placed(scene).0.iter().filter_map(|s| {
+        let stone = &scene.view.stones[s.index];
+        let off = (s.diameter - stone.diameter_mm).abs() - 2.0 * s.diameter_u;
+        (off > OFF_ORDER * stone.diameter_mm)
+            .then(|| format!("{} is {:.2} mm wide and {:.2} ordered", stone.id, s.diameter, stone.diameter_mm))
+    });
+    let all: Vec<String> = all.collect();
+    let more = all.len().saturating_sub(OFF_ORDER_NAMED);
+    let named = all[..all.len() - more].join(", ");
+    match more {
+        _ if all.is_empty() => None,
+        0 => Some(format!("stones of another size than ordered: {named}")),
+        n => Some(format!("stones of another size than ordered: {named} and {n} more")),
+    }
+}
+
 impl RimSeen {
     /// Log odds from which a chip is sure, and down to which it may be one.
     fn sure_and_maybe(&self) -> (f64, f64) {

@@ -35,6 +35,20 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
         {
             out.push(format!("view {}: the stones {} and {} lie over each other", view.name, b.id, a.id));
         }
+        for (k, q) in a.prongs.iter().enumerate() {
+            let far = (q.x_mm - a.x_mm).hypot(q.y_mm - a.y_mm) - a.reach_mm();
+            if far > 0.5 * a.diameter_mm + q.radius_mm || q.radius_mm > 0.5 * a.diameter_mm {
+                out.push(format!(
+                    "view {}: prong {} of stone {} lies {:.2} mm from its middle and is {} mm thick: it holds no stone of {} mm",
+                    view.name,
+                    k + 1,
+                    a.id,
+                    (q.x_mm - a.x_mm).hypot(q.y_mm - a.y_mm),
+                    2.0 * q.radius_mm,
+                    a.diameter_mm
+                ));
+            }
+        }
         match &view.outline {
             Some(Outline::Band { radius_mm, .. }) if a.x_mm.abs() > *radius_mm => out.push(format!(
                 "view {}: stone {} at x = {} mm lies beyond the band, whose radius is {radius_mm} mm",
@@ -69,11 +83,61 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
     out
 }
 
+/// What is the worse the larger it is: defects, and departures from the order.
+const WORSE_ABOVE: [&str; 15] = [
+    "pit.",
+    "porosity.",
+    "scratch.",
+    "stain.",
+    "worn_plating.",
+    "outline.deviation",
+    "stone.offset",
+    "stone.tilt",
+    "stone.chip",
+    "stone.gap",
+    "stone.play",
+    "prong.offset",
+    "ring.ovality",
+    "colour.delta_e00",
+    "anomaly.",
+];
+
+/// A length in mm that no measure of the characteristic exceeds: the piece's, or its widest stone's; none of what is no length.
+fn largest(name: &str, view: &View) -> Option<f64> {
+    if !name.ends_with("_mm") {
+        return None;
+    }
+    if name.starts_with("stone.") || name.starts_with("prong.") {
+        return view.stones.iter().map(|s| 2.0 * s.reach_mm()).reduce(f64::max);
+    }
+    Some(match view.outline.as_ref()? {
+        Outline::Disc { radius_mm } => 2.0 * radius_mm,
+        Outline::Band { half_width_mm, radius_mm } => 2.0 * half_width_mm.max(*radius_mm),
+        Outline::RoundedRect { width_mm, height_mm, .. } => width_mm.hypot(*height_mm),
+        Outline::Ellipse { rx_mm, ry_mm } => 2.0 * rx_mm.max(*ry_mm),
+        Outline::Polygon { points_mm } => {
+            let far = |a: &[f64; 2]| points_mm.iter().map(|b| (a[0] - b[0]).hypot(a[1] - b[1])).fold(0.0, f64::max);
+            points_mm.iter().map(far).fold(0.0, f64::max)
+        }
+    })
+}
+
 fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
     let name = limit.characteristic.as_str();
     let views: Vec<&View> =
         spec.views.iter().filter(|v| limit.view.as_ref().is_none_or(|only| *only == v.name)).collect();
     let stones = || views.iter().flat_map(|v| &v.stones);
+    if WORSE_ABOVE.iter().any(|p| name.starts_with(p)) && limit.upper.is_none() {
+        return Some(format!("{name} is limited from below only, and the larger it is the worse: `upper` is meant"));
+    }
+    let large = views.iter().filter_map(|v| largest(name, v)).fold(0.0, f64::max);
+    if let Some(upper) =
+        limit.upper.filter(|u| large > 0.0 && WORSE_ABOVE.iter().any(|p| name.starts_with(p)) && *u >= large)
+    {
+        return Some(format!(
+            "{name} may be up to {upper}, and nothing there is larger than {large:.2}: nothing breaks this limit; is it in micrometres?"
+        ));
+    }
     let lacks = |what: &str| Some(format!("{name} is limited, but {what}: every piece will be left to a person"));
     match name {
         _ if name.starts_with("stone.") && stones().next().is_none() => lacks("no view has stones"),
@@ -119,6 +183,22 @@ mod tests {
     fn said(view: &str, characteristic: &str, limit: &str) -> Vec<String> {
         let text = format!("{HEAD}{view}[[limit]]\ncharacteristic = \"{characteristic}\"\n{limit}\n");
         outlook(&Spec::parse(&text, std::path::Path::new("spec.toml")).unwrap())
+    }
+
+    #[test]
+    fn limits_that_nothing_breaks_are_told() {
+        let disc = "outline = { shape = \"disc\", radius_mm = 5.0 }\n";
+        let told = |c: &str, limit: &str| said(&(disc.to_owned() + STONE), c, limit).join("; ");
+        assert!(told("pit.diameter_mm", "upper = 50.0").contains("in micrometres"));
+        assert!(told("stone.offset_mm", "upper = 80.0").contains("nothing there is larger than 3.00"));
+        assert!(told("stone.offset_mm", "lower = 0.08").contains("`upper` is meant"));
+        assert_eq!(told("pit.diameter_mm", "upper = 0.05") + &told("stone.offset_mm", "upper = 0.08"), "");
+        let prong = |x: f64, r: f64| {
+            let text = format!("{STONE}prongs = [ {{ x_mm = {x}, y_mm = 0, radius_mm = {r} }} ]\n");
+            said(&text, "stone.present", "lower = 1").join("; ")
+        };
+        assert_eq!(prong(1.55, 0.2), "");
+        assert!(prong(44.0, 0.2).contains("44.00 mm from its middle") && prong(1.55, 3.0).contains("6 mm thick"));
     }
 
     #[test]

@@ -795,6 +795,14 @@ impl<'p> Reader<'p> {
                 self.mistake(scope.offset_of("upper"), scope.key("upper"), format!("{u}: `{c}` is never negative"));
             }
         }
+        // Something is there (1) or not (0): a limit that both keep lets every piece pass.
+        if let Some(c) = characteristic.as_deref().filter(|c| c.ends_with(".present")) {
+            if !(lower.is_some_and(|l| l > 0.0) || upper.is_some_and(|u| u < 1.0)) {
+                let key = if lower.is_some() { "lower" } else { "upper" };
+                let message = format!("`{c}` is 1 or 0, and neither breaks this limit: `lower = 1` asks for all");
+                self.mistake(scope.offset_of(key), scope.key(key), message);
+            }
+        }
         // Of a mark `nominal` is its text, and its limit says that it must be there as ordered: 1, whatever else is written.
         let mark = characteristic.as_deref() == Some("hallmark.text");
         for (key, bound) in [("lower", lower), ("upper", upper)] {
