@@ -300,3 +300,109 @@ fn a_picture_is_turned_as_its_file_says() {
     let (a, b) = (r.frames[0].pose.as_ref().unwrap(), plain.frames[0].pose.as_ref().unwrap());
     assert!((a.rotation_deg - b.rotation_deg).abs() < 0.1 && (a.dx_mm - b.dx_mm).abs() < 0.01, "{a:?} {b:?}");
 }
+
+/// A stain that covers a tenth of a plate, and a wide place whose plating is gone: each its own neighbourhood.
+#[test]
+fn wide_places_of_another_colour_are_told() {
+    for times in [[0.82, 0.74, 0.62], [1.0, 0.82, 0.55]] {
+        let stain = |picture: &mut RgbImage| {
+            let (cx, cy) = (picture.width() as f32 / 2.0 - 30.0, picture.height() as f32 / 2.0 + 10.0);
+            for (x, y, p) in picture.enumerate_pixels_mut() {
+                // 2.9 mm wide, with a soft border of a tenth.
+                let inside = ((120.0 - (x as f32 - cx).hypot(y as f32 - cy)) / 8.0).clamp(0.0, 1.0);
+                for (v, t) in p.0.iter_mut().zip(times) {
+                    *v = (f32::from(*v) * (1.0 + inside * (t - 1.0))) as u8;
+                }
+            }
+        };
+        let r = altered("signet-001", stain, same);
+        assert!(r.verdict == Verdict::Review && says(&r, "of another colour"), "{:?}", r.reasons);
+        assert!(r.findings.iter().any(|f| f.kind == FindingType::Anomaly && f.status == Status::Review));
+    }
+}
+
+/// A third of a stone is gone: the hole is black, or shows metal.
+#[test]
+fn a_stone_of_which_a_part_is_gone_is_told() {
+    let (cx, cy, r) = s1();
+    for black in [true, false] {
+        let broken = |picture: &mut RgbImage| {
+            let colour = if black { [18.0; 3] } else { median_about(picture, cx, cy, r) };
+            for (x, y, p) in picture.enumerate_pixels_mut() {
+                let (u, v) = (x as f32 - cx, y as f32 - cy);
+                // Along the frame's axis lies no prong's middle; a jag of a pixel or two.
+                if u.hypot(v) < r && v > 0.35 * r + 2.0 * (u / 9.0).sin() {
+                    let noise = (((u64::from(x) * 7919 + u64::from(y) * 104_729) * 2_654_435_761) >> 20) % 5;
+                    p.0 = colour.map(|c| (c + noise as f32 - 2.0) as u8);
+                }
+            }
+        };
+        let told = altered("pave-001", broken, same);
+        let row = told.measurements.iter().find(|m| m.characteristic == "stone.chip_mm" && m.feature == "S1");
+        assert!(row.is_none_or(|m| m.status != Status::Pass), "{row:?}");
+        assert!(told.verdict != Verdict::Pass && says(&told, "S1"), "{:?}", told.reasons);
+    }
+}
+
+/// Two pixels wide and several millimetres long: fibres look like it, and so do scratches.
+#[test]
+fn a_long_scratch_is_not_let_pass() {
+    let scratch = |picture: &mut RgbImage| {
+        let (cx, cy) = (picture.width() as f32 / 2.0, picture.height() as f32 / 2.0 + 20.0);
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let (u, v) = (x as f32 - cx, y as f32 - cy);
+            let (along, across) = (0.98 * u + 0.17 * v, (-0.17 * u + 0.98 * v).abs());
+            if along.abs() < 150.0 {
+                let depth = 0.35 * (1.5 - across).clamp(0.0, 1.0);
+                p.0 = p.0.map(|v| (f32::from(v) * (1.0 - depth)) as u8);
+            }
+        }
+    };
+    let r = altered("signet-001", scratch, same);
+    assert!(r.verdict != Verdict::Pass && says(&r, "scratch"), "{:?}", r.reasons);
+}
+
+#[test]
+fn another_metal_and_stones_of_another_size_than_ordered_are_told() {
+    let text = std::fs::read_to_string(demo("pave-001").join("spec.toml")).unwrap();
+    let metal = text.lines().find_map(|l| l.strip_prefix("metal = ")).unwrap().to_owned();
+    let ordered = if metal.contains("yellow") { "\"rhodium\"" } else { "\"yellow_gold\"" };
+    let r = altered("pave-001", |_| (), |t| t.replace(&format!("metal = {metal}"), &format!("metal = {ordered}")));
+    assert!(r.verdict == Verdict::Review && says(&r, "the metal looks"), "{:?}", r.reasons);
+    // S1 a seventh larger on paper.
+    let larger = |t: String| {
+        let at = t.find("diameter_mm = ").unwrap() + 14;
+        let end = at + t[at..].find('\n').unwrap();
+        let d: f64 = t[at..end].trim().parse().unwrap();
+        format!("{}{:.3}{}", &t[..at], 1.15 * d, &t[end..])
+    };
+    let r = altered("pave-001", |_| (), larger);
+    assert!(r.verdict != Verdict::Pass && says(&r, "S1 is"), "{:?}", r.reasons);
+}
+
+/// A burst of a piece that nobody shook says nothing of its stones.
+#[test]
+fn a_burst_in_which_nothing_moves_is_not_assessed() {
+    let bench = Bench::new();
+    let from = demo("loose-001");
+    std::fs::create_dir_all(bench.path("p")).unwrap();
+    for name in ["piece.json", "spec.toml"] {
+        std::fs::copy(from.join(name), bench.path("p").join(name)).unwrap();
+    }
+    let still = image::open(from.join("burst-0.jpg")).unwrap().into_rgb8();
+    for k in 0..4u64 {
+        let mut rng = fastrand::Rng::with_seed(k);
+        let mut frame = still.clone();
+        each_noisy(&mut frame, &mut rng);
+        frame.save(bench.path(&format!("p/burst-{k}.jpg"))).unwrap();
+    }
+    let r = told(&bench);
+    assert!(r.measurements.iter().all(|m| m.characteristic != "stone.play_mm"), "{:?}", r.measurements);
+    assert!(r.verdict != Verdict::Pass && says(&r, "was it shaken?"), "{:?}", r.reasons);
+}
+
+fn each_noisy(picture: &mut RgbImage, rng: &mut fastrand::Rng) {
+    for p in picture.pixels_mut() {
+        p.0 = p.0.map(|v| (f32::from(v) + 3.0 * (rng.f32() - 0.5)).clamp(0.0, 255.0) as u8);
+    }
+}

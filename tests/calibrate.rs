@@ -245,6 +245,21 @@ fn a_picture_that_is_given_twice_counts_once() {
     assert_eq!((twice.images.len(), twice.um_per_px_u), (1, once.um_per_px_u));
 }
 
+/// Between two zooms nothing can be measured; the scatter of one is that of a piece's frame too.
+#[test]
+fn pictures_of_two_zooms_are_refused() {
+    let bench = Bench::new();
+    let at = |seed: u64, um_per_px: f64| Shot { um_per_px, ..shot(Kind::Circles, seed) };
+    let c = calibrated(&bench, &[at(0, 20.0), at(1, 20.01), at(2, 19.99)], &["--target", "circles"]);
+    assert!((0.009..0.015).contains(&c.um_per_px_u), "{}", c.um_per_px_u);
+    bench.write("zoom.png", render(&at(3, 20.5)));
+    let args =
+        ["calibrate", "t0.png", "zoom.png", "--target", "circles", "--square-mm", "1", "--out", "two.cal.json"];
+    let ran = bench.loupe(&args);
+    assert!(ran.code == 2 && ran.stderr.contains("zoom.png") && ran.stderr.contains("one zoom"), "{}", ran.stderr);
+    assert!(!bench.path("two.cal.json").exists());
+}
+
 #[test]
 fn circles_and_lines_give_the_scale() {
     let bench = Bench::new();

@@ -21,6 +21,11 @@ fn camera([x, y, z]: [f64; 3], light: f64, rng: &mut fastrand::Rng) -> Rgb<u8> {
 
 /// The chart, `turn` degrees counter-clockwise.
 fn chart(path: &Path, turn: f64) {
+    chart_in(path, turn, 0.85, 0.0);
+}
+
+/// The same in some light, which is by a share brighter at its right end than at its left.
+fn chart_in(path: &Path, turn: f64, light: f64, slant: f64) {
     let mut rng = fastrand::Rng::with_seed(3);
     let (s, c) = turn.to_radians().sin_cos();
     let img = RgbImage::from_fn(640, 560, |x, y| {
@@ -33,7 +38,7 @@ fn chart(path: &Path, turn: f64) {
             (true, false) => [8.0, 0.0, 0.0],
             _ => [60.0, 2.0, 6.0],
         };
-        camera(xyz(lab), 0.85, &mut rng)
+        camera(xyz(lab), light * (1.0 + slant * dx / 480.0), &mut rng)
     });
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     img.save(path).unwrap();
@@ -127,6 +132,25 @@ fn a_chart_calibrates_and_metal_is_measured() {
     // Lightness is that of the light.
     assert!((golden[1] - pale[1] * 0.75).abs() < 2.0 && (golden[2] - pale[2] * 0.75).abs() < 2.5, "{line}");
     assert!(ran.stdout.contains("grade"), "{}", ran.stdout);
+}
+
+/// A chart in light that falls off, and one of which the bright patches are clipped: the yellowness of a metal that is on no patch is known by what it says.
+#[test]
+fn a_chart_in_poor_light_says_so_and_covers_what_it_does() {
+    for (light, slant) in [(0.7, 0.4), (1.6, 0.0)] {
+        let bench = Bench::new();
+        chart_in(&bench.path("chart.png"), 2.0, light, slant);
+        let ran = bench.loupe(&["colour", "chart.png", "--out", "station.colour.json"]);
+        assert!(ran.code == 0 && ran.stdout.contains("note: "), "{}{}", ran.stdout, ran.stderr);
+        for lab in [[78.0, 1.5, 8.5], [80.0, 1.0, 12.0], [75.0, 2.0, 15.5]] {
+            plate(&bench, "plate", lab, NAMED, &limits(lab));
+            bench.inspect();
+            let report = bench.report("plate");
+            let yi = report.measurements.iter().find(|m| m.characteristic == "colour.yi_d1925").unwrap();
+            let truth = yellowness_d1925(xyz(lab));
+            assert!((yi.value - truth).abs() < 2.0 * yi.uncertainty, "{light} {slant} {lab:?}: {truth} {yi:?}");
+        }
+    }
 }
 
 #[test]

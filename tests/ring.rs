@@ -44,6 +44,10 @@ struct Sim {
     head: Option<[f64; 2]>,
     /// Shift of the second rim of a tilted tube.
     rim: [f64; 2],
+    /// The inner edge pressed inward on two sides that face each other: `[direction, half angle, inward by]`, as half waves.
+    pinch: Option<[f64; 3]>,
+    /// The outside's centre from the opening's.
+    off: [f64; 2],
     /// A stretch of the shank that is bent: `[direction, half angle, outward by]`, as a half wave.
     bend_out: [f64; 3],
 }
@@ -70,6 +74,8 @@ impl Sim {
             head: None,
             rim: [0.0; 2],
             bend_out: [0.0, 1.0, 0.0],
+            pinch: None,
+            off: [0.0; 2],
         }
     }
 
@@ -84,11 +90,22 @@ impl Sim {
         }
     }
 
+    /// How far inward the inner edge is pressed in a direction.
+    fn pinched(&self, dx: f64, dy: f64) -> f64 {
+        let Some([at, half, by]) = self.pinch else { return 0.0 };
+        let off = (dy.atan2(dx) - at + 3.5 * PI).rem_euclid(PI) - PI / 2.0;
+        if off.abs() < half {
+            by * (0.5 + 0.5 * (PI * off / half).cos())
+        } else {
+            0.0
+        }
+    }
+
     /// Inside the opening, exactly.
     fn open(&self, x: f64, y: f64) -> bool {
         let one = |cx: f64, cy: f64| {
             let (dx, dy) = (x - cx, y - cy);
-            let k = 1.0 - self.bent(dx, dy) / dx.hypot(dy).max(1.0);
+            let k = 1.0 - (self.bent(dx, dy) - self.pinched(dx, dy)) / dx.hypot(dy).max(1.0);
             let (dx, dy) = (k * dx, k * dy);
             let (s, c) = self.turn.sin_cos();
             let (u, v) = (c * dx + s * dy, c * dy - s * dx);
@@ -114,7 +131,8 @@ impl Sim {
                 return true;
             }
         }
-        if r > mean + self.thickness + self.bent(dx, dy) {
+        let outer = (dx - self.off[0]).hypot(dy - self.off[1]);
+        if outer > mean + self.thickness + self.bent(dx, dy) {
             return self.dust.iter().any(|d| (x - d[0]).hypot(y - d[1]) < d[2]) || self.hair(x, y);
         }
         !self.open(x, y) || self.dust.iter().any(|d| (x - d[0]).hypot(y - d[1]) < d[2]) || self.hair(x, y)
@@ -136,7 +154,9 @@ impl Sim {
             || !self.hairs.is_empty()
             || self.notch.is_some()
             || self.head.is_some()
-            || self.bend_out[2] != 0.0;
+            || self.bend_out[2] != 0.0
+            || self.pinch.is_some()
+            || self.off != [0.0; 2];
         let reach = 1.5 + (self.inner[0] - self.inner[1]).abs() / 2.0 + self.rim[0].hypot(self.rim[1]);
         const S: usize = 8;
         for (i, v) in cover.data.iter_mut().enumerate() {
@@ -371,6 +391,29 @@ fn a_dent_and_a_lump_are_a_persons_matter() {
     for seed in 25..29 {
         assert_eq!(ask(&Sim::plain(seed).image(), Some(20.0), Some(0.0)).features[0].doubt, None);
     }
+}
+
+/// Two dents that face each other add up; an opening off its middle leaves the shank thin on one side.
+#[test]
+fn a_pinched_and_a_thin_ring_do_not_hide() {
+    let um = 20.0;
+    let pinched = ask(&Sim { pinch: Some([0.7, 0.12, 3.0]), ..Sim::plain(5) }.image(), Some(um), Some(0.0));
+    let (ovality, u) = value(&pinched, "ring.ovality_mm");
+    // 3 pixels on both sides: 0.12 mm.
+    assert!((ovality - 0.12).abs() < 2.0 * u + 0.006, "{ovality} +- {u}");
+    let thin = ask(&Sim { off: [15.0, -8.0], ..Sim::plain(6) }.image(), Some(um), Some(0.0));
+    let of = |name: &str| {
+        let f = thin.features.iter().find(|f| f.name == name).unwrap();
+        (f.values[0].value, f.values[0].uncertainty)
+    };
+    let (mean, _) = value(&thin, "ring.band_width_mm");
+    assert!((mean - 1.4).abs() < 0.01, "{mean}");
+    for (name, want) in [("thinnest", 1.06), ("thickest", 1.74)] {
+        let (w, u) = of(name);
+        assert!((w - want).abs() < 2.0 * u && u < 0.01, "{name}: {w} +- {u}");
+    }
+    let even = ask(&Sim::plain(7).image(), Some(um), Some(0.0));
+    assert!(even.features.iter().all(|f| f.name != "thinnest" && f.name != "thickest"));
 }
 
 #[test]

@@ -133,6 +133,21 @@ impl Inspect for Ring {
         });
         let doubts: Vec<String> = [tilted, bright, off].into_iter().flatten().collect();
         let doubt = (!doubts.is_empty()).then(|| doubts.join("; "));
+        answer.features.push(Feature {
+            kind: None,
+            name: scene.view.name.clone(),
+            x_px: inner.centre[0],
+            y_px: inner.centre[1],
+            radius_px: inner.radius,
+            outline_px: inner.polygon(90),
+            confidence: inner.seen,
+            found_by: vec![self.name().into()],
+            values,
+            opinion: None,
+            rim: None,
+            doubt,
+            nominal: true,
+        });
         for (name, at, value) in places {
             answer.features.push(Feature {
                 kind: None,
@@ -150,21 +165,6 @@ impl Inspect for Ring {
                 nominal: true,
             });
         }
-        answer.features.push(Feature {
-            kind: None,
-            name: scene.view.name.clone(),
-            x_px: inner.centre[0],
-            y_px: inner.centre[1],
-            radius_px: inner.radius,
-            outline_px: inner.polygon(90),
-            confidence: inner.seen,
-            found_by: vec![self.name().into()],
-            values,
-            opinion: None,
-            rim: None,
-            doubt,
-            nominal: true,
-        });
         Ok(answer)
     }
 }
