@@ -516,6 +516,7 @@ impl RimSeen {
     pub fn tell(&self, feature: &mut Feature) {
         let (sure, maybe) = self.sure_and_maybe();
         feature.confidence = 1.0 / (1.0 + (-self.odds.abs()).exp());
+        feature.kind = None;
         feature.doubt =
             (self.odds >= maybe && self.odds < sure).then(|| "it may be a facet or a prong's shade".into());
         feature.values = vec![if self.odds >= maybe {
@@ -526,6 +527,8 @@ impl RimSeen {
             let unseen = unseen * self.width_mm;
             // A chip that is as dark as a gap looks like one, and one through which the metal shows like metal.
             if self.flat_mm > unseen {
+                // Plain to see: shown in the picture too.
+                feature.kind = Some(FindingType::ChippedStone);
                 feature.doubt = Some(format!(
                     "a part of it, {:.2} mm deep, shows no facets: it is broken off, or covered",
                     self.flat_mm
