@@ -59,6 +59,19 @@ fn each(picture: &mut RgbImage, f: impl Fn(u8) -> f32) {
     }
 }
 
+/// Paints a dark line `below` the middle, along a direction, of half a length and half a width, that takes a share of the light.
+fn line(picture: &mut RgbImage, below: f32, [c, s]: [f32; 2], [long, wide]: [f32; 2], share: f32) {
+    let (cx, cy) = (picture.width() as f32 / 2.0, picture.height() as f32 / 2.0 + below);
+    for (x, y, p) in picture.enumerate_pixels_mut() {
+        let (u, v) = (x as f32 - cx, y as f32 - cy);
+        let (along, across) = (c * u + s * v, (c * v - s * u).abs());
+        if along.abs() < long {
+            let depth = share * (wide - across).clamp(0.0, 1.0);
+            p.0 = p.0.map(|v| (f32::from(v) * (1.0 - depth)) as u8);
+        }
+    }
+}
+
 #[test]
 fn the_good_one_passes() {
     assert_eq!(altered("signet-001", |_| (), same).verdict, Verdict::Pass);
@@ -77,17 +90,7 @@ fn plain_dark_pits_and_scratches_do_not_pass() {
     };
     let r = altered("signet-001", pit, same);
     assert_ne!(r.verdict, Verdict::Pass, "{:?}", r.findings);
-    let scratch = |picture: &mut RgbImage| {
-        let (cx, cy) = (picture.width() as f32 / 2.0, picture.height() as f32 / 2.0 + 30.0);
-        for (x, y, p) in picture.enumerate_pixels_mut() {
-            let (u, v) = (x as f32 - cx, y as f32 - cy);
-            let (along, across) = (0.8 * u + 0.6 * v, (-0.6 * u + 0.8 * v).abs());
-            if along.abs() < 60.0 {
-                let depth = 0.3 * (2.0 - across).clamp(0.0, 1.0);
-                p.0 = p.0.map(|v| (f32::from(v) * (1.0 - depth)) as u8);
-            }
-        }
-    };
+    let scratch = |picture: &mut RgbImage| line(picture, 30.0, [0.8, 0.6], [60.0, 2.0], 0.3);
     let r = altered("signet-001", scratch, same);
     assert_ne!(r.verdict, Verdict::Pass, "{:?}", r.findings);
 }
@@ -347,17 +350,7 @@ fn a_stone_of_which_a_part_is_gone_is_told() {
 /// Two pixels wide and several millimetres long: fibres look like it, and so do scratches.
 #[test]
 fn a_long_scratch_is_not_let_pass() {
-    let scratch = |picture: &mut RgbImage| {
-        let (cx, cy) = (picture.width() as f32 / 2.0, picture.height() as f32 / 2.0 + 20.0);
-        for (x, y, p) in picture.enumerate_pixels_mut() {
-            let (u, v) = (x as f32 - cx, y as f32 - cy);
-            let (along, across) = (0.98 * u + 0.17 * v, (-0.17 * u + 0.98 * v).abs());
-            if along.abs() < 150.0 {
-                let depth = 0.35 * (1.5 - across).clamp(0.0, 1.0);
-                p.0 = p.0.map(|v| (f32::from(v) * (1.0 - depth)) as u8);
-            }
-        }
-    };
+    let scratch = |picture: &mut RgbImage| line(picture, 20.0, [0.98, 0.17], [150.0, 1.5], 0.35);
     let r = altered("signet-001", scratch, same);
     assert!(r.verdict != Verdict::Pass && says(&r, "scratch"), "{:?}", r.reasons);
 }
