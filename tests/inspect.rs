@@ -65,6 +65,9 @@ fn a_run_that_is_killed_goes_on() {
     let first = format!("cut/{}", first["row"]["report"].as_str().unwrap());
     let before = written(&first);
 
+    let report = bench.loupe(&["report", "cut", "--csv", "cut.csv"]);
+    assert!(report.code == 2 && report.stderr.contains("was cut short"), "{}", report.stderr);
+
     let mut other = args("cut").to_vec();
     other.extend(["--resume", "--crops"]);
     let refused = bench.loupe(&other);

@@ -20,6 +20,11 @@ use crate::report::ModelRow;
 
 const FILE: &str = "summary.part.jsonl";
 
+/// Whether a folder of reports is that of a run that has not ended, or was cut short.
+pub(super) fn is_under_way(out: &Path) -> bool {
+    out.join(FILE).exists()
+}
+
 /// What must be the same for the reports and pictures of two runs to be the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Head {

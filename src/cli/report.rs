@@ -235,6 +235,12 @@ fn collect(dir: &Path, entries: &mut Vec<Entry>) {
             return;
         }
     }
+    // A lot without the pieces that a run did not come to would look whole.
+    if super::journal::is_under_way(dir) {
+        let message =
+            format!("{}: the run is under way or was cut short: the pieces it has not come to are missing here (inspect --resume)", dir.display());
+        entries.push(broken(name.clone(), message));
+    }
     let mut found = Vec::new();
     if let Err(e) = reports_below(dir, 0, &mut found) {
         entries.push(broken(name, format!("{}: cannot read: {e}", dir.display())));
