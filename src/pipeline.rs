@@ -500,7 +500,8 @@ impl Inspector {
             Some(parts) if !silhouette => inspect::strangers::seen(&scene, parts).map_err(|e| e.to_string())?,
             _ => None,
         };
-        let bodily = inspect::stones::bodily(&scene).filter(|_| !silhouette);
+        let of_view = |told: fn(&Scene) -> Option<String>| if silhouette { None } else { told(&scene) };
+        let bodily = of_view(inspect::stones::bodily);
         let places = match inspect::surface::is_limited(&job.spec, &view.name) && !silhouette {
             true => inspect::islands::seen(&scene, &answer.features).map_err(|e| e.to_string())?,
             false => None,
@@ -509,8 +510,8 @@ impl Inspector {
             answer.features.extend(features);
             text
         });
-        let off_order = inspect::stones::off_order(&scene).filter(|_| !silhouette);
-        let alloy = inspect::alloy::another(&scene).filter(|_| !silhouette);
+        let off_order = of_view(inspect::stones::off_order);
+        let alloy = of_view(inspect::alloy::another);
         let notes: Vec<String> = [note, alloy, strangers, off_order, bodily, places].into_iter().flatten().collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));
         if inspect::prongs::astray(&answer.features) {

@@ -325,30 +325,30 @@ fn fit(image: &Image, grid: &[[f64; 2]], about: &About) -> Result<Calibration, C
         return Err(ChartError::TooFew { usable: used.len(), why: format!("{}: {why}", PATCHES[first].0) });
     }
     let none = || ChartError::NotFound("the patches are all alike".into());
-    let mut best = search(&reads, &used).ok_or_else(none)?;
+    let even = search(&reads, &used).ok_or_else(none)?;
     // Light that falls off over the chart looks like another tone: a slant is taken off as long as the patches ask for it.
     let mut slant = [0.0; 2];
     let mut level = reads.clone();
+    let mut levelled: Option<Fit> = None;
     for _ in 0..SLANT_ROUNDS {
-        let more = best.slant(&level, &used);
+        let more = levelled.as_ref().unwrap_or(&even).slant(&level, &used);
         slant = [slant[0] + more[0], slant[1] + more[1]];
         for (k, r) in level.iter_mut().enumerate() {
             r.light = light_at(slant, k);
         }
-        best = search(&level, &used).ok_or_else(none)?;
+        levelled = Some(search(&level, &used).ok_or_else(none)?);
     }
-    let even = search(&reads, &used).ok_or_else(none)?;
     // Two further numbers (Schwarz 1978).
     let n = 3.0 * used.len() as f64;
-    let mut light_range_pct = None;
-    if n * (even.cost / best.cost).ln() > 2.0 * n.ln() {
+    let asked = levelled.filter(|l| n * (even.cost / l.cost).ln() > 2.0 * n.ln());
+    let light_range_pct = asked.as_ref().map(|_| {
+        let (lo, hi) = level.iter().fold((f64::MAX, f64::MIN), |(a, b), r| (a.min(r.light), b.max(r.light)));
+        round_to(100.0 * (hi - lo) / ((hi + lo) / 2.0), 1)
+    });
+    if asked.is_some() {
         reads = level;
-        let all: Vec<f64> = (0..reads.len()).map(|k| reads[k].light).collect();
-        let (lo, hi) = all.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
-        light_range_pct = Some(round_to(100.0 * (hi - lo) / ((hi + lo) / 2.0), 1));
-    } else {
-        best = even;
     }
+    let best = asked.unwrap_or(even);
     let mut u_yi = best.left_out_yi;
     // Where the brightest patches say nothing, metal may be brighter than all that do: what the two brightest greys are off by, left out
     // both, tells how far the tone holds beyond.

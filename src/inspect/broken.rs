@@ -64,29 +64,24 @@ pub(super) fn flat_mm(scene: &Scene, s: &Placed) -> Result<f64, VisionError> {
 
 /// The depth in radii of the deepest part without slopes. Points: place in radii, slope.
 fn deepest(points: &[([f64; 2], f32)]) -> f64 {
-    let mut out = 0.0;
-    for (depth, most) in CUTS {
-        for i in 0..DIRECTIONS {
-            let (s, c) = (std::f64::consts::TAU * i as f64 / DIRECTIONS as f64).sin_cos();
-            let (mut part, mut rest) = (Vec::new(), Vec::new());
-            for (p, slope) in points {
-                let along = p[0] * c + p[1] * s;
-                if along > 1.0 - depth + MARGIN {
-                    part.push(*slope);
-                } else if along < 1.0 - depth - MARGIN {
-                    rest.push(*slope);
-                }
-            }
-            if part.len() < LEAST || rest.is_empty() {
-                continue;
-            }
-            let (flat, usual) = (ops::quantile(&mut part, 0.9), ops::quantile(&mut rest, 0.6).max(1e-3));
-            if f64::from(flat / usual) < most {
-                out = depth;
-            }
+    CUTS.iter().rev().find(|cut| (0..DIRECTIONS).any(|i| is_flat(points, **cut, i))).map_or(0.0, |cut| cut.0)
+}
+
+/// Whether the part that a cut takes off in a direction has no slopes beside the rest.
+fn is_flat(points: &[([f64; 2], f32)], (depth, most): (f64, f64), direction: usize) -> bool {
+    let (s, c) = (std::f64::consts::TAU * direction as f64 / DIRECTIONS as f64).sin_cos();
+    let (mut part, mut rest) = (Vec::new(), Vec::new());
+    for (p, slope) in points {
+        let along = p[0] * c + p[1] * s;
+        if along > 1.0 - depth + MARGIN {
+            part.push(*slope);
+        } else if along < 1.0 - depth - MARGIN {
+            rest.push(*slope);
         }
     }
-    out
+    part.len() >= LEAST
+        && !rest.is_empty()
+        && f64::from(ops::quantile(&mut part, 0.9) / ops::quantile(&mut rest, 0.6).max(1e-3)) < most
 }
 
 #[cfg(test)]

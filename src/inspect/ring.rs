@@ -1,6 +1,7 @@
 //! How large is the ring: inner and outer diameter, ovality and thickness from its silhouette against a backlight, and the sizes
 //! that follow from the inner diameter.
 
+use super::stones::part;
 use super::{ring_size, Answer, Feature, Inspect, Scene, Value};
 use crate::locate::silhouette::{self, Boundary, SilhouetteError};
 use crate::vision::VisionError;
@@ -149,21 +150,11 @@ impl Inspect for Ring {
             nominal: true,
         });
         for (name, at, value) in places {
-            answer.features.push(Feature {
-                kind: None,
-                name: name.to_owned(),
-                x_px: at[0],
-                y_px: at[1],
-                radius_px: value.value / mm / 2.0,
-                outline_px: vec![],
-                confidence: inner.seen,
-                found_by: vec![self.name().into()],
-                values: vec![value],
-                opinion: None,
-                rim: None,
-                doubt: None,
-                nominal: true,
-            });
+            let mut place = part(name, at, value.value / mm / 2.0);
+            place.confidence = inner.seen;
+            place.found_by = vec![self.name().into()];
+            place.values = vec![value];
+            answer.features.push(place);
         }
         Ok(answer)
     }

@@ -36,14 +36,14 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
             out.push(format!("view {}: the stones {} and {} lie over each other", view.name, b.id, a.id));
         }
         for (k, q) in a.prongs.iter().enumerate() {
-            let far = (q.x_mm - a.x_mm).hypot(q.y_mm - a.y_mm) - a.reach_mm();
-            if far > 0.5 * a.diameter_mm + q.radius_mm || q.radius_mm > 0.5 * a.diameter_mm {
+            let from = (q.x_mm - a.x_mm).hypot(q.y_mm - a.y_mm);
+            if from - a.reach_mm() > 0.5 * a.diameter_mm + q.radius_mm || q.radius_mm > 0.5 * a.diameter_mm {
                 out.push(format!(
                     "view {}: prong {} of stone {} lies {:.2} mm from its middle and is {} mm thick: it holds no stone of {} mm",
                     view.name,
                     k + 1,
                     a.id,
-                    (q.x_mm - a.x_mm).hypot(q.y_mm - a.y_mm),
+                    from,
                     2.0 * q.radius_mm,
                     a.diameter_mm
                 ));

@@ -170,10 +170,7 @@ impl Boundary {
         let mut out = [f64::MIN, f64::MAX];
         for k in 0..360 {
             let t = std::f64::consts::PI * f64::from(k) / 360.0;
-            let mut r = self.radius + wave * (2.0 * (t - turn)).cos();
-            for (w, m) in self.waves.iter().zip([4.0, 6.0]) {
-                r += w[0] * (m * t).cos() + w[1] * (m * t).sin();
-            }
+            let r = self.radius + wave * (2.0 * (t - turn)).cos() + self.further(t);
             let d = 2.0 * r + more(t) + more(t + std::f64::consts::PI);
             out = [out[0].max(d), out[1].min(d)];
         }
@@ -190,10 +187,14 @@ impl Boundary {
         f64::from(self.departs[k.round() as usize % n])
     }
 
+    /// What the further waves add to the radius in a direction.
+    fn further(&self, t: f64) -> f64 {
+        self.waves.iter().zip([4.0, 6.0]).map(|(w, m)| w[0] * (m * t).cos() + w[1] * (m * t).sin()).sum()
+    }
+
     /// The fit with its further waves.
     fn waved(&self, t: f64) -> [f64; 2] {
-        let by: f64 =
-            self.waves.iter().zip([4.0, 6.0]).map(|(w, m)| w[0] * (m * t).cos() + w[1] * (m * t).sin()).sum();
+        let by = self.further(t);
         let (p, n) = (self.at(t), self.normal(t));
         [p[0] + by * n[0], p[1] + by * n[1]]
     }
@@ -969,13 +970,9 @@ fn departure(
         let steps = (1..b.radius as usize).map(|d| d as f64).take_while(within);
         steps.clone().find(|d| dark(way * d) != dark(0.0)).or_else(|| steps.last()).map_or(0.0, |d| way * d)
     };
-    let wave = |k: usize, m: f64, w: &[f64; 2]| {
-        let (s, c) = (std::f64::consts::TAU * m * k as f64 / n as f64).sin_cos();
-        w[0] * c + w[1] * s
-    };
     let off: Vec<f32> = (0..n)
         .map(|k| match raw[k] {
-            Some(r) => (r - wave(k, 4.0, &b.waves[0]) - wave(k, 6.0, &b.waves[1])) as f32,
+            Some(r) => (r - b.further(std::f64::consts::TAU * k as f64 / n as f64)) as f32,
             None => far(k) as f32,
         })
         .collect();
