@@ -162,6 +162,56 @@ fn too_few_or_damaged_pictures_are_named() {
     assert!(ran.code == 2 && ran.stderr.contains("not an ONNX model"), "{}", ran.stderr);
 }
 
+/// A bad picture, a grey one and one of another shape among the good ones are named; without them no bad one passes.
+#[test]
+fn strangers_among_the_good_ones_are_named() {
+    let bench = Bench::new();
+    set(&bench);
+    picture(&bench.path("part set/train/good/bad.png"), 77, true);
+    let squeezed = image::open(bench.path("part set/train/good/03.png")).unwrap();
+    squeezed
+        .resize_exact(300, 60, image::imageops::FilterType::Triangle)
+        .save(bench.path("part set/train/good/wide.png"))
+        .unwrap();
+    squeezed.to_luma8().save(bench.path("part set/train/good/grey.png")).unwrap();
+    let args = ["teach", "part set/train/good", "--out", "part.loupe", "--side", "128", "--date", "2026-01-31"];
+    let ran = bench.loupe(&args);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("of another shape") && ran.stderr.contains("wide.png"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("grey, rather than the others") && ran.stderr.contains("grey.png"), "{}", ran.stderr);
+    let again = ran.stdout.lines().find(|l| l.starts_with("look at them again")).unwrap_or_default();
+    assert!(again.contains("bad.png"), "{}", ran.stdout);
+    for odd in ["wide.png", "grey.png", "bad.png"] {
+        std::fs::remove_file(bench.path("part set/train/good").join(odd)).unwrap();
+    }
+    assert_eq!(bench.loupe(&args).code, 0);
+    let ran = bench.loupe(&["eval", "part set", "--taught", "part.loupe", "--out", "e.json"]);
+    let escapes = ran.stdout.lines().find(|l| l.contains("escapes")).unwrap();
+    assert!(ran.code == 0 && escapes.contains("0 / 8"), "{}", ran.stdout);
+
+    // A picture of another shape than any that was taught says nothing.
+    let test = bench.path("part set/test/good/00.png");
+    let wide = image::open(&test).unwrap().resize_exact(320, 90, image::imageops::FilterType::Triangle);
+    wide.save(&test).unwrap();
+    bench.write(
+        "spec.toml",
+        "schema = \"loupe.spec/1\"\nsku = \"p\"\nmetal = \"yellow_gold\"\nfinish = \"brushed\"\n[[view]]\nname = \"top\"\n[[limit]]\ncharacteristic = \"anomaly.score\"\nupper = 1.0\n",
+    );
+    let args = [
+        "inspect",
+        "part set/test/good/00.png",
+        "--spec",
+        "spec.toml",
+        "--taught",
+        "part.loupe",
+        "--out",
+        "o",
+        "--no-overlay",
+    ];
+    let ran = bench.loupe(&args);
+    assert!(ran.code == 1 && ran.stdout.contains("times as wide as high"), "{}{}", ran.stdout, ran.stderr);
+}
+
 /// Any tensor of any ONNX network can be a layer: here inner ones of the surface model.
 #[test]
 fn another_backbone_and_its_inner_tensors() {

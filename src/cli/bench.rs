@@ -202,7 +202,8 @@ fn taught_row(backbone: &Backbone, one: &rayon::ThreadPool, runs: usize) -> Resu
         let (image, _) = draw_signet(fit.width, fit.height, i as u32);
         Ok(fit.look(&image, None, None)?)
     };
-    let taught = crate::teach::teach(backbone, &fit, GOOD, &options, &drawn, &|| ()).map_err(|e| e.to_string())?;
+    let (taught, _) =
+        crate::teach::teach(backbone, &fit, GOOD, &options, &drawn, &|| ()).map_err(|e| e.to_string())?;
     let looked = drawn(GOOD).map_err(|e: crate::teach::TeachError| e.to_string())?;
     let (whole, bare) = one.install(|| {
         medians(

@@ -115,22 +115,24 @@ fn learn(args: &Args) -> Result<u8, String> {
     let fit = fit(&all, side)?;
     // What cannot be read must not end a long run half-way: looked at once, before. As many as fit are kept for the passes.
     let room = KEPT_BYTES / (4 * fit.width * fit.height);
-    let one = |k: usize, g: &Good| -> Result<(String, Option<Looked>), TeachError> {
+    /// Its hash, what it is like, and itself where there is room.
+    type Checked = Result<(String, Kind, Option<Looked>), TeachError>;
+    let one = |k: usize, g: &Good| -> Checked {
         let looked = look(g, &fit)?;
-        Ok((sha256_hex(&looked.image.data), Some(looked).filter(|_| k < room)))
+        Ok((sha256_hex(&looked.image.data), Kind::of(&looked), Some(looked).filter(|_| k < room)))
     };
-    let checked: Vec<Result<(String, Option<Looked>), TeachError>> =
-        pool.install(|| all.par_iter().enumerate().map(|(k, g)| one(k, g)).collect());
-    let (mut good, mut kept) = (Vec::<Good>::new(), Vec::new());
+    let checked: Vec<Checked> = pool.install(|| all.par_iter().enumerate().map(|(k, g)| one(k, g)).collect());
+    let (mut good, mut kept, mut kinds) = (Vec::<Good>::new(), Vec::new(), Vec::new());
     let (mut seen, mut copies) = (HashMap::<String, usize>::new(), Vec::new());
     for (g, r) in all.into_iter().zip(checked) {
         match r {
             // Copies would be held out beside themselves, and thresholds come out far too low.
-            Ok((hash, looked)) => match seen.get(&hash) {
+            Ok((hash, kind, looked)) => match seen.get(&hash) {
                 Some(first) => copies.push((g.path, *first)),
                 None => {
                     seen.insert(hash, good.len());
                     good.push(g);
+                    kinds.push(kind);
                     kept.push(looked);
                 }
             },
@@ -143,6 +145,14 @@ fn learn(args: &Args) -> Result<u8, String> {
             copies.len(),
             path.display(),
             good[*first].path.display()
+        );
+    }
+    for (what, odd) in if placed { vec![] } else { others(&kinds) } {
+        eprintln!(
+            "loupe teach: of {} pictures {} {what} than the others, taught as good ones all the same: {}",
+            good.len(),
+            if odd.len() == 1 { "1 is".into() } else { format!("{} are", odd.len()) },
+            named(odd.iter().map(|i| good[*i].path.display().to_string()))
         );
     }
     let load = |i: usize| kept[i].clone().map_or_else(|| look(&good[i], &fit), Ok);
@@ -158,7 +168,7 @@ fn learn(args: &Args) -> Result<u8, String> {
         light,
     };
     let bar = super::progress(teach::passes(good.len()));
-    let taught = pool
+    let (taught, strangers) = pool
         .install(|| teach::teach(&backbone, &fit, good.len(), &options, &load, &|| bar.inc(1)))
         .map_err(|e| e.to_string())?;
     bar.finish_and_clear();
@@ -182,7 +192,81 @@ fn learn(args: &Args) -> Result<u8, String> {
         100.0 * h.false_alarms,
         2.0 * h.score_u
     );
+    if !strangers.is_empty() {
+        println!(
+            "look at them again: {}",
+            named(strangers.iter().map(|(i, s)| format!("{} ({s:.2})", good[*i].path.display())))
+        );
+    }
+    if 2.0 * h.score_u >= 0.5 {
+        println!("that is so much that hardly a picture can be told from a called one: teach on more of them, framed alike");
+    }
     Ok(if errors.is_empty() { EXIT_OK } else { EXIT_ERROR })
+}
+
+/// What a picture is like before anything of it is learned.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    /// Width and height in pixels.
+    size: [f64; 2],
+    /// Whether it has no colour.
+    grey: bool,
+}
+
+impl Kind {
+    fn of(looked: &Looked) -> Self {
+        let apart: usize = looked
+            .image
+            .data
+            .chunks_exact(3)
+            .map(|p| usize::from(p[0].abs_diff(p[1]).max(p[1].abs_diff(p[2]))))
+            .sum();
+        Kind { size: looked.seen(), grey: apart <= looked.image.width * looked.image.height }
+    }
+}
+
+/// The pictures that are unlike the others in what a camera station keeps: shape, size, colour. Nothing where the others are no clear
+/// majority.
+fn others(kinds: &[Kind]) -> Vec<(&'static str, Vec<usize>)> {
+    /// A share of the pictures that says how they should be.
+    const MOST: f64 = 0.6;
+    /// A ratio that is another shape or size.
+    const OTHER: f64 = 1.1;
+    let middle = |f: &dyn Fn(&Kind) -> f64| {
+        let mut v: Vec<f64> = kinds.iter().map(f).collect();
+        v.sort_by(f64::total_cmp);
+        v.get(v.len() / 2).copied().unwrap_or(1.0)
+    };
+    let like = |f: &dyn Fn(&Kind) -> f64| {
+        let m = middle(f);
+        (0..kinds.len()).filter(|i| !(m / OTHER..=m * OTHER).contains(&f(&kinds[*i]))).collect::<Vec<usize>>()
+    };
+    let greys = kinds.iter().filter(|k| k.grey).count();
+    let grey = 2 * greys > kinds.len();
+    let colours = (0..kinds.len()).filter(|i| kinds[*i].grey != grey).collect();
+    let shapes = like(&|k| k.size[0] / k.size[1]);
+    let sizes: Vec<usize> = like(&|k| k.size[0] * k.size[1]).into_iter().filter(|i| !shapes.contains(i)).collect();
+    [
+        ("of another shape", shapes),
+        ("of another size", sizes),
+        (if grey { "in colour, rather" } else { "grey, rather" }, colours),
+    ]
+    .into_iter()
+    .filter(|(_, odd)| !odd.is_empty() && (odd.len() as f64) <= (1.0 - MOST) * kinds.len() as f64)
+    .collect()
+}
+
+/// The first names of many.
+fn named(all: impl Iterator<Item = String>) -> String {
+    const SAID: usize = 5;
+    let all: Vec<String> = all.collect();
+    let more = all.len().saturating_sub(SAID);
+    let said = all[..all.len() - more].join(", ");
+    if more > 0 {
+        format!("{said} and {more} more")
+    } else {
+        said
+    }
 }
 
 /// What the arguments name.

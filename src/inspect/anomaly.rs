@@ -42,6 +42,9 @@ pub fn look(scene: &Scene, lesson: &Lesson) -> Result<Judged, String> {
     let metal = placed.then_some(scene.bare_metal);
     let fit = &lesson.taught.header.fit;
     let looked = fit.look(scene.image, located, metal).map_err(|e| e.to_string())?;
+    if let Some(why) = lesson.taught.header.misshapen(&looked) {
+        return Err(why);
+    }
     let scored = lesson.taught.score(&lesson.backbone, &looked).map_err(|e| e.to_string())?;
     Ok(Judged { looked, scored })
 }

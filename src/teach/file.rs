@@ -17,7 +17,7 @@ use super::{Header, Look, Taught, TeachError};
 
 const MAGIC: &[u8; 8] = b"LOUPETAU";
 /// The version of the file that this program reads and writes.
-pub const TAUGHT_VERSION: u32 = 2;
+pub const TAUGHT_VERSION: u32 = 3;
 
 impl Taught {
     /// The bytes of the file: the same for the same part.

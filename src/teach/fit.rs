@@ -36,6 +36,20 @@ pub struct Looked {
     pub to_frame: [[f64; 3]; 2],
 }
 
+impl Looked {
+    /// Width and height of what is looked at, in pixels of the frame.
+    pub fn seen(&self) -> [f64; 2] {
+        let length = |k: usize| self.to_frame[0][k].hypot(self.to_frame[1][k]);
+        [length(0) * self.image.width as f64, length(1) * self.image.height as f64]
+    }
+
+    /// Width over height of that.
+    pub fn aspect(&self) -> f64 {
+        let [w, h] = self.seen();
+        w / h
+    }
+}
+
 impl Fit {
     /// For pictures that are looked at whole: about `side` times `side` pixels.
     pub fn whole(side: usize) -> Self {

@@ -18,9 +18,10 @@ use fastrand::Rng;
 use ndarray::{s, Array1, Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::model::{Backbone, ModelError};
-use crate::vision::{Image, Plane, VisionError};
+use crate::vision::{ops, Image, Plane, VisionError};
 use cells::{describe, smoothed, Cells};
 pub use fit::{Fit, Looked};
 use gallery::{Basis, Gallery, Kept};
@@ -44,10 +45,11 @@ const BASIS_PICTURES: usize = 256;
 const BASIS_CELLS: usize = 200;
 /// Cells of good pictures that the discriminator learns on, over all pictures.
 const GOOD_CELLS: usize = 100_000;
-/// Pictures with made-up defects: fewest and most.
-const SPOILT: (usize, usize) = (400, 600);
-/// Cells of one of them with a defect, and without, that are learned on.
-const SPOILT_CELLS: (usize, usize) = (150, 60);
+/// Pictures with made-up defects.
+const SPOILT: usize = 800;
+/// Most cells of one of them with a defect, and without, that are learned on: as many of a small defect as of a large one, or the large
+/// ones would be all that is learned. (casting with 20 pictures, two draws, AUROC of the answer alone: 60 and 30 cells 0.980, 12 to 30 0.985 to 0.988.)
+const SPOILT_CELLS: (usize, usize) = (20, 12);
 /// How much of a cell a defect must cover to count.
 const COVERED: f32 = 0.25;
 /// Parts that the held-out scores are made in.
@@ -61,10 +63,15 @@ const USUAL_WEIGHT: (f64, f64) = (4.0, 12.0);
 /// Good pictures from which on a distance to them counts half of what the discriminator's answer does: of few pictures the nearest
 /// one tells little. (casting and mtd with 20 pictures, three draws each: 20 to 100 are within 0.01.)
 const GALLERY_HALF: f64 = 40.0;
-/// How sharp the soft maximum of a picture's readings is.
-const SHARP: f64 = 2.0;
 /// The share of a picture's cells whose mean distance is its upper one.
 const TOP_SHARE: usize = 50;
+/// What the places of a picture's mean distance, upper distance and largest answer of the discriminator count (casting, mtd, bsdata with 20 and 100 pictures: the
+/// upper one helps where good pictures are of many kinds and says little where they are alike).
+const COUNTS: [f64; 3] = [1.0, 0.5, 1.0];
+/// How many times wider or higher than any taught picture one may be, for its shape.
+const MISSHAPEN: f64 = 1.5;
+/// The share of held-out pictures beyond which one says nothing of how far good ones scatter: a bad one may be among them.
+const STRANGERS: f64 = 0.01;
 
 /// Why something could not be taught, or a taught file not used. Every message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +141,39 @@ pub struct Options {
     pub light: Option<String>,
 }
 
+/// How a number scatters among good pictures, upwards.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spread {
+    /// The median.
+    pub middle: f64,
+    /// The root mean square of how far those above the median lie above it; the farthest count as the last that is no
+    /// stranger among them.
+    pub above: f64,
+}
+
+impl Spread {
+    /// Of these values; a share of them, one at least, may be strangers.
+    fn of(values: &[f64], strangers: f64) -> Self {
+        let mut v = values.to_vec();
+        v.sort_by(f64::total_cmp);
+        let n = v.len();
+        let Some(middle) = v.get(n.saturating_sub(1) / 2).copied() else { return Spread { middle: 0.0, above: 1.0 } };
+        let mut above: Vec<f64> = v.iter().filter(|x| **x > middle).map(|x| x - middle).collect();
+        let strange = ((n as f64 * strangers).ceil() as usize).max(1);
+        if let Some(last) = above.len().checked_sub(strange + 1).map(|k| above[k]) {
+            above.iter_mut().for_each(|a| *a = a.min(last));
+        }
+        let mean = above.iter().map(|a| a * a).sum::<f64>() / above.len().max(1) as f64;
+        Spread { middle, above: mean.sqrt().max(1e-6) }
+    }
+
+    /// How far a value lies above the middle, in deviations.
+    fn place(self, v: f64) -> f64 {
+        (v - self.middle) / self.above
+    }
+}
+
 /// Where a number lies among those of good pictures: the middle, and a place far up in the tail.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,13 +222,15 @@ pub struct Header {
     pub layers: Vec<String>,
     /// The size that pictures are looked at in.
     pub fit: Fit,
+    /// Width over height of the pictures it was taught on, least and most; none for pieces, which are placed.
+    pub aspects: Option<[f64; 2]>,
     /// Cells along x and y.
     pub grid: [usize; 2],
     /// The share of false alarms that was accepted.
     pub false_alarms: f64,
-    /// The tails of what a picture is called by: mean log distance, mean of the farthest cells' departures, the
-    /// discriminator's largest answer.
-    pub tails: [Tail; 3],
+    /// How what a picture is called by scatters: mean log distance, mean of the farthest cells' departures, the discriminator's
+    /// largest answer.
+    pub spreads: [Spread; 3],
     /// The tails of single cells: the distance's departure and the discriminator's answer.
     pub cell_tails: [Tail; 2],
     /// What is added to a distance before its log, so that a copy of a good picture is not infinitely near.
@@ -410,6 +452,15 @@ impl Taught {
 }
 
 impl Header {
+    /// Whether a picture is so much wider or higher than those it was taught on that it would be squeezed out of likeness; says how.
+    pub fn misshapen(&self, looked: &Looked) -> Option<String> {
+        let ([low, high], own) = (self.aspects?, looked.aspect());
+        (own < low / MISSHAPEN || own > high * MISSHAPEN).then(|| {
+            let range = if high - low < 0.005 { format!("{low:.2}") } else { format!("{low:.2} to {high:.2}") };
+            format!("it was taught on pictures {range} times as wide as high, and this one is {own:.2} times")
+        })
+    }
+
     fn scored(&self, readings: &Readings, usual: &[[f32; 2]]) -> Option<Scored> {
         let departures = readings.departures(self.least_distance, usual);
         let of = of_picture(&departures)?;
@@ -427,20 +478,13 @@ impl Header {
         })
     }
 
-    /// Where a picture lies among good ones: a soft maximum of its readings' places, so that two that point the same way say
-    /// more than one. 0 where all are in the middle.
+    /// Where a picture lies among good ones: the sum of its readings' places, for what departs a little in both departs. 0 in the
+    /// middle.
     fn place(&self, of: &[f64; 3]) -> f64 {
         let n = self.pictures as f64;
         let distance = n / (n + GALLERY_HALF);
         let weights = [distance, distance, 1.0];
-        let mut places = [0.0; 3];
-        for (k, p) in places.iter_mut().enumerate() {
-            *p = weights[k] * self.tails[k].place(of[k]);
-        }
-        // About the largest, for the exponential of a place far out is no number.
-        let most = places.iter().copied().fold(f64::MIN, f64::max);
-        let sum: f64 = places.iter().map(|p| (SHARP * (p - most)).exp()).sum();
-        most + (sum / 3.0).ln() / SHARP
+        (0..3).map(|k| COUNTS[k] * weights[k] * self.spreads[k].place(of[k])).sum()
     }
 
     /// Where a cell lies among good ones.
@@ -459,7 +503,7 @@ fn cell_distance(fit: &Fit, z: [f64; 3]) -> f64 {
 }
 
 /// The place above which no more than `share` of values like these lie: the value of that rank where there are enough of them,
-/// else that of an exponential tail beyond their middle (never below the largest).
+/// else that of a normal tail as wide as the upper half is, whatever a stranger or two among them say.
 fn called_from(values: &[f64], share: f64) -> f64 {
     let mut v = values.to_vec();
     v.sort_by(f64::total_cmp);
@@ -472,10 +516,9 @@ fn called_from(values: &[f64], share: f64) -> f64 {
     if rank <= n && n as f64 * share >= 3.0 {
         return v[rank - 1].max(1e-6);
     }
-    let middle = v[(n - 1) / 2];
-    let above: Vec<f64> = v.iter().filter(|x| **x > middle).map(|x| x - middle).collect();
-    let mean = above.iter().sum::<f64>() / above.len().max(1) as f64;
-    (middle + mean * (0.5 / share).ln()).max(v[n - 1]).max(1e-6)
+    let spread = Spread::of(&v, share.min(STRANGERS));
+    let deviations = Normal::standard().inverse_cdf(1.0 - share);
+    (spread.middle + spread.above * deviations).max(1e-6)
 }
 
 fn seed_of(seed: u64, picture: usize, what: u64) -> u64 {
@@ -508,13 +551,15 @@ fn stacked<'a>(of: impl Iterator<Item = ArrayView2<'a, f32>>) -> Option<Array2<f
 
 /// What the pass over all pictures leaves of one.
 struct Learned {
+    aspect: f64,
     grid: [usize; 2],
     kept: Kept,
     good: Array2<f32>,
     bad: Array2<f32>,
 }
 
-/// Learns a part. `load` gives the `n` good pictures as they are looked at, by number, and is called several times for each;
+/// Learns a part, and names the good pictures that are called where they were not learned on, the farthest first, with their
+/// scores: those a person should look at again. `load` gives the `n` good pictures as they are looked at, by number, and is called several times for each;
 /// `progress` is told after each picture of a pass (there are [`passes`]). Uses the rayon pool it is called in; the result does
 /// not depend on its size.
 ///
@@ -527,7 +572,7 @@ pub fn teach(
     options: &Options,
     load: &(dyn Fn(usize) -> Result<Looked, TeachError> + Sync),
     progress: &(dyn Fn() + Sync),
-) -> Result<Taught, TeachError> {
+) -> Result<(Taught, Vec<(usize, f64)>), TeachError> {
     if n < FEWEST {
         return Err(TeachError::TooFew(n));
     }
@@ -553,7 +598,6 @@ pub fn teach(
     let basis = Basis::of(stacked(parts.iter().map(|p| p.0.view())).ok_or(TeachError::Nothing)?.view());
 
     // Every picture: kept, and with defects made up on it.
-    let spoilt = n.clamp(SPOILT.0, SPOILT.1);
     let good_cells = (GOOD_CELLS / n).max(8);
     let lessons: Vec<Learned> = (0..n)
         .into_par_iter()
@@ -565,7 +609,7 @@ pub fn teach(
             let mut good = vec![rows(&cells.all, &of)];
             let mut bad = Vec::new();
             // As many as bring the sum over all pictures to what is wanted, evenly.
-            for _ in 0..(i + 1) * spoilt / n - i * spoilt / n {
+            for _ in 0..(i + 1) * SPOILT / n - i * SPOILT / n {
                 let (image, shape) = synthetic::spoil(&looked.image, &others, &mut rng)?;
                 let with = describe(backbone, &image, &looked.mask)?;
                 let covered = coverage(&shape, with.width, with.height);
@@ -584,7 +628,7 @@ pub fn teach(
             };
             let grid = [cells.width, cells.height];
             let kept = Kept { codes: basis.codes(&cells, first), counts: cells.counts };
-            Ok(Learned { grid, kept, good: all(&good), bad: all(&bad) })
+            Ok(Learned { aspect: looked.aspect(), grid, kept, good: all(&good), bad: all(&bad) })
         })
         .collect::<Result<_, TeachError>>()?;
     let [width, height] = lessons[0].grid;
@@ -600,6 +644,7 @@ pub fn teach(
             Look::of(&basis, net).ok_or(TeachError::Nothing)
         })
         .collect::<Result<_, TeachError>>()?;
+    let aspects = lessons.iter().fold([f64::MAX, 0.0f64], |a, l| [a[0].min(l.aspect), a[1].max(l.aspect)]);
     let kept: Vec<Kept> = lessons.into_iter().map(|l| l.kept).collect();
     let all = Gallery::new(width, height, basis.axes.ncols(), kept);
     let chosen = all.spread(options.most_kept.max(FEWEST));
@@ -622,7 +667,10 @@ pub fn teach(
         .map(|(k, i)| {
             let looked = load(*i)?;
             let r = read_one(*i, &looked)?;
-            let moved = shaken.binary_search(&k).is_ok().then(|| read_one(*i, &moved(&looked))).transpose()?;
+            let moved = match shaken.binary_search(&k) {
+                Ok(_) => Some(read_one(*i, &tighter(&looked, fit.box_mm.is_some())?)?),
+                Err(_) => None,
+            };
             progress();
             Ok((r, moved))
         })
@@ -664,7 +712,7 @@ pub fn teach(
             cell_values[1].push(z[1]);
         }
     }
-    let tail = |k: usize| Tail::of(&mut of.iter().filter_map(|r| Some(r.0?[k])).collect::<Vec<f64>>(), 0.95);
+    let spread = |k: usize| Spread::of(&of.iter().filter_map(|r| Some(r.0?[k])).collect::<Vec<f64>>(), STRANGERS);
     let [far, odd] = &mut cell_values;
     let mut header = Header {
         program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
@@ -677,9 +725,10 @@ pub fn teach(
         backbone_sha256: backbone.info().sha256.clone(),
         layers: backbone.info().layers.clone(),
         fit: fit.clone(),
+        aspects: fit.box_mm.is_none().then_some(aspects),
         grid: [width, height],
         false_alarms: options.false_alarms,
-        tails: [tail(0), tail(1), tail(2)],
+        spreads: [spread(0), spread(1), spread(2)],
         cell_tails: [Tail::of(far, 0.99), Tail::of(odd, 0.99)],
         least_distance,
         threshold: 1.0,
@@ -696,15 +745,20 @@ pub fn teach(
         .collect();
     header.cell_threshold = called_from(&worst, options.false_alarms);
     let score = |r: &[f64; 3]| 0.5 + 0.5 * header.place(r) / header.threshold;
-    let shifts: Vec<f64> = of.iter().filter_map(|r| Some((score(&r.0?) - score(&r.1?)).powi(2))).collect();
-    let score_u = (shifts.iter().sum::<f64>() / (2.0 * shifts.len().max(1) as f64)).sqrt();
-    let mut good_scores: Vec<f64> =
-        of.iter().filter_map(|r| Some(score(&r.0?).max(0.0))).map(|v| (v * 1e6).round() / 1e6).collect();
+    // What moves all of them alike says that all were framed alike, as the next ones will be; and a copy of another picture loses more
+    // than any new one: the scatter about the middle counts, by its middle.
+    let mut shifts: Vec<f32> = of.iter().filter_map(|r| Some((score(&r.1?) - score(&r.0?)) as f32)).collect();
+    let score_u = f64::from(ops::robust_sigma(&mut shifts)) / 2f64.sqrt();
+    let scored: Vec<(usize, f64)> =
+        held.iter().zip(&of).filter_map(|(i, r)| Some((*i, (score(&r.0?).max(0.0) * 1e6).round() / 1e6))).collect();
+    let mut good_scores: Vec<f64> = scored.iter().map(|s| s.1).collect();
     good_scores.sort_by(f64::total_cmp);
-    header.score_u = score_u;
+    let mut strangers: Vec<(usize, f64)> = scored.into_iter().filter(|s| s.1 >= 1.0).collect();
+    strangers.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    header.score_u = (score_u * 1e6).round() / 1e6;
     header.good_scores = good_scores;
     let look = looks.into_iter().nth(FOLDS).ok_or(TeachError::Nothing)?;
-    Ok(Taught { header, sha256: String::new(), basis, look, gallery, usual })
+    Ok((Taught { header, sha256: String::new(), basis, look, gallery, usual }, strangers))
 }
 
 /// How often `progress` is called when `n` pictures are taught.
@@ -724,28 +778,35 @@ fn counted(cells: &Cells) -> Vec<usize> {
 
 /// Mean of a plane within each cell.
 fn coverage(shape: &Plane, width: usize, height: usize) -> Vec<f32> {
-    let small = crate::vision::ops::shrink(shape, (shape.width / width).max(1));
+    let small = ops::shrink(shape, (shape.width / width).max(1));
     (0..width * height)
         .map(|i| small.at((i % width).min(small.width - 1), (i / width).min(small.height - 1)))
         .collect()
 }
 
-/// The picture three pixels to the left and up: less than a cell, the worst that the grid of cells can do.
-fn moved(looked: &Looked) -> Looked {
-    const BY: usize = 3;
+/// The picture framed a little tighter, so that its places move against the grid of cells by up to a fraction of a cell, at its edges
+/// farthest, and nothing has to be invented: of one that nothing places, three pixels; of a placed one, a pixel, which is more
+/// than its pose is off.
+fn tighter(looked: &Looked, placed: bool) -> Result<Looked, VisionError> {
+    let by = if placed { 1.0 } else { 3.0 };
     let (w, h) = (looked.image.width, looked.image.height);
-    let mut out = looked.clone();
+    let along = |n: usize| {
+        let k = (n as f64 - 2.0 * by) / n as f64;
+        // Of pixels' edges, not their middles.
+        (k, by + 0.5 * k - 0.5)
+    };
+    let ((kx, x0), (ky, y0)) = (along(w), along(h));
+    let from = [[kx, 0.0, x0], [0.0, ky, y0]];
+    let image = ops::warp_image(&looked.image, &from, w, h)?;
+    let mut mask = looked.mask.clone();
     for y in 0..h {
         for x in 0..w {
-            let j = (y + BY).min(h - 1) * w + (x + BY).min(w - 1);
-            let i = y * w + x;
-            out.mask.data[i] = looked.mask.data[j];
-            for c in 0..3 {
-                out.image.data[3 * i + c] = looked.image.data[3 * j + c];
-            }
+            let [u, v] = fit::apply(&from, [x as f64, y as f64]);
+            let (u, v) = ((u.round().max(0.0) as usize).min(w - 1), (v.round().max(0.0) as usize).min(h - 1));
+            mask.data[y * w + x] = looked.mask.data[v * w + u];
         }
     }
-    out
+    Ok(Looked { image, mask, to_frame: looked.to_frame })
 }
 
 #[cfg(test)]
@@ -756,10 +817,26 @@ mod tests {
     fn few_values_are_carried_on_many_are_counted() {
         let many: Vec<f64> = (0..1000).map(f64::from).collect();
         assert_eq!(called_from(&many, 0.01), 990.0);
-        let few: Vec<f64> = (0..10).map(f64::from).collect();
+        let mut few: Vec<f64> = (0..10).map(f64::from).collect();
         let t = called_from(&few, 0.01);
         assert!(t > 9.0 && t < 30.0, "{t}");
         assert!(called_from(&few, 0.001) > t);
+        // A stranger among them does not move it.
+        few[9] = 1000.0;
+        assert!((called_from(&few, 0.01) - t).abs() < 0.2 * t);
+    }
+
+    #[test]
+    fn of_normal_numbers_the_share_is_called() {
+        let mut rng = Rng::with_seed(11);
+        let mut normal = || (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0;
+        let mut called = 0;
+        for _ in 0..200 {
+            let t = called_from(&(0..40).map(|_| normal()).collect::<Vec<f64>>(), 0.01);
+            called += (0..100).filter(|_| normal() > t).count();
+        }
+        // One in a hundred of 20,000, and about as much again for what 40 of them do not know.
+        assert!((100..500).contains(&called), "{called}");
     }
 
     #[test]
