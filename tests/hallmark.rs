@@ -97,3 +97,45 @@ fn eval_counts_marks() {
         (&1.into(), &1.into())
     );
 }
+
+/// Copies a rectangle of the mark's picture to another place of it: the letters of one stamp.
+fn copied(bench: &Bench, from: [u32; 4], to: [u32; 2], name: &str) {
+    let path = bench.path("in/stamp-002/top.jpg");
+    let mut image = image::open(&path).unwrap().to_rgb8();
+    let [x, y, w, h] = from;
+    let letter = image::imageops::crop_imm(&image, x, y, w, h).to_image();
+    image::imageops::replace(&mut image, &letter, i64::from(to[0]), i64::from(to[1]));
+    image.save(bench.path(&format!("in/stamp-002/{name}"))).unwrap();
+}
+
+/// 375 with another 3 behind it, close or a letter's width apart, is not what was ordered: 18K is not 18K GP.
+#[test]
+fn a_mark_that_goes_on_is_left_to_a_person() {
+    for x in [376, 425] {
+        let bench = Bench::new();
+        piece(&bench, "stamp-002", ORDERED);
+        copied(&bench, [212, 312, 60, 100], [x, 312], "top.jpg");
+        let r = inspect(&bench, "stamp-002", &["--no-overlay"]);
+        assert_eq!(mark(&r).status, Status::Review, "{x}: {:?}", mark(&r).text);
+        assert!(mark(&r).text.as_deref().unwrap().contains("375"), "{x}: {:?}", mark(&r).text);
+    }
+}
+
+/// One frame shows 375, the other 775: whichever light lies, a person decides.
+#[test]
+fn frames_that_differ_in_a_letter_are_left_to_a_person() {
+    let bench = Bench::new();
+    piece(&bench, "stamp-002", ORDERED);
+    copied(&bench, [271, 312, 50, 100], [217, 312], "other.png");
+    let json = std::fs::read_to_string(bench.path("in/stamp-002/piece.json")).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let frames = json["frames"].as_array_mut().unwrap();
+    let mut other = frames[0].clone();
+    other["file"] = "other.png".into();
+    other["light"] = "ring".into();
+    other["seq"] = 1.into();
+    frames.insert(0, other);
+    bench.write("in/stamp-002/piece.json", json.to_string());
+    let r = inspect(&bench, "stamp-002", &["--no-overlay"]);
+    assert_eq!(mark(&r).status, Status::Review, "{:?}", mark(&r));
+}

@@ -65,6 +65,10 @@ const LETTER_OF_FRAME: f64 = 0.05;
 const LETTER_OF_REGION: f64 = 0.2;
 /// The detector's box, and one with more room: what both say counts. Of the box's height.
 const ROOM: [f64; 2] = [1.0, 1.22];
+/// How far beyond its box, at both ends, a text is looked for more letters, of the box's height: about one, and three.
+const BEYOND: [f64; 2] = [0.7, 1.8];
+/// Least probability of a letter there.
+const LEGIBLE: f64 = 0.5;
 /// Least probability of the text that is believed.
 const SURE: f64 = 0.8;
 /// How many times likelier than any other candidate it must be.
@@ -146,6 +150,8 @@ pub struct Reading {
     pub at: Option<TextBox>,
     /// Where else it may be, as long as it is not read surely.
     pub perhaps: Vec<TextBox>,
+    /// Another text that is read surely and differs in a letter from the one ordered.
+    pub rival: Option<String>,
 }
 
 /// Every mark of fineness that is known, in the reader's letters.
@@ -180,6 +186,12 @@ fn neighbours(text: &[usize], letters: usize) -> Vec<Vec<usize>> {
     out
 }
 
+/// Whether `b` is `a` with one letter replaced, or with more letters before or behind it.
+fn takes_after(a: &[usize], b: &[usize]) -> bool {
+    let replaced = a.len() == b.len() && a.iter().zip(b).filter(|(x, y)| x != y).count() == 1;
+    replaced || (b.len() > a.len() && (b.starts_with(a) || b.ends_with(a)))
+}
+
 /// One box read one way round: the lattices of its windows.
 struct Look {
     at: TextBox,
@@ -203,6 +215,15 @@ impl Look {
         let firsts = self.firsts();
         let best = others.iter().chain(&firsts).filter(|o| *o != text).map(|o| self.log_likelihood(o));
         (own, own - best.fold(f64::NEG_INFINITY, f64::max))
+    }
+
+    /// What all windows read first, where they agree, they are sure of it and none of them holds `text` possible.
+    fn sure_of_another(&self, text: &[usize]) -> Option<Vec<usize>> {
+        let mut firsts = self.firsts();
+        let first = firsts.pop()?;
+        let agreed = firsts.iter().all(|f| *f == first) && !first.is_empty();
+        (agreed && self.log_likelihood(&first) >= SURE.ln() && self.log_likelihood(text) < PLAUSIBLE.ln())
+            .then_some(first)
     }
 }
 
@@ -229,6 +250,7 @@ pub fn look(
         let boxes = reader.detect(image, side, false).map_err(|e| e.to_string())?;
         looks.extend(read(reader, grey, boxes, [area.x, area.y])?);
         out = decide(scene, reader, wanted, &looks);
+        longer(reader, grey, wanted, &mut out)?;
         if out.iter().all(|r| r.verdict != Verdict::Unsure) {
             return Ok(out);
         }
@@ -241,7 +263,8 @@ pub fn look(
             looks.extend(read(reader, grey, boxes, [r.x, r.y])?);
         }
     }
-    let again = decide(scene, reader, wanted, &looks);
+    let mut again = decide(scene, reader, wanted, &looks);
+    longer(reader, grey, wanted, &mut again)?;
     for (first, again) in out.iter_mut().zip(again) {
         // A pit seen large may look like a letter: another mark is called only where it is seen as large as it is.
         if first.verdict == Verdict::Unsure && again.verdict != Verdict::Another {
@@ -278,6 +301,42 @@ fn read(reader: &MarkReader, grey: &Plane, mut boxes: Vec<TextBox>, corner: [usi
     let lattices = reader.read(&windows).map_err(|e| e.to_string())?;
     let read = turned.into_iter().zip(lattices.chunks_exact(ROOM.len()));
     Ok(read.map(|(at, windows)| Look { at, windows: windows.to_vec() }).collect())
+}
+
+/// Leaves to a person an ordered text that goes on beyond its box: the detector cuts off what stands apart or fades, and 18K GP is
+/// plated.
+fn longer(reader: &MarkReader, grey: &Plane, wanted: &[Ordered], readings: &mut [Reading]) -> Result<(), String> {
+    let info = reader.info();
+    let own: Vec<Vec<usize>> =
+        wanted.iter().flat_map(|w| std::iter::once(&w.text).chain(&w.also)).filter_map(|t| info.letters(t)).collect();
+    for r in readings.iter_mut().filter(|r| r.verdict == Verdict::Ordered) {
+        let (Some(at), Some(text)) = (r.at, info.letters(&r.text)) else { continue };
+        let mut windows = Vec::new();
+        for more in BEYOND {
+            let wide = TextBox { length: at.length + 2.0 * more * at.height, ..at };
+            windows.push(window(grey, &wide, 1.0, info.height, info.width).map_err(|e| e.to_string())?);
+        }
+        for lattice in reader.read(&windows).map_err(|e| e.to_string())? {
+            let first: Vec<usize> = lattice.greedy().into_iter().filter(|g| g.1 >= LEGIBLE).map(|g| g.0).collect();
+            let Some(k) = first.windows(text.len()).position(|w| *w == text[..]) else { continue };
+            let (before, behind) = (&first[..k], &first[k + text.len()..]);
+            // Another ordered mark may stand beside it, and signs that are no letters.
+            let extra = |t: &[usize]| {
+                t.iter().any(|c| *c < info.charset.len()) && !own.iter().any(|o| o.starts_with(t) || o.ends_with(t))
+            };
+            if extra(before) || extra(behind) {
+                let letters: Vec<usize> = first.iter().copied().filter(|c| *c < info.charset.len()).collect();
+                *r = Reading {
+                    verdict: Verdict::Unsure,
+                    rival: Some(info.text(&letters)),
+                    text: info.text(&letters),
+                    ..r.clone()
+                };
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Where to look closer: about the largest things found that the detector saw too small.
@@ -331,6 +390,7 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                 likely: 0.0,
                 at: None,
                 perhaps: near.iter().map(|l| l.at).collect(),
+                rival: None,
             };
             // What is read most surely, whatever it is, for the person who decides.
             for l in &near {
@@ -370,6 +430,11 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                     }
                 }
             }
+            let one_off = near.iter().find_map(|l| {
+                let t = l.sure_of_another(text)?;
+                (takes_after(text, &t) && !own.iter().flatten().any(|o| o.1 == t)).then_some(t)
+            });
+            reading.rival = one_off.map(|t| info.text(&t));
             let sure = log_p >= SURE.ln() && margin >= MARGIN.ln();
             let of_fineness = trade.contains(text) || w.text.chars().any(|c| c.is_ascii_digit());
             match other {
@@ -385,6 +450,11 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                     at: Some(at),
                     ..reading
                 },
+                // Nor is one that differs in a letter, whatever it means, for nobody to see.
+                None if sure && reading.rival.is_some() => {
+                    let text = format!("{written}, {}", reading.rival.as_deref().unwrap_or_default());
+                    Reading { text, likely: log_p.exp(), at: Some(at), ..reading }
+                }
                 None if sure => Reading {
                     verdict: Verdict::Ordered,
                     text: written.to_owned(),
@@ -496,7 +566,8 @@ impl Inspect for Hallmark {
                 values: vec![Value { characteristic: TEXT, value, uncertainty }],
                 opinion: None,
                 rim: None,
-                doubt: None,
+                // Another mark of the trade, read surely, needs no doubt.
+                doubt: r.rival.as_ref().filter(|_| r.verdict == Verdict::Unsure).map(|t| format!("it reads `{t}`")),
                 nominal: true,
             });
         }
@@ -543,7 +614,8 @@ pub(crate) fn fuse<T>(mut all: Vec<(String, T, Feature)>) -> (String, T, Feature
     let sure = |f: &Feature| f.values.first().is_some_and(|v| v.uncertainty == 0.0);
     let value = |f: &Feature| f.values.first().map_or(0.0, |v| v.value);
     let says = |wanted: f64| all.iter().any(|a| sure(&a.2) && value(&a.2) == wanted);
-    let contradict = says(0.0) && says(1.0);
+    // A text that differs in a letter is another's word too.
+    let contradict = says(1.0) && (says(0.0) || all.iter().any(|a| a.2.doubt.is_some()));
     all.sort_by(|a, b| {
         // Where they contradict each other, the frame that shows another mark.
         (sure(&b.2).cmp(&sure(&a.2)))
@@ -592,6 +664,22 @@ mod tests {
         assert_eq!(of(vec![feature(0.0, 0.0, 0.9), feature(0.0, UNSURE, 0.99)]), (0.0, 0.0));
         assert_eq!(of(vec![feature(1.0, 0.0, 0.99), feature(0.0, 0.0, 0.9)]), (0.0, UNSURE));
         assert_eq!(fuse(vec![feature(0.0, UNSURE, 0.2), feature(0.0, UNSURE, 0.4)]).0, "0 0.6 0.4");
+        // One frame reads a text that differs in a letter.
+        let mut other = feature(0.0, UNSURE, 0.9);
+        other.2.doubt = Some("it reads `756`".into());
+        assert_eq!(of(vec![other, feature(1.0, 0.0, 0.99)]), (1.0, UNSURE));
+    }
+
+    #[test]
+    fn a_text_takes_after_one_that_it_differs_from_in_a_letter_or_goes_on_from() {
+        assert!(takes_after(&[7, 5, 0], &[7, 5, 6]) && takes_after(&[7, 5, 0], &[7, 5, 0, 7]));
+        assert!(takes_after(&[7, 5, 0], &[1, 7, 5, 0]));
+        // A part of it is what a box that is too small shows.
+        assert!(
+            !takes_after(&[7, 5, 0], &[7, 5])
+                && !takes_after(&[7, 5, 0], &[5, 8, 5])
+                && !takes_after(&[7, 5, 0], &[7, 5, 0])
+        );
     }
 
     #[test]
