@@ -311,6 +311,9 @@ fn pits_by_size(outcomes: &[Outcome]) -> Vec<PitRow> {
         .collect()
 }
 
+/// What pictures are ranked by, where a taught file says it.
+pub(super) const OF_TAUGHT: &str = "score of the taught file (called from 1)";
+
 fn images(outcomes: &[Outcome], threshold: Option<f32>, taught: bool) -> Option<ImageFigures> {
     let scores: Vec<(f64, bool)> = outcomes.iter().filter_map(|o| Some((o.score?, o.defective?))).collect();
     if scores.is_empty() {
@@ -328,7 +331,7 @@ fn images(outcomes: &[Outcome], threshold: Option<f32>, taught: bool) -> Option<
         (called + bad > 0.0).then(|| 2.0 * hits / (called + bad))
     });
     let score = match threshold {
-        _ if taught => "score of the taught file (called from 1)",
+        _ if taught => OF_TAUGHT,
         Some(_) => "largest 3 x 3 mean of the model's defect probability",
         None => "largest confidence of a surface finding",
     };

@@ -1,6 +1,7 @@
 //! Measures the inspection against labelled sets: who escaped, who was rejected for nothing, what was found and
 //! named, how exact the measures are, and how well the pixels agree; each share with its interval.
 
+mod baseline;
 mod figures;
 mod geometry;
 mod run;
@@ -8,7 +9,7 @@ mod sheet;
 mod stats;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -481,50 +482,6 @@ impl EvalReport {
     pub fn to_table(&self) -> String {
         table::text(self)
     }
-
-    /// What is worse than in an earlier evaluation of the same set: one line each, empty where nothing is.
-    ///
-    /// # Errors
-    /// Where the two are not of the same samples.
-    pub fn worse_than(&self, baseline: &EvalReport) -> Result<Vec<String>, String> {
-        let (a, b) = (&self.set, &baseline.set);
-        if (a.defective, a.good) != (b.defective, b.good) {
-            return Err(format!(
-                "the baseline is of {} defective and {} good samples, this set has {} and {}",
-                b.defective, b.good, a.defective, a.good
-            ));
-        }
-        // As many of each kind do not make it the same set.
-        let names = |r: &EvalReport| -> BTreeSet<String> {
-            r.samples.iter().map(|s| &s.name).chain(r.errors.iter().map(|e| &e.name)).cloned().collect()
-        };
-        let (now, then) = (names(self), names(baseline));
-        if let Some(stranger) = now.symmetric_difference(&then).next() {
-            let n = now.symmetric_difference(&then).count();
-            let whose = if now.contains(stranger) { "this set" } else { "the baseline" };
-            return Err(format!(
-                "the baseline is of other samples: {n} are in one of the two only, `{stranger}` in {whose}"
-            ));
-        }
-        if (a.kind, a.protocol) != (b.kind, b.protocol) {
-            let of = |s: &SetRow| match s.protocol {
-                Some(protocol) => format!("{} {}", s.kind.as_str(), protocol.as_str()),
-                None => s.kind.as_str().to_owned(),
-            };
-            return Err(format!("the baseline is of the layout {}, this set of {}", of(b), of(a)));
-        }
-        let mut out = Vec::new();
-        for (what, now, then, names, before) in [
-            ("escapes", &self.verdicts.escapes, &baseline.verdicts.escapes, &self.escapes, &baseline.escapes),
-            ("overkill", &self.verdicts.overkill, &baseline.verdicts.overkill, &self.overkill, &baseline.overkill),
-        ] {
-            if now.count > then.count {
-                let new: Vec<&str> = names.iter().filter(|n| !before.contains(n)).map(String::as_str).collect();
-                out.push(format!("{what}: {} instead of {} (new: {})", now.count, then.count, new.join(", ")));
-            }
-        }
-        Ok(out)
-    }
 }
 
 impl Evaluation {
@@ -714,6 +671,11 @@ mod tests {
         worse.escapes.push("bad.png".into());
         worse.verdicts.escapes = Rate::new(1, 1);
         assert_eq!(worse.worse_than(&then).unwrap(), ["escapes: 1 instead of 0 (new: bad.png)"]);
+        // As many, but another one: who caught it before does so no more.
+        let mut swapped = worse.clone();
+        swapped.escapes = vec!["other.png".into()];
+        assert_eq!(worse.worse_than(&swapped).unwrap(), ["escapes: 1 instead of 1 (new: bad.png)"]);
+        assert!(now.worse_than(&worse).unwrap().is_empty(), "fewer");
         let mut other = then.clone();
         other.samples[0].name = "another.png".into();
         let why = now.worse_than(&other).unwrap_err();

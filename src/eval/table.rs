@@ -61,6 +61,10 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
     )?;
     let models: Vec<&str> = r.models.iter().map(|m| m.name.as_str()).collect();
     match r.threshold {
+        // What is shown of a taught file's map is called from a half, which is a score of 1.
+        Some(_) if r.images.as_ref().is_some_and(|i| i.score == super::figures::OF_TAUGHT) => {
+            writeln!(out, "taught file {}, called from a score of 1", models.join(", "))?;
+        }
         Some(t) => writeln!(out, "model {}, threshold {t}", models.join(", "))?,
         None => writeln!(out, "no model")?,
     }

@@ -1,0 +1,173 @@
+//! An evaluation held against an earlier one of the same samples: what stops a change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::stats::{auroc, bootstrap};
+use super::{EvalReport, SampleRow, SetRow};
+use crate::report::Verdict;
+
+/// Least probability that as many samples or more would be left to a person by chance alone, one decided for every one left: from here on
+/// it is no change for the worse.
+const BY_CHANCE: f64 = 0.05;
+
+impl EvalReport {
+    /// What is worse than in an earlier evaluation of the same set, one line each, empty where nothing is: an escape or a good sample failed that
+    /// was none before (unless they have become fewer); more good stones failed, wrong marks accepted or defects over their limits missed; surely more samples left to a person than
+    /// decided in exchange (sign test); an AUROC that fell (the 95 % interval of the difference, by resampling the samples, lies below 0).
+    ///
+    /// # Errors
+    /// Where the two are not of the same samples.
+    pub fn worse_than(&self, baseline: &EvalReport) -> Result<Vec<String>, String> {
+        comparable(self, baseline)?;
+        let mut out = Vec::new();
+        for (what, now, then, names, before) in [
+            ("escapes", &self.verdicts.escapes, &baseline.verdicts.escapes, &self.escapes, &baseline.escapes),
+            ("overkill", &self.verdicts.overkill, &baseline.verdicts.overkill, &self.overkill, &baseline.overkill),
+        ] {
+            let new: Vec<&str> = names.iter().filter(|n| !before.contains(n)).map(String::as_str).collect();
+            if now.count >= then.count && !new.is_empty() {
+                out.push(format!("{what}: {} instead of {} (new: {})", now.count, then.count, new.join(", ")));
+            }
+        }
+        let counts = |r: &EvalReport| {
+            [
+                ("good stones failed", r.parts.as_ref().map(|p| p.failed.count)),
+                ("wrong marks accepted", Some(r.marks.iter().map(|m| m.wrong_accepted.count).sum())),
+                ("right marks failed", Some(r.marks.iter().map(|m| m.right_failed.count).sum())),
+                ("defects over their limits that nothing counts", Some(r.types.values().map(|t| t.due_missed).sum())),
+            ]
+        };
+        for ((what, now), (_, then)) in counts(self).into_iter().zip(counts(baseline)) {
+            if let (Some(now), Some(then)) = (now, then) {
+                if now > then {
+                    out.push(format!("{what}: {now} instead of {then}"));
+                }
+            }
+        }
+        let pairs = paired(self, baseline);
+        let right = |s: &SampleRow| match s.defective {
+            Some(true) => s.verdict == Verdict::Fail,
+            Some(false) => s.verdict == Verdict::Pass,
+            None => false,
+        };
+        let of = |from: usize, to: usize| -> Vec<&str> {
+            let moved = |p: &&[&SampleRow; 2]| right(p[from]) && p[to].verdict == Verdict::Review;
+            pairs.iter().filter(moved).map(|p| p[0].name.as_str()).collect()
+        };
+        let (lost, won) = (of(1, 0), of(0, 1));
+        if lost.len() > won.len() && at_least(lost.len(), lost.len() + won.len()) < BY_CHANCE {
+            out.push(format!(
+                "left to a person: {} that were decided right, for {} the other way round (the first: {})",
+                lost.len(),
+                won.len(),
+                lost.iter().take(5).copied().collect::<Vec<_>>().join(", ")
+            ));
+        }
+        out.extend(ranked_worse(&pairs));
+        Ok(out)
+    }
+}
+
+/// Every sample of both, as it is now and as it was.
+fn paired<'a>(now: &'a EvalReport, then: &'a EvalReport) -> Vec<[&'a SampleRow; 2]> {
+    let before: BTreeMap<&str, &SampleRow> = then.samples.iter().map(|s| (s.name.as_str(), s)).collect();
+    now.samples.iter().filter_map(|s| Some([s, *before.get(s.name.as_str())?])).collect()
+}
+
+/// Whether pictures are ranked worse than before.
+fn ranked_worse(pairs: &[[&SampleRow; 2]]) -> Option<String> {
+    let rows: Vec<([f64; 2], bool)> =
+        pairs.iter().filter_map(|[a, b]| Some(([a.score?, b.score?], a.defective?))).collect();
+    let of = |k: usize, times: &[u32]| {
+        let drawn = rows.iter().zip(times).flat_map(|(r, n)| std::iter::repeat_n((r.0[k], r.1), *n as usize));
+        auroc(&drawn.collect::<Vec<_>>())
+    };
+    let ones = vec![1; rows.len()];
+    let (now, then) = (of(0, &ones)?, of(1, &ones)?);
+    if now >= then {
+        return None;
+    }
+    let [_, high] = bootstrap(rows.len(), |times| Some(of(0, times)? - of(1, times)?))?;
+    (high < 0.0).then(|| format!("AUROC of the pictures: {now:.4} instead of {then:.4}"))
+}
+
+/// Probability of `k` heads or more in `n` throws of a fair coin.
+fn at_least(k: usize, n: usize) -> f64 {
+    // C(n, j) / 2^n, one from the other.
+    let mut p = 0.5f64.powi(n as i32);
+    let mut sum = 0.0;
+    for j in 0..=n {
+        if j >= k {
+            sum += p;
+        }
+        p *= (n - j) as f64 / (j + 1) as f64;
+    }
+    sum
+}
+
+/// Refuses what cannot be compared.
+fn comparable(now: &EvalReport, then: &EvalReport) -> Result<(), String> {
+    let (a, b) = (&now.set, &then.set);
+    if (a.defective, a.good) != (b.defective, b.good) {
+        return Err(format!(
+            "the baseline is of {} defective and {} good samples, this set has {} and {}",
+            b.defective, b.good, a.defective, a.good
+        ));
+    }
+    // As many of each kind do not make it the same set.
+    let names = |r: &EvalReport| -> BTreeSet<String> {
+        r.samples.iter().map(|s| &s.name).chain(r.errors.iter().map(|e| &e.name)).cloned().collect()
+    };
+    let (own, other) = (names(now), names(then));
+    if let Some(stranger) = own.symmetric_difference(&other).next() {
+        let n = own.symmetric_difference(&other).count();
+        let whose = if own.contains(stranger) { "this set" } else { "the baseline" };
+        return Err(format!(
+            "the baseline is of other samples: {n} are in one of the two only, `{stranger}` in {whose}"
+        ));
+    }
+    if (a.kind, a.protocol) != (b.kind, b.protocol) {
+        let of = |s: &SetRow| match s.protocol {
+            Some(protocol) => format!("{} {}", s.kind.as_str(), protocol.as_str()),
+            None => s.kind.as_str().to_owned(),
+        };
+        return Err(format!("the baseline is of the layout {}, this set of {}", of(b), of(a)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fair_coin() {
+        assert!((at_least(5, 5) - 1.0 / 32.0).abs() < 1e-12);
+        assert!((at_least(0, 7) - 1.0).abs() < 1e-12);
+        assert!((at_least(8, 10) - 56.0 / 1024.0).abs() < 1e-12);
+        assert!(at_least(60, 200) > 0.99 && at_least(140, 200) < 1e-6);
+    }
+
+    #[test]
+    fn a_ranking_that_fell_is_worse_and_one_that_is_shuffled_is_not() {
+        let rows = |wrong: usize| -> Vec<SampleRow> {
+            (0..80)
+                .map(|i| SampleRow {
+                    name: format!("{i}"),
+                    class: String::new(),
+                    defective: Some(i % 2 == 0),
+                    verdict: Verdict::Review,
+                    findings: 0,
+                    score: Some(if (i % 2 == 0) != (i < wrong) { 1.0 } else { 0.0 } + i as f64 * 1e-3),
+                    iou: None,
+                })
+                .collect()
+        };
+        let (good, worse) = (rows(0), rows(30));
+        let pairs = |a: &[SampleRow], b: &[SampleRow]| {
+            let said = ranked_worse(&a.iter().zip(b).map(|(x, y)| [x, y]).collect::<Vec<_>>());
+            said.is_some()
+        };
+        assert!(pairs(&worse, &good) && !pairs(&good, &worse) && !pairs(&rows(2), &rows(1)));
+    }
+}
