@@ -70,6 +70,19 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
             ));
         }
     }
+    let strange = |s: &&Stone| s.length_ratio().is_none() && !WITHOUT_OUTLINE.contains(&s.cut_word().as_str());
+    let mut said: Vec<&str> = Vec::new();
+    for s in view.stones.iter().filter(strange) {
+        if !said.contains(&s.cut.as_str()) {
+            said.push(&s.cut);
+            let near =
+                nearest(&s.cut_word(), CUTS).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            out.push(format!(
+                "view {}: stone {}: no cut is called `{}`: it is taken as wide as it is long, and its outline is not measured{near}",
+                view.name, s.id, s.cut
+            ));
+        }
+    }
     let marks = spec
         .limits
         .iter()
@@ -82,6 +95,11 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
     }
     out
 }
+
+/// Cuts whose outline is known.
+const CUTS: &[&str] = &["round", "princess", "oval", "emerald", "pear", "marquise", "baguette"];
+/// Words of the trade for what has no outline of its own.
+const WITHOUT_OUTLINE: &[&str] = &["other", "cushion", "heart", "asscher", "radiant", "trillion", "cabochon"];
 
 /// What is the worse the larger it is: defects, and departures from the order.
 const WORSE_ABOVE: [&str; 15] = [
@@ -129,6 +147,18 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
     let stones = || views.iter().flat_map(|v| &v.stones);
     if WORSE_ABOVE.iter().any(|p| name.starts_with(p)) && limit.upper.is_none() {
         return Some(format!("{name} is limited from below only, and the larger it is the worse: `upper` is meant"));
+    }
+    if name == "surface.finish"
+        && (limit.upper.is_some() && limit.lower.is_none() || limit.lower.is_some_and(|l| l > 1.0))
+    {
+        return Some(format!(
+            "{name} is 1 where all of the metal shows the finish ordered and 0 where none does: `lower`, up to 1, is meant"
+        ));
+    }
+    if let Some(zone) = &limit.zone {
+        return Some(format!(
+            "{name} is limited in the zone `{zone}`, and no zones are known: every piece will be left to a person"
+        ));
     }
     let large = views.iter().filter_map(|v| largest(name, v)).fold(0.0, f64::max);
     if let Some(upper) =
@@ -193,6 +223,10 @@ mod tests {
         assert!(told("stone.offset_mm", "upper = 80.0").contains("nothing there is larger than 3.00"));
         assert!(told("stone.offset_mm", "lower = 0.08").contains("`upper` is meant"));
         assert_eq!(told("pit.diameter_mm", "upper = 0.05") + &told("stone.offset_mm", "upper = 0.08"), "");
+        assert!(told("surface.finish", "lower = 95").contains("up to 1, is meant"));
+        assert!(told("surface.finish", "upper = 0.95").contains("up to 1, is meant"));
+        assert_eq!(told("surface.finish", "lower = 0.95"), "");
+        assert!(told("pit.diameter_mm", "upper = 0.05\nzone = \"rim\"").contains("no zones are known"));
         let prong = |x: f64, r: f64| {
             let text = format!("{STONE}prongs = [ {{ x_mm = {x}, y_mm = 0, radius_mm = {r} }} ]\n");
             said(&text, "stone.present", "lower = 1").join("; ")
@@ -213,6 +247,11 @@ mod tests {
         assert!(all(&stone("A", 0.0, "gem = \"dimond\"\n"))
             .contains("`dimond`: it gets no weight; did you mean `diamond`?"));
         assert_eq!(all(&stone("A", 0.0, "gem = \"Cubic zirconia\"\n")), "");
+        assert!(
+            all(&stone("A", 0.0, "cut = \"rond\"\n")).contains("no cut is called `rond`")
+                && all(&stone("A", 0.0, "cut = \"rond\"\n")).contains("did you mean `round`?")
+        );
+        assert_eq!(all(&stone("A", 0.0, "cut = \"Heart\"\n")), "");
         let band = "outline = { shape = \"band\", half_width_mm = 1.5, radius_mm = 9.0 }\n";
         assert!(all(&(band.to_owned() + &stone("A", 9.5, ""))).contains("stone A at x = 9.5 mm lies beyond the band"));
         assert!(all(&("taught = \"gone.loupe\"\n".to_owned() + STONE))
