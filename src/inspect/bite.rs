@@ -44,7 +44,7 @@ fn deepest(scene: &Scene, s: &Placed) -> Option<f64> {
     let mut rays: Vec<([f64; 2], [f64; 2], bool)> = Vec::with_capacity(DIRECTIONS);
     let mut length = 0.0;
     for (from, faces, straight) in course.points() {
-        let at = |out: f64| [0, 1].map(|k: usize| s.centre[k] + s.diameter * from[k] + out * faces[k]);
+        let at = |out: f64| [0, 1].map(|k: usize| s.centre[k] + s.seen * from[k] + out * faces[k]);
         let ([x, y], [x1, y1]) = (at(0.0), at(-1.0));
         let free = straight
             && prongs.iter().all(|q| (x - q.x_mm).hypot(y - q.y_mm) > PRONG_HALO * q.radius_mm + pose.mm(1.0));
@@ -58,7 +58,7 @@ fn deepest(scene: &Scene, s: &Placed) -> Option<f64> {
     if rays.iter().filter(|r| r.2).count() < LEAST_FREE {
         return None;
     }
-    let most = pose.px(DEEPEST * s.diameter);
+    let most = pose.px(DEEPEST * s.seen);
     // A patch of metal that is seen by itself is a prong's tip to the map.
     let is_metal = |p: &[f64; 2], inward: &[f64; 2], t: f64| {
         let (x, y) = (p[0] + t * inward[0], p[1] + t * inward[1]);

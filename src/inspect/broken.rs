@@ -29,10 +29,10 @@ const CUTS: [(f64, f64); 3] = [(0.4, 0.13), (0.5, 0.22), (0.6, 0.5)];
 /// Where OpenCV refuses.
 pub(super) fn flat_mm(scene: &Scene, s: &Placed) -> Result<f64, VisionError> {
     let (stone, pose) = (&scene.view.stones[s.index], &scene.located.pose);
-    if stone.cut != "round" || pose.px(s.diameter) < LEAST_PX {
+    if stone.cut != "round" || pose.px(s.seen) < LEAST_PX {
         return Ok(0.0);
     }
-    let radius = pose.px(s.diameter) / 2.0;
+    let radius = pose.px(s.seen) / 2.0;
     let at = pose.to_px(s.centre[0], s.centre[1]);
     let prongs: Vec<([f64; 2], f64)> = scene
         .view
@@ -59,7 +59,7 @@ pub(super) fn flat_mm(scene: &Scene, s: &Placed) -> Result<f64, VisionError> {
     if depth > 0.0 {
         tracing::debug!("{} of {}: flat to {depth:.1} radii", stone.id, scene.frame.file);
     }
-    Ok(depth * s.diameter / 2.0)
+    Ok(depth * s.seen / 2.0)
 }
 
 /// The depth in radii of the deepest part without slopes. Points: place in radii, slope.

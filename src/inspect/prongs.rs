@@ -153,6 +153,7 @@ mod tests {
             centre: [1.0, 0.0],
             offset: [0.0; 2],
             offset_u: 0.0,
+            seen: 2.0,
             diameter: 2.0,
             diameter_u: 0.0,
             slope: [0.0; 2],

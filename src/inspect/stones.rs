@@ -58,7 +58,9 @@ pub struct Placed {
     pub offset: [f64; 2],
     /// Standard uncertainty of each coordinate of the offset, in mm.
     pub offset_u: f64,
-    /// Width of the girdle in mm.
+    /// Width of the girdle as the frame shows it, in mm.
+    pub seen: f64,
+    /// Width of the girdle in mm: what the seats may hide of all stones taken out by half.
     pub diameter: f64,
     /// Its standard uncertainty in mm.
     pub diameter_u: f64,
@@ -94,6 +96,7 @@ fn set_together(scene: &Scene) -> (Vec<Placed>, Rigid) {
             centre: [stone.x_mm + shift[0], stone.y_mm + shift[1]],
             offset: shift,
             offset_u: (seen.centre_u * stone.length_mm()).hypot(floor),
+            seen: seen.size * d,
             diameter: seen.size * d,
             diameter_u: (seen.size_u * d).hypot(scale_u * d).hypot(floor),
             slope: sight::to_piece(seen.slope, stone.length_turn()),
@@ -115,6 +118,9 @@ fn set_together(scene: &Scene) -> (Vec<Placed>, Rigid) {
     level(scene, &mut out);
     (out, common)
 }
+
+/// What seats may hide of all stones, or add to them, of the diameter: as much as takes a stone off its order (`off_order`).
+const HIDDEN: f64 = 0.05;
 
 /// Takes out of the offsets what all stones have in common: a shift and a turn of the piece.
 fn lay_on(scene: &Scene, stones: &mut [Placed]) -> Rigid {
@@ -138,18 +144,22 @@ fn lay_on(scene: &Scene, stones: &mut [Placed]) -> Rigid {
     common
 }
 
-/// Widens the uncertainty of diameters by what all stones have in common. Metal that lies over the girdles makes all of them look
-/// smaller, and the edge of a seat that is taken for the girdle larger, which a picture from above cannot tell from stones that all are:
-/// anything between none and that is as likely.
+/// Corrects diameters for what all stones have in common. Metal that lies over the girdles makes all of them look smaller, and the edge of a
+/// seat that is taken for the girdle larger, which a picture from above cannot tell from stones that all are: how much of it is the
+/// seats', anything between none and all is as likely. The middle of that is the best estimate and its deviation a twelfth's root (GUM 4.3.7);
+/// what is more than a seat hides is the stones'.
 fn common_size(scene: &Scene, stones: &mut [Placed]) {
     if stones.len() < COMPANY {
         return;
     }
-    let mut apart: Vec<f64> = stones.iter().map(|s| s.diameter - scene.view.stones[s.index].diameter_mm).collect();
+    let nominal = |s: &Placed| scene.view.stones[s.index].diameter_mm;
+    let mut apart: Vec<f64> = stones.iter().map(|s| s.diameter / nominal(s) - 1.0).collect();
     apart.sort_by(f64::total_cmp);
-    let common = apart[apart.len() / 2];
+    let common = apart[apart.len() / 2].clamp(-HIDDEN, HIDDEN);
     for s in stones {
-        s.diameter_u = s.diameter_u.hypot(common / 3f64.sqrt());
+        let seats = common * nominal(s);
+        s.diameter -= seats / 2.0;
+        s.diameter_u = s.diameter_u.hypot(seats / 12f64.sqrt());
     }
 }
 
@@ -303,12 +313,12 @@ impl Inspect for Stones {
                     (row.x_mm, row.y_mm) =
                         (round_to(stone.x_mm + s.offset[0], 4), round_to(stone.y_mm + s.offset[1], 4));
                     row.diameter_mm = Some(round_to(s.diameter, 4));
-                    let radius_px = pose.px(s.diameter / 2.0);
+                    let radius_px = pose.px(s.seen / 2.0);
                     let ring = outline(scene, stone, s);
                     let mut place = Feature { outline_px: ring.clone(), ..part(&stone.id, at, radius_px) };
                     let offset = s.offset[0].hypot(s.offset[1]);
                     // A girdle of another size may be a ring of facets, whose centre lies off by up to half of that.
-                    let other = (s.diameter - stone.diameter_mm).abs();
+                    let other = (s.seen - stone.diameter_mm).abs();
                     let astray = if other > 3.0 * s.diameter_u.hypot(CALIBRATED_MM) { other / 2.0 } else { 0.0 };
                     let drawn = offset * if stone.is_round() { DRAWN_ROUND } else { DRAWN };
                     let offset_u = s.offset_u.hypot(scale_u * offset).hypot(astray).hypot(drawn);
@@ -353,7 +363,7 @@ impl Inspect for Stones {
 
 /// Where the girdle of a stone that is not round was found, in the frame; empty of a round one, whose circle says it.
 fn outline(scene: &Scene, stone: &Stone, s: &Placed) -> Vec<[f64; 2]> {
-    let girdle = stone.girdle(s.centre, s.diameter, stone.length_turn() + s.turned);
+    let girdle = stone.girdle(s.centre, s.seen, stone.length_turn() + s.turned);
     girdle.unwrap_or_default().into_iter().map(|[x, y]| scene.located.pose.to_px(x, y)).collect()
 }
 
