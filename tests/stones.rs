@@ -52,6 +52,39 @@ fn every_stone_of_a_good_piece_is_measured() {
     assert!(!r.findings.iter().any(|f| f.kind == FindingType::MissingStone && f.status == Status::Fail));
 }
 
+/// Stones that are all ordered four hundredths larger than they are: half of that may be the seats', and the uncertainty says so.
+#[test]
+fn what_all_stones_lack_is_half_the_seats() {
+    let bench = Bench::new();
+    let from = root().join("datasets/demo/pave-001");
+    for file in std::fs::read_dir(&from).unwrap().map(|f| f.unwrap().path()) {
+        bench.write(
+            &format!("in/pave-001/{}", file.file_name().unwrap().to_str().unwrap()),
+            std::fs::read(&file).unwrap(),
+        );
+    }
+    let text = std::fs::read_to_string(from.join("spec.toml")).unwrap();
+    let larger = |line: &str| match line.split_once("diameter_mm = ") {
+        Some((head, value)) if !line.contains('{') => {
+            format!("{head}diameter_mm = {}", 1.04 * value.trim().parse::<f64>().unwrap())
+        }
+        _ => line.to_owned(),
+    };
+    bench.write("in/pave-001/spec.toml", text.lines().map(larger).collect::<Vec<_>>().join("\n"));
+    let ordered = Spec::read(&from.join("spec.toml")).unwrap().0;
+    let r = inspect(&bench, bench.path("in/pave-001").to_str().unwrap(), &["--no-overlay"]);
+    let (mut shares, mut covered) = (Vec::new(), 0);
+    for s in &ordered.views[0].stones {
+        let m = r.measurements.iter().find(|m| m.characteristic == "stone.diameter_mm" && m.feature == s.id).unwrap();
+        shares.push(m.value / s.diameter_mm);
+        covered += usize::from((m.value - s.diameter_mm).abs() <= 2.0 * m.uncertainty);
+    }
+    shares.sort_by(f64::total_cmp);
+    let middle = shares[shares.len() / 2];
+    assert!((1.005..1.035).contains(&middle), "{shares:?}");
+    assert!(10 * covered >= 9 * shares.len(), "{covered} of {}", shares.len());
+}
+
 #[test]
 fn a_lost_stone_has_a_close_up_and_no_measures() {
     let bench = Bench::new();
