@@ -10,10 +10,11 @@ use crate::dataset::{self, Protocol, Split};
 use crate::hash::sha256_hex;
 use crate::locate::{self, outline};
 use crate::model::Backbone;
+use crate::report::listed;
 use crate::source;
 use crate::spec::{Outline, View};
 use crate::teach::{self, Fit, Looked, Options, TeachError};
-use crate::vision;
+use crate::vision::{self, ops};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -232,20 +233,15 @@ fn others(kinds: &[Kind]) -> Vec<(&'static str, Vec<usize>)> {
     const MOST: f64 = 0.6;
     /// A ratio that is another shape or size.
     const OTHER: f64 = 1.1;
-    let middle = |f: &dyn Fn(&Kind) -> f64| {
-        let mut v: Vec<f64> = kinds.iter().map(f).collect();
-        v.sort_by(f64::total_cmp);
-        v.get(v.len() / 2).copied().unwrap_or(1.0)
-    };
-    let like = |f: &dyn Fn(&Kind) -> f64| {
-        let m = middle(f);
+    let unlike = |f: &dyn Fn(&Kind) -> f64| {
+        let m = f64::from(ops::median(&mut kinds.iter().map(|k| f(k) as f32).collect::<Vec<f32>>()));
         (0..kinds.len()).filter(|i| !(m / OTHER..=m * OTHER).contains(&f(&kinds[*i]))).collect::<Vec<usize>>()
     };
     let greys = kinds.iter().filter(|k| k.grey).count();
     let grey = 2 * greys > kinds.len();
     let colours = (0..kinds.len()).filter(|i| kinds[*i].grey != grey).collect();
-    let shapes = like(&|k| k.size[0] / k.size[1]);
-    let sizes: Vec<usize> = like(&|k| k.size[0] * k.size[1]).into_iter().filter(|i| !shapes.contains(i)).collect();
+    let shapes = unlike(&|k| k.size[0] / k.size[1]);
+    let sizes: Vec<usize> = unlike(&|k| k.size[0] * k.size[1]).into_iter().filter(|i| !shapes.contains(i)).collect();
     [
         ("of another shape", shapes),
         ("of another size", sizes),
@@ -258,15 +254,7 @@ fn others(kinds: &[Kind]) -> Vec<(&'static str, Vec<usize>)> {
 
 /// The first names of many.
 fn named(all: impl Iterator<Item = String>) -> String {
-    const SAID: usize = 5;
-    let all: Vec<String> = all.collect();
-    let more = all.len().saturating_sub(SAID);
-    let said = all[..all.len() - more].join(", ");
-    if more > 0 {
-        format!("{said} and {more} more")
-    } else {
-        said
-    }
+    listed(&all.collect::<Vec<_>>(), 5)
 }
 
 /// What the arguments name.

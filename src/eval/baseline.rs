@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::stats::{auroc, bootstrap};
+use statrs::distribution::{Binomial, DiscreteCDF};
+
+use super::stats::{auroc, auroc_drawn, bootstrap};
 use super::{EvalReport, SampleRow, SetRow};
 use crate::report::Verdict;
 
@@ -81,33 +83,22 @@ fn paired<'a>(now: &'a EvalReport, then: &'a EvalReport) -> Vec<[&'a SampleRow; 
 
 /// Whether pictures are ranked worse than before.
 fn ranked_worse(pairs: &[[&SampleRow; 2]]) -> Option<String> {
-    let rows: Vec<([f64; 2], bool)> =
-        pairs.iter().filter_map(|[a, b]| Some(([a.score?, b.score?], a.defective?))).collect();
-    let of = |k: usize, times: &[u32]| {
-        let drawn = rows.iter().zip(times).flat_map(|(r, n)| std::iter::repeat_n((r.0[k], r.1), *n as usize));
-        auroc(&drawn.collect::<Vec<_>>())
-    };
-    let ones = vec![1; rows.len()];
-    let (now, then) = (of(0, &ones)?, of(1, &ones)?);
+    let rows = pairs.iter().filter_map(|[a, b]| Some((a.score?, b.score?, a.defective?)));
+    let (ours, theirs): (Vec<_>, Vec<_>) = rows.map(|(a, b, bad)| ((a, bad), (b, bad))).unzip();
+    let (now, then) = (auroc(&ours)?, auroc(&theirs)?);
     if now >= then {
         return None;
     }
-    let [_, high] = bootstrap(rows.len(), |times| Some(of(0, times)? - of(1, times)?))?;
+    let [_, high] = bootstrap(ours.len(), |times| Some(auroc_drawn(&ours, times)? - auroc_drawn(&theirs, times)?))?;
     (high < 0.0).then(|| format!("AUROC of the pictures: {now:.4} instead of {then:.4}"))
 }
 
 /// Probability of `k` heads or more in `n` throws of a fair coin.
 fn at_least(k: usize, n: usize) -> f64 {
-    // C(n, j) / 2^n, one from the other.
-    let mut p = 0.5f64.powi(n as i32);
-    let mut sum = 0.0;
-    for j in 0..=n {
-        if j >= k {
-            sum += p;
-        }
-        p *= (n - j) as f64 / (j + 1) as f64;
+    match (k as u64).checked_sub(1) {
+        Some(below) => Binomial::new(0.5, n as u64).map_or(1.0, |coin| coin.sf(below)),
+        None => 1.0,
     }
-    sum
 }
 
 /// Refuses what cannot be compared.
@@ -151,6 +142,8 @@ mod tests {
         assert!((at_least(0, 7) - 1.0).abs() < 1e-12);
         assert!((at_least(8, 10) - 56.0 / 1024.0).abs() < 1e-12);
         assert!(at_least(60, 200) > 0.99 && at_least(140, 200) < 1e-6);
+        // As many throws as an archive has pieces.
+        assert!(at_least(10_010, 20_000) > 0.4 && at_least(10_400, 20_000) < 1e-6);
     }
 
     #[test]

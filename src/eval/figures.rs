@@ -319,10 +319,6 @@ fn images(outcomes: &[Outcome], threshold: Option<f32>, taught: bool) -> Option<
     if scores.is_empty() {
         return None;
     }
-    let drawn = |times: &[u32]| {
-        let rows = scores.iter().zip(times).flat_map(|(s, n)| std::iter::repeat_n(*s, *n as usize));
-        stats::auroc(&rows.collect::<Vec<_>>())
-    };
     // A taught file's score is called from 1.
     let called = if taught { Some(1.0) } else { threshold.map(f64::from) };
     let f1 = called.and_then(|t| {
@@ -337,8 +333,10 @@ fn images(outcomes: &[Outcome], threshold: Option<f32>, taught: bool) -> Option<
     };
     Some(ImageFigures {
         score: score.into(),
-        auroc: stats::auroc(&scores)
-            .map(|v| Estimate { value: round_to(v, 5), ci95: bootstrap(scores.len(), drawn) }),
+        auroc: stats::auroc(&scores).map(|v| Estimate {
+            value: round_to(v, 5),
+            ci95: bootstrap(scores.len(), |times| stats::auroc_drawn(&scores, times)),
+        }),
         average_precision: stats::average_precision(&scores).map(|v| round_to(v, 5)),
         f1: f1.map(|v| round_to(v, 5)),
     })

@@ -202,6 +202,12 @@ pub fn auroc(scores: &[(f64, bool)]) -> Option<f64> {
     (pairs > 0).then(|| wins as f64 / pairs as f64)
 }
 
+/// The same of scores drawn so many times each.
+pub fn auroc_drawn(scores: &[(f64, bool)], times: &[u32]) -> Option<f64> {
+    let drawn = scores.iter().zip(times).flat_map(|(s, n)| std::iter::repeat_n(*s, *n as usize));
+    auroc(&drawn.collect::<Vec<_>>())
+}
+
 /// Average precision of scores with their truth, by sorting; equal scores enter together.
 pub fn average_precision(scores: &[(f64, bool)]) -> Option<f64> {
     let mut sorted = scores.to_vec();

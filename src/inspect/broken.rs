@@ -29,7 +29,7 @@ const CUTS: [(f64, f64); 3] = [(0.4, 0.13), (0.5, 0.22), (0.6, 0.5)];
 /// Where OpenCV refuses.
 pub(super) fn flat_mm(scene: &Scene, s: &Placed) -> Result<f64, VisionError> {
     let (stone, pose) = (&scene.view.stones[s.index], &scene.located.pose);
-    if stone.cut != "round" || pose.px(s.seen) < LEAST_PX {
+    if !stone.is_round() || pose.px(s.seen) < LEAST_PX {
         return Ok(0.0);
     }
     let radius = pose.px(s.seen) / 2.0;

@@ -326,12 +326,8 @@ fn longer(reader: &MarkReader, grey: &Plane, wanted: &[Ordered], readings: &mut 
             };
             if extra(before) || extra(behind) {
                 let letters: Vec<usize> = first.iter().copied().filter(|c| *c < info.charset.len()).collect();
-                *r = Reading {
-                    verdict: Verdict::Unsure,
-                    rival: Some(info.text(&letters)),
-                    text: info.text(&letters),
-                    ..r.clone()
-                };
+                (r.verdict, r.text) = (Verdict::Unsure, info.text(&letters));
+                r.rival = Some(r.text.clone());
                 break;
             }
         }
@@ -450,18 +446,14 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                     at: Some(at),
                     ..reading
                 },
-                // Nor is one that differs in a letter, whatever it means, for nobody to see.
-                None if sure && reading.rival.is_some() => {
-                    let text = format!("{written}, {}", reading.rival.as_deref().unwrap_or_default());
-                    Reading { text, likely: log_p.exp(), at: Some(at), ..reading }
+                None if sure => {
+                    // One that differs in a letter is a person's matter too, whatever it means.
+                    let (verdict, text) = match &reading.rival {
+                        Some(rival) => (Verdict::Unsure, format!("{written}, {rival}")),
+                        None => (Verdict::Ordered, written.to_owned()),
+                    };
+                    Reading { verdict, text, likely: log_p.exp(), at: Some(at), ..reading }
                 }
-                None if sure => Reading {
-                    verdict: Verdict::Ordered,
-                    text: written.to_owned(),
-                    likely: log_p.exp(),
-                    at: Some(at),
-                    ..reading
-                },
                 _ => reading,
             }
         })

@@ -7,7 +7,7 @@ use super::align::{self, Rigid};
 use super::{carat, seat, sight, Answer, Feature, Inspect, Scene, Value};
 use crate::locate::SETTING_TOLERANCE_MM;
 use crate::model::{ChipOdds, StoneSight};
-use crate::report::{round_to, FindingType, StoneRow};
+use crate::report::{listed, round_to, FindingType, StoneRow};
 use crate::spec::{Outline, Stone};
 use crate::vision::VisionError;
 
@@ -120,7 +120,7 @@ fn set_together(scene: &Scene) -> (Vec<Placed>, Rigid) {
 }
 
 /// What seats may hide of all stones, or add to them, of the diameter: as much as takes a stone off its order (`off_order`).
-const HIDDEN: f64 = 0.05;
+const HIDDEN: f64 = OFF_ORDER;
 
 /// Takes out of the offsets what all stones have in common: a shift and a turn of the piece.
 fn lay_on(scene: &Scene, stones: &mut [Placed]) -> Rigid {
@@ -488,13 +488,7 @@ pub fn off_order(scene: &Scene) -> Option<String> {
             .then(|| format!("{} is {:.2} mm wide and {:.2} ordered", stone.id, s.diameter, stone.diameter_mm))
     });
     let all: Vec<String> = all.collect();
-    let more = all.len().saturating_sub(OFF_ORDER_NAMED);
-    let named = all[..all.len() - more].join(", ");
-    match more {
-        _ if all.is_empty() => None,
-        0 => Some(format!("stones of another size than ordered: {named}")),
-        n => Some(format!("stones of another size than ordered: {named} and {n} more")),
-    }
+    (!all.is_empty()).then(|| format!("stones of another size than ordered: {}", listed(&all, OFF_ORDER_NAMED)))
 }
 
 impl RimSeen {

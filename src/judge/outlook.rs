@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::inspect::{carat, gap, hallmark, play, stones};
 use crate::piece::nearest;
-use crate::spec::{fineness, Limit, Outline, Rule, Spec, Stone, View};
+use crate::spec::{fineness, Limit, Outline, Rule, Spec, Stone, View, CUTS};
 use crate::teach::{Taught, TeachError};
 
 /// What to know of a spec's limits, a sentence each.
@@ -70,13 +70,16 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
             ));
         }
     }
-    let strange = |s: &&Stone| s.length_ratio().is_none() && !WITHOUT_OUTLINE.contains(&s.cut_word().as_str());
+    // Words of the trade for what is no cut of those.
+    let known = || CUTS.iter().map(|c| c.0).chain(["other", "cabochon"]);
+    let strange = |s: &&Stone| known().all(|cut| cut != s.cut_word());
     let mut said: Vec<&str> = Vec::new();
     for s in view.stones.iter().filter(strange) {
         if !said.contains(&s.cut.as_str()) {
             said.push(&s.cut);
+            let cuts: Vec<&str> = known().collect();
             let near =
-                nearest(&s.cut_word(), CUTS).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                nearest(&s.cut_word(), &cuts).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
             out.push(format!(
                 "view {}: stone {}: no cut is called `{}`: it is taken as wide as it is long, and its outline is not measured{near}",
                 view.name, s.id, s.cut
@@ -95,11 +98,6 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
     }
     out
 }
-
-/// Cuts whose outline is known.
-const CUTS: &[&str] = &["round", "princess", "oval", "emerald", "pear", "marquise", "baguette"];
-/// Words of the trade for what has no outline of its own.
-const WITHOUT_OUTLINE: &[&str] = &["other", "cushion", "heart", "asscher", "radiant", "trillion", "cabochon"];
 
 /// What is the worse the larger it is: defects, and departures from the order.
 const WORSE_ABOVE: [&str; 15] = [
@@ -251,7 +249,9 @@ mod tests {
             all(&stone("A", 0.0, "cut = \"rond\"\n")).contains("no cut is called `rond`")
                 && all(&stone("A", 0.0, "cut = \"rond\"\n")).contains("did you mean `round`?")
         );
-        assert_eq!(all(&stone("A", 0.0, "cut = \"Heart\"\n")), "");
+        for cut in ["Heart", "tapered baguette", "square", "cabochon", "other"] {
+            assert_eq!(all(&stone("A", 0.0, &format!("cut = \"{cut}\"\n"))), "");
+        }
         let band = "outline = { shape = \"band\", half_width_mm = 1.5, radius_mm = 9.0 }\n";
         assert!(all(&(band.to_owned() + &stone("A", 9.5, ""))).contains("stone A at x = 9.5 mm lies beyond the band"));
         assert!(all(&("taught = \"gone.loupe\"\n".to_owned() + STONE))

@@ -439,6 +439,16 @@ impl Write for WholeFile {
     }
 }
 
+/// Names one after another, the first `most` of them and how many more there are.
+pub fn listed(names: &[String], most: usize) -> String {
+    let more = names.len().saturating_sub(most);
+    let said = names[..names.len() - more].join(", ");
+    match more {
+        0 => said,
+        n => format!("{said} and {n} more"),
+    }
+}
+
 /// Rounds to a number of decimals, so that a report shows no digits that mean nothing. Gives 0 for -0.
 pub fn round_to(value: f64, decimals: i32) -> f64 {
     let scale = 10f64.powi(decimals);

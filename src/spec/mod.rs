@@ -4,7 +4,7 @@
 pub mod fineness;
 pub mod parse;
 
-use std::f64::consts::FRAC_PI_2;
+use std::f64::consts::{FRAC_PI_2, SQRT_2};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -278,21 +278,32 @@ impl Stone {
     /// trade cuts commonly (GIA: oval and pear 1.5, emerald and baguette 1.5 and 2, marquise 2) is allowed for in every
     /// direction.
     pub fn reach_mm(&self) -> f64 {
-        let ratio = match self.cut_word().as_str() {
-            "round" => 1.0,
-            "princess" | "square" | "cushion" | "asscher" | "radiant" => std::f64::consts::SQRT_2,
-            "oval" => 1.5,
-            "pear" | "heart" | "trilliant" | "trillion" => 1.75,
-            // The diagonals of 1 to 1.5 and 1 to 2.
-            "emerald" => 1.81,
-            "baguette" | "tapered_baguette" => 2.24,
-            "marquise" => 2.0,
-            // A cut this version does not know: as an oval.
-            _ => 1.5,
-        };
+        let word = self.cut_word();
+        // A cut this version does not know: as an oval.
+        let ratio = CUTS.iter().find(|c| c.0 == word).map_or(1.5, |c| c.1);
         ratio * self.diameter_mm / 2.0
     }
 }
+
+/// The cuts whose name is known, each with its longest line across over its width.
+pub const CUTS: &[(&str, f64)] = &[
+    ("round", 1.0),
+    ("princess", SQRT_2),
+    ("square", SQRT_2),
+    ("cushion", SQRT_2),
+    ("asscher", SQRT_2),
+    ("radiant", SQRT_2),
+    ("oval", 1.5),
+    ("pear", 1.75),
+    ("heart", 1.75),
+    ("trilliant", 1.75),
+    ("trillion", 1.75),
+    // The diagonals of 1 to 1.5 and 1 to 2.
+    ("emerald", 1.81),
+    ("baguette", 2.24),
+    ("tapered_baguette", 2.24),
+    ("marquise", 2.0),
+];
 
 fn round_cut() -> String {
     "round".into()

@@ -89,21 +89,27 @@ impl Fit {
             }
         };
         let seen = ops::warp_image(image, &to_frame, self.width, self.height)?;
-        let mut mask = Mask::full(self.width, self.height);
-        if let Some(metal) = metal {
-            for v in 0..self.height {
-                for u in 0..self.width {
-                    let [x, y] = apply(&to_frame, [u as f64, v as f64]);
-                    let inside =
-                        x >= -0.5 && y >= -0.5 && x < metal.width as f64 - 0.5 && y < metal.height as f64 - 0.5;
-                    if !(inside && metal.at(x.round().max(0.0) as usize, y.round().max(0.0) as usize)) {
-                        mask.data[v * self.width + u] = 0;
-                    }
-                }
-            }
-        }
+        let mask = match metal {
+            Some(metal) => seen_of(metal, &to_frame, self.width, self.height),
+            None => Mask::full(self.width, self.height),
+        };
         Ok(Looked { image: even(&seen)?, mask, to_frame })
     }
+}
+
+/// A mask as a picture of this size sees it whose pixels lie there: at the nearest pixel, and nothing beyond it.
+pub(super) fn seen_of(mask: &Mask, to: &[[f64; 3]; 2], width: usize, height: usize) -> Mask {
+    let mut out = Mask::full(width, height);
+    for v in 0..height {
+        for u in 0..width {
+            let [x, y] = apply(to, [u as f64, v as f64]);
+            let inside = x >= -0.5 && y >= -0.5 && x < mask.width as f64 - 0.5 && y < mask.height as f64 - 0.5;
+            if !(inside && mask.at(x.round().max(0.0) as usize, y.round().max(0.0) as usize)) {
+                out.data[v * width + u] = 0;
+            }
+        }
+    }
+    out
 }
 
 /// A point of the picture that is looked at in pixels of the frame.

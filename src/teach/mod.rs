@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::model::{Backbone, ModelError};
+use crate::report::round_to;
 use crate::vision::{ops, Image, Plane, VisionError};
 use cells::{describe, smoothed, Cells};
 pub use fit::{Fit, Looked};
@@ -750,12 +751,12 @@ pub fn teach(
     let mut shifts: Vec<f32> = of.iter().filter_map(|r| Some((score(&r.1?) - score(&r.0?)) as f32)).collect();
     let score_u = f64::from(ops::robust_sigma(&mut shifts)) / 2f64.sqrt();
     let scored: Vec<(usize, f64)> =
-        held.iter().zip(&of).filter_map(|(i, r)| Some((*i, (score(&r.0?).max(0.0) * 1e6).round() / 1e6))).collect();
+        held.iter().zip(&of).filter_map(|(i, r)| Some((*i, round_to(score(&r.0?).max(0.0), 6)))).collect();
     let mut good_scores: Vec<f64> = scored.iter().map(|s| s.1).collect();
     good_scores.sort_by(f64::total_cmp);
     let mut strangers: Vec<(usize, f64)> = scored.into_iter().filter(|s| s.1 >= 1.0).collect();
     strangers.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    header.score_u = (score_u * 1e6).round() / 1e6;
+    header.score_u = round_to(score_u, 6);
     header.good_scores = good_scores;
     let look = looks.into_iter().nth(FOLDS).ok_or(TeachError::Nothing)?;
     Ok((Taught { header, sha256: String::new(), basis, look, gallery, usual }, strangers))
@@ -798,15 +799,7 @@ fn tighter(looked: &Looked, placed: bool) -> Result<Looked, VisionError> {
     let ((kx, x0), (ky, y0)) = (along(w), along(h));
     let from = [[kx, 0.0, x0], [0.0, ky, y0]];
     let image = ops::warp_image(&looked.image, &from, w, h)?;
-    let mut mask = looked.mask.clone();
-    for y in 0..h {
-        for x in 0..w {
-            let [u, v] = fit::apply(&from, [x as f64, y as f64]);
-            let (u, v) = ((u.round().max(0.0) as usize).min(w - 1), (v.round().max(0.0) as usize).min(h - 1));
-            mask.data[y * w + x] = looked.mask.data[v * w + u];
-        }
-    }
-    Ok(Looked { image, mask, to_frame: looked.to_frame })
+    Ok(Looked { image, mask: fit::seen_of(&looked.mask, &from, w, h), to_frame: looked.to_frame })
 }
 
 #[cfg(test)]
