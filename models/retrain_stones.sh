@@ -25,7 +25,11 @@ for row in pave:3 halo:2 band:2 row:1 solitaire:1; do
   python3 datasets/render/render.py --kind "${row%:*}" --count "$((pieces * ${row#*:} / 4))" --start 1001 --out "$work/girdles" --seed 4321 \
     --defects datasets/render/girdles.toml --spp 14 --min-contrast 0 --size 800x600
 done
-python3 models/train_girdles.py --pieces "$work/stones" "$work/girdles" --out "$work/girdles.onnx" --steps "$steps"
+for row in pave:3 halo:3 band:2 row:1 solitaire:1; do
+  python3 datasets/render/render.py --kind "${row%:*}" --count "$((pieces * ${row#*:} / 15))" --out "$work/small" --seed 626364 \
+    --defects datasets/render/small.toml --all-bad --spp 10 --min-contrast 0 --size 640x480
+done
+python3 models/train_girdles.py --pieces "$work/stones" "$work/girdles" "$work/small" --out "$work/girdles.onnx" --steps "$steps"
 # What the odds of a chip say of its depth in pixels, on large stones that were not learned on.
 python3 datasets/render/render.py --kind centres --count "$((pieces * 5 / 4))" --out "$work/centres" --seed 31337 --defects datasets/render/chips.toml \
   --spp 10 --min-contrast 0 --size 800x600

@@ -42,7 +42,7 @@ FANCY_RAYS = 96
 FACETS_FROM, FACETS_TO = 0.1, 0.42  # of the width
 INSIDE, OUTSIDE, MORE_PX = 0.08, 0.05, 6.0  # of the width, and pixels more on both sides
 COLUMNS = ["girdle", "log_precision", "chip", "slope", "slope_log_precision"]
-VERSION, FANCY_VERSION = "1.2.1", "1.0.0"
+VERSION, FANCY_VERSION = "1.3.0", "1.0.0"
 # Which share of the looks at whole stones may be called chipped for sure, and may be left to a person.
 CHIP_SHARES = {"sure": 0.0005, "maybe": 0.03}
 # Depths of chips (widths) of which the model tells from what log odds on they are there, but for one in forty.
@@ -200,9 +200,9 @@ def example(frames, p, rng, learn):
     sds = prior_of(p)
     wide = 0.8 * (math.exp(0.5 * rng.normal()) if learn else 1.0)
     x, y = p.x + rng.normal(0, wide * sds[0]), p.y + rng.normal(0, wide * sds[0])
-    width = D * math.exp(rng.normal(0, wide * sds[1]))
+    width = D * math.exp(rng.normal(0, wide * sds[1])) * (p.nominal / D) ** rng.uniform(0, 1)  # a stone too small for its seat is taken for larger than it is
     turn = p.turn + rng.normal(0, 0.01 if fancy else 0.05)
-    k = p.window / SIDE["stones"] * math.exp(rng.normal(0, 0.02))
+    k = p.nominal / D * p.window / SIDE["stones"] * math.exp(rng.normal(0, 0.02))
     wx, wy = p.x + rng.normal(0, 0.02 * D), p.y + rng.normal(0, 0.02 * D)
     looked = window(image, wx, wy, SIDE["stones"], k * SIDE["stones"], turn), k, (wx, wy), turn
     line = Line(p.cut, x, y, width, turn)
@@ -336,7 +336,7 @@ def window_says(path, frames, patches):
     """What the model of stones says: its odds of a chip are added to those of the rim, here as in the program; its slope is compared."""
     import onnxruntime
     session = onnxruntime.InferenceSession(path)
-    looked = [window(frames[p.frame][0], p.x, p.y, SIDE["stones"], p.window, p.turn) for p in patches]
+    looked = [window(frames[p.frame][0], p.x, p.y, SIDE["stones"], p.nominal / p.unit * p.window, p.turn) for p in patches]
     return np.concatenate([session.run(None, {"image": np.ascontiguousarray(np.stack(looked[i:i + 64])[..., ::-1].transpose(0, 3, 1, 2), np.float32)})[0]
                            for i in range(0, len(looked), 64)])
 

@@ -55,7 +55,7 @@ DEPTH_UNIT = 0.1  # and its chips' depths, of the width
 
 class Patch:
     """A stone or prong on one frame. Lengths in pixels of the frame, angles in radians, y up."""
-    __slots__ = ("frame", "x", "y", "unit", "window", "turn", "free", "truth", "piece", "cut", "lies", "off")
+    __slots__ = ("frame", "x", "y", "unit", "nominal", "window", "turn", "free", "truth", "piece", "cut", "lies", "off")
 
 
 def long_turn(row, prongs):
@@ -105,7 +105,7 @@ def load(net, folders):
             if net == "stones":
                 row = rows[s["id"]]
                 L = LENGTH.get(s["cut"], 1.0)
-                p.unit, p.off = s["diameter_mm"] / mm, s["offset_mm"] / s["diameter_mm"]
+                p.unit, p.nominal, p.off = s["diameter_mm"] / mm, row["diameter_mm"] / mm, s["offset_mm"] / s["diameter_mm"]
                 p.window = WINDOW * L * p.unit
                 p.free = L == 1.0 and s["cut"] == "round"
                 p.cut, p.lies = s["cut"], rot + math.radians(s["turn_deg"])

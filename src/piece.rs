@@ -125,9 +125,18 @@ impl Reading {
         /// How else the units of characteristics' names are written.
         const OTHERWISE: [(&str, &str); 4] =
             [("ppt", "\u{2030}"), ("mm2", "mm\u{b2}"), ("pct", "%"), ("deg", "\u{b0}")];
-        let own = self.characteristic.rsplit_once('_').map_or("", |(_, u)| u);
-        let same = own.eq_ignore_ascii_case(unit) || OTHERWISE.contains(&(own, unit));
-        (!same).then(|| format!("`{unit}`, and `{}` is in {own}", self.characteristic))
+        const KNOWN: [&str; 9] = ["mm", "mm2", "um", "deg", "pct", "g", "n", "ppt", "ct"];
+        let own = match self.characteristic.as_str() {
+            "stone.carat" | "stone.carat_total" => "ct",
+            c => c.rsplit_once('_').map_or("", |(_, u)| u),
+        };
+        let is = |own: &str| own.eq_ignore_ascii_case(unit) || OTHERWISE.contains(&(own, unit));
+        if KNOWN.contains(&own) {
+            (!is(own)).then(|| format!("`{unit}`, and `{}` is in {own}", self.characteristic))
+        } else {
+            // A size or a count has none; what else a station writes there (`US`) is its own.
+            KNOWN.iter().any(|u| is(u)).then(|| format!("`{unit}`, and `{}` is a plain number", self.characteristic))
+        }
     }
 }
 

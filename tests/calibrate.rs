@@ -277,6 +277,14 @@ fn circles_and_lines_give_the_scale() {
         let shots: Vec<Shot> = (0..2).map(|k| Shot { lens: straight, ..shot(kind, k) }).collect();
         check(&calibrated(&bench, &shots, &["--target", "scale-bar"]), 20.0);
     }
+    // A lens that distorts is not told from a ruling, but seen, and the scale is that much less sure.
+    for k1 in [-0.003, 0.003] {
+        let lens = Distortion { k1, ..straight };
+        let c = calibrated(&bench, &[Shot { lens, ..shot(Kind::Lines, 0) }], &["--target", "scale-bar"]);
+        let off = c.um_per_px / 20.0 - 1.0;
+        println!("um/px off by {:+.4} %, u {:.4} %", 100.0 * off, 100.0 * c.um_per_px_u / 20.0);
+        assert!(off.abs() > 1e-4 && off.abs() <= 2.0 * c.um_per_px_u / 20.0, "{off} {:?}", c.budget);
+    }
     bench.write("board.png", render(&Shot { lens: straight, ..shot(Kind::Chessboard, 0) }));
     let ran =
         bench.loupe(&["calibrate", "board.png", "--target", "scale-bar", "--square-mm", "1", "--out", "x.json"]);

@@ -94,7 +94,7 @@ fn a_reading_that_is_missing_or_wrong_is_a_persons_matter_and_stops_no_other_pie
     assert_eq!((b.verdict, b.not_assessed.len()), (Verdict::Review, 2), "{:?}", b.not_assessed);
     let c = bench.report("c");
     assert_eq!(c.verdict, Verdict::Review);
-    let why = "not assessed: piece.fineness_ppt: there is no such reading, neither in piece.json nor in --readings";
+    let why = "not assessed: piece.fineness_ppt: no reading of it counts, neither in piece.json nor in --readings";
     assert_eq!(c.reasons, [why]);
 }
 

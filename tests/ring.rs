@@ -46,6 +46,8 @@ struct Sim {
     rim: [f64; 2],
     /// The inner edge pressed inward on two sides that face each other: `[direction, half angle, inward by]`, as half waves.
     pinch: Option<[f64; 3]>,
+    /// The backlight mirrored in the bore: how wide, and which share of the light.
+    glare: [f64; 2],
     /// The outside's centre from the opening's.
     off: [f64; 2],
     /// A stretch of the shank that is bent: `[direction, half angle, outward by]`, as a half wave.
@@ -76,6 +78,7 @@ impl Sim {
             bend_out: [0.0, 1.0, 0.0],
             pinch: None,
             off: [0.0; 2],
+            glare: [0.0; 2],
         }
     }
 
@@ -157,7 +160,8 @@ impl Sim {
             || self.bend_out[2] != 0.0
             || self.pinch.is_some()
             || self.off != [0.0; 2];
-        let reach = 1.5 + (self.inner[0] - self.inner[1]).abs() / 2.0 + self.rim[0].hypot(self.rim[1]);
+        let reach =
+            1.5 + self.glare[0] + (self.inner[0] - self.inner[1]).abs() / 2.0 + self.rim[0].hypot(self.rim[1]);
         const S: usize = 8;
         for (i, v) in cover.data.iter_mut().enumerate() {
             let (x, y) = ((i % n) as f64, (i / n) as f64);
@@ -168,7 +172,13 @@ impl Sim {
             let s = if busy { S / 2 } else { S };
             *v = if near {
                 let at = |k: usize| (k as f64 + 0.5) / s as f64 - 0.5;
-                let inside = (0..s * s).filter(|k| self.metal(x + at(k % s), y + at(k / s))).count();
+                let shade =
+                    |x: f64, y: f64| match (x - self.centre[0]).hypot(y - self.centre[1]) < mean + self.glare[0] {
+                        true => 1.0 - self.glare[1],
+                        false => 1.0,
+                    };
+                let places = (0..s * s).map(|k| (x + at(k % s), y + at(k / s)));
+                let inside: f64 = places.filter(|(x, y)| self.metal(*x, *y)).map(|(x, y)| shade(x, y)).sum();
                 inside as f32 / (s * s) as f32
             } else {
                 f32::from(u8::from(r > mean && r < mean + self.thickness))
@@ -202,6 +212,10 @@ impl Sim {
 }
 
 fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
+    ask_of(image, um_per_px, u, None)
+}
+
+fn ask_of(image: &Image, um_per_px: Option<f64>, u: Option<f64>, gamma: Option<f64>) -> Answer {
     let view = View { name: "backlit".into(), ..View::default() };
     let spec = Spec {
         schema: SPEC_SCHEMA.into(),
@@ -211,7 +225,7 @@ fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
         views: vec![view.clone()],
         ..Spec::default()
     };
-    let frame = Frame::bare("backlit.png", "backlit", "backlight", um_per_px, u);
+    let frame = Frame { gamma, ..Frame::bare("backlit.png", "backlit", "backlight", um_per_px, u) };
     let located = locate::locate(image, &view, um_per_px).unwrap();
     let bare = locate::bare_metal(&view, &located, image).unwrap();
     let scene = Scene {
@@ -345,7 +359,7 @@ fn dust_hairs_a_notch_and_a_head_move_nothing() {
         hairs: vec![([100.0, 300.0, 1000.0, 760.0], 2.0), ([540.0, 150.0, 700.0, 180.0], 1.5)],
         ..Sim::plain(2)
     };
-    let notched = Sim { notch: Some([0.7, 0.25, 25.0]), head: Some([-1.3, 130.0]), ..Sim::plain(3) };
+    let notched = Sim { notch: Some([-1.3, 0.25, 25.0]), head: Some([-1.3, 130.0]), ..Sim::plain(3) };
     let oval = Sim { inner: [402.9, 397.9], turn: 0.4, ..notched.clone() };
     for (what, sim) in [("dirty", dirty), ("notched", notched), ("oval", oval.clone())] {
         let answer = ask(&sim.image(), Some(20.0), Some(0.0));
@@ -386,10 +400,44 @@ fn a_dent_and_a_lump_are_a_persons_matter() {
         let doubt = answer.features[0].doubt.clone().unwrap_or_default();
         assert!(doubt.contains("dent"), "{what}: {doubt}");
     }
-    let notched = Sim { notch: Some([0.7, 0.25, 25.0]), ..Sim::plain(24) };
-    assert_eq!(ask(&notched.image(), Some(20.0), Some(0.0)).features[0].doubt, None);
+    let gallery = Sim { notch: Some([0.7, 0.25, 25.0]), head: Some([0.7, 130.0]), ..Sim::plain(24) };
+    assert_eq!(ask(&gallery.image(), Some(20.0), Some(0.0)).features[0].doubt, None);
     for seed in 25..29 {
         assert_eq!(ask(&Sim::plain(seed).image(), Some(20.0), Some(0.0)).features[0].doubt, None);
+    }
+}
+
+/// A saw's cut has steep sides as an opening of a gallery has, and no head beyond it.
+#[test]
+fn a_cut_shank_is_thin_there() {
+    for (half, depth) in [(0.25, 25.0), (0.05, 12.0), (0.03, 40.0)] {
+        let cut = Sim { notch: Some([0.7, half, depth]), head: Some([-1.3, 70.0]), ..Sim::plain(24) };
+        let answer = ask(&cut.image(), Some(20.0), Some(0.0));
+        let doubt = answer.features[0].doubt.clone().unwrap_or_default();
+        assert!(doubt.contains("dent"), "{half} {depth}: {doubt}");
+        let thin = &answer.features.iter().find(|f| f.name == "thinnest").unwrap().values[0];
+        let want = 0.02 * (70.0 - depth);
+        assert!((thin.value - want).abs() < 2.0 * thin.uncertainty + 0.01, "{} for {want}", thin.value);
+    }
+}
+
+/// The backlight mirrored in a polished bore moves its edge, and the outside's not.
+#[test]
+fn a_bright_bore_is_less_sure() {
+    for gamma in [1.0, 2.2] {
+        for (wide, share) in [(1.0, 0.15), (4.0, 0.15), (8.0, 0.15), (1.0, 0.4)] {
+            let sim = Sim { glare: [wide, share], gamma, noise: 0.004, ..Sim::plain(40) };
+            for known in [Some(gamma), None] {
+                let answer = ask_of(&sim.image(), Some(20.0), Some(0.0), known);
+                let (d, u) = value(&answer, INNER);
+                println!(
+                    "{wide} px of {share}, exponent {gamma} {known:?}: {:+.4} +- {:.4}",
+                    d - 0.04 * 400.4,
+                    2.0 * u
+                );
+                assert!((d - 0.04 * 400.4).abs() < 2.0 * u, "{wide} {share} {gamma} {known:?}: {d} +- {u}");
+            }
+        }
     }
 }
 

@@ -484,6 +484,10 @@ fn of_one_scale(shots: &[Shot], scales: &[f64]) -> Result<(), CalibrationError> 
     )))
 }
 
+fn row(name: &str, evaluation: &str, u: f64, degrees: Option<f64>) -> BudgetRow {
+    BudgetRow { name: name.into(), evaluation: evaluation.into(), um_per_px_u: round_to(u, 7), degrees }
+}
+
 /// The parts of the standard uncertainty, in um per pixel.
 fn budget(
     target: &TargetRow,
@@ -494,12 +498,6 @@ fn budget(
     tilt: f64,
     reach: f64,
 ) -> Vec<BudgetRow> {
-    let row = |name: &str, evaluation: &str, u: f64, degrees: Option<f64>| BudgetRow {
-        name: name.into(),
-        evaluation: evaluation.into(),
-        um_per_px_u: round_to(u, 7),
-        degrees,
-    };
     let mut out = vec![
         row("target", "B", target.square_u_mm.map_or(0.0, |u| mean * u / target.square_mm), None),
         row("points", "B", mean * PLACE_U_PX / reach.max(1.0), None),
@@ -579,6 +577,7 @@ fn scale_bar(
     camera_serial: Option<String>,
 ) -> Result<(Calibration, Seen), CalibrationError> {
     let (mut scales, mut seen, mut fits, mut left_out, mut freedom) = (vec![], vec![], vec![], vec![], 0.0);
+    let mut bent = 0.0;
     for s in shots {
         let mut points = s.points.clone();
         let mut fitted = None;
@@ -620,6 +619,7 @@ fn scale_bar(
         let spread: f64 = points.iter().map(|p| (p.grid[0] - mean).powi(2)).sum();
         fits.push((variance / spread).sqrt() / pitch * scale);
         freedom += dof;
+        bent += scale * bend(&points, &residuals, pitch);
         scales.push(scale);
         seen.push(residuals);
     }
@@ -627,7 +627,8 @@ fn scale_bar(
     let mean = scales.iter().sum::<f64>() / m;
     let fit = fits.iter().map(|u| u * u).sum::<f64>().sqrt() / m;
     of_one_scale(shots, &scales)?;
-    let budget = budget(target, mean, fit, freedom, &scales, 0.0, reach_of(shots));
+    let mut budget = budget(target, mean, fit, freedom, &scales, 0.0, reach_of(shots));
+    budget.push(row("lens", "B", bent / m, None));
     let made = whole(
         shots,
         target,
@@ -642,6 +643,31 @@ fn scale_bar(
         &seen,
     );
     Ok((made, seen))
+}
+
+/// By which share the pitch of a ruling's lines departs from their mean, rms along it: a lens that distorts draws lines at equal distances along a curve
+/// of third order.
+fn bend(points: &[GridPoint], residuals: &[Pair], pitch: f64) -> f64 {
+    let (low, high) = points.iter().fold((f64::MAX, f64::MIN), |m, p| (m.0.min(p.grid[0]), m.1.max(p.grid[0])));
+    let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);
+    let along = points.iter().map(|p| p.grid[1].abs()).fold(1.0, f64::max);
+    let mut a = nalgebra::Matrix5::<f64>::zeros();
+    let mut b = nalgebra::Matrix5x2::<f64>::zeros();
+    for (p, (_, off)) in points.iter().zip(residuals) {
+        let t = (p.grid[0] - middle) / half;
+        let row = nalgebra::Vector5::new(1.0, t, p.grid[1] / along, t * t, t * t * t);
+        a += row * row.transpose();
+        b += row * nalgebra::RowVector2::new(off[0], off[1]);
+    }
+    // Three lines tell no third order.
+    let Some(x) = a.cholesky().map(|c| c.solve(&b)) else { return 0.0 };
+    let slope = |t: f64| {
+        let [x, y] = [0, 1].map(|k| x[(1, k)] + 2.0 * t * x[(3, k)] + 3.0 * t * t * x[(4, k)]);
+        x.hypot(y) / (half * pitch)
+    };
+    let n = 100;
+    let sum: f64 = (0..=n).map(|k| slope(2.0 * f64::from(k) / f64::from(n) - 1.0).powi(2)).sum();
+    (sum / f64::from(n + 1)).sqrt()
 }
 
 /// Distance of neighbouring lines in pixels, and where points were seen and by how much they lie off; none where they show no ruling.

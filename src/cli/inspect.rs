@@ -373,7 +373,15 @@ fn drop_old_report(entry: &Entry, out: &Path, row: &mut SummaryRow) {
     }
     let path = out.join(&entry.name).join("report.json");
     match std::fs::remove_file(&path) {
-        Err(e) if !matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        // A name that is too long for a folder had none.
+        Err(e)
+            if !matches!(
+                e.kind(),
+                std::io::ErrorKind::NotFound
+                    | std::io::ErrorKind::NotADirectory
+                    | std::io::ErrorKind::InvalidFilename
+            ) =>
+        {
             row.errors.push(format!("{}: an older report cannot be removed: {e}", path.display()));
         }
         _ => {}

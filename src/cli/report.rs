@@ -376,7 +376,7 @@ fn read_and_write(entry: &Entry, args: &Args, date: Option<&str>, known: &BTreeM
         return done;
     }
     if args.csv.is_some() {
-        match rows::of(&doc) {
+        match rows::of(&doc, &entry.errors) {
             Ok(text) => done.csv = text,
             Err(e) => done.errors.push(format!("{}: {e}", path.display())),
         }

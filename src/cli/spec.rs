@@ -10,7 +10,9 @@ use crate::draft::{self, Draft};
 use crate::inspect::sight::PartModels;
 use crate::judge;
 use crate::model::Precision;
-use crate::pipeline::Settings;
+use crate::pipeline::{Inspector, Settings};
+use crate::report::Verdict;
+use crate::source::{picture_job, Bare};
 use crate::spec::parse::FINISHES;
 use crate::spec::{Spec, SpecError, Stone};
 use crate::vision;
@@ -177,6 +179,12 @@ fn init(args: &InitArgs) -> Result<(), String> {
         Some(out) => {
             super::write(out, text.as_bytes())?;
             eprintln!("{}: written, from {}", out.display(), frame.display());
+            let ran = draft.ring.is_none().then(|| judged(args, settings, out, frame, &draft.view.name));
+            match ran {
+                None | Some(Ok(None)) => {}
+                Some(Ok(Some(said))) => notes.push(said),
+                Some(Err(e)) => notes.push(format!("the draft could not be tried on {}: {e}", frame.display())),
+            }
             for note in &notes {
                 eprintln!("note: {note}");
             }
@@ -184,6 +192,43 @@ fn init(args: &InitArgs) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Most reasons that are shown.
+const REASONS: usize = 6;
+
+/// What an inspection of the very frame says by the draft: a golden piece passes, or the draft has too much or lacks something. None where it passes.
+fn judged(
+    args: &InitArgs,
+    settings: Settings,
+    spec: &Path,
+    frame: &Path,
+    view: &str,
+) -> Result<Option<String>, String> {
+    let bare = Bare {
+        spec: spec.to_owned(),
+        view: Some(view.to_owned()),
+        light: args.light.clone().unwrap_or_else(|| "dome".into()),
+        um_per_px: Some(args.um_per_px),
+        um_per_px_u: None,
+    };
+    let job = picture_job(frame, &bare).map_err(|e| e.to_string())?;
+    let inspector = Inspector::new(settings).map_err(|e| e.to_string())?;
+    let report = inspector.inspect(&job).report;
+    let reasons = &report.reasons;
+    if report.verdict == Verdict::Pass {
+        return Ok(None);
+    }
+    let first: Vec<String> = reasons.iter().take(REASONS).map(|r| format!("\n  {r}")).collect();
+    let more = match reasons.len().saturating_sub(REASONS) {
+        0 => String::new(),
+        n => format!("\n  and {n} more"),
+    };
+    Ok(Some(format!(
+        "by this draft the frame itself is no pass but a {}:{}{more}",
+        report.verdict.as_str(),
+        first.concat()
+    )))
 }
 
 fn summary(draft: &Draft) -> String {

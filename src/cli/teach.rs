@@ -75,6 +75,10 @@ pub struct Args {
 /// Most bytes of pictures kept between the passes; the rest is read anew for each.
 const KEPT_BYTES: usize = 256 << 20;
 
+/// How many times a picture may be shrunk without a word, and how many pixels of what is looked at a defect takes: half a cell.
+const SHRUNK: f64 = 3.0;
+const SEEN_PX: f64 = 4.0;
+
 /// Runs the subcommand and gives the exit code.
 pub fn run(args: &Args) -> u8 {
     match learn(args) {
@@ -154,6 +158,16 @@ fn learn(args: &Args) -> Result<u8, String> {
             good.len(),
             if odd.len() == 1 { "1 is".into() } else { format!("{} are", odd.len()) },
             named(odd.iter().map(|i| good[*i].path.display().to_string()))
+        );
+    }
+    let across = |k: &Kind| (k.size[0] * k.size[1] / (fit.width * fit.height) as f64).sqrt() as f32;
+    let shrunk = f64::from(ops::median(&mut kinds.iter().map(across).collect::<Vec<f32>>()));
+    if shrunk > SHRUNK {
+        eprintln!(
+            "loupe teach: pictures are looked at {shrunk:.0} times smaller than they are: a defect under {:.0} of their pixels is hardly seen; --side {} \
+             shows more, and takes longer",
+            SEEN_PX * shrunk,
+            2 * side
         );
     }
     let load = |i: usize| kept[i].clone().map_or_else(|| look(&good[i], &fit), Ok);

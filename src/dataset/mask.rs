@@ -73,7 +73,7 @@ fn union(mask: &mut Mask, other: &[u8]) {
 
 fn add_file(mask: &mut Mask, path: &Path) -> Result<(), String> {
     let at = |message: String| format!("{}: not a readable mask: {message}", path.display());
-    let bytes = std::fs::read(path).map_err(|e| format!("{}: cannot read: {e}", path.display()))?;
+    let bytes = crate::files::read(path).map_err(|e| format!("{}: cannot read: {e}", path.display()))?;
     let reader =
         image::ImageReader::new(std::io::Cursor::new(&bytes)).with_guessed_format().map_err(|e| at(e.to_string()))?;
     let lossy = reader.format() == Some(image::ImageFormat::Jpeg);

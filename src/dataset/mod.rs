@@ -8,7 +8,7 @@ mod mask;
 mod mvtec;
 mod pieces;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -407,12 +407,19 @@ fn pictures(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     Ok(entries(dir)?.into_iter().filter(|p| is_picture(p) && p.is_file()).collect())
 }
 
-/// Pictures in a folder and below it, hidden ones left out.
+/// Pictures in a folder and below it, hidden ones left out. A folder that links lead to twice is looked into once.
 pub(crate) fn pictures_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let mut out = pictures(dir)?;
-    for sub in dirs(dir)? {
-        out.extend(pictures_below(&sub)?);
+    fn add(dir: &Path, been: &mut BTreeSet<PathBuf>, out: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
+        if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
+            return Ok(());
+        }
+        // Of other formats too: that they cannot be read is said of each.
+        let others = |p: &PathBuf| has_ext(p, &["webp", "gif", "heic", "avif"]);
+        out.extend(entries(dir)?.into_iter().filter(|p| (is_picture(p) || others(p)) && p.is_file()));
+        dirs(dir)?.iter().try_for_each(|sub| add(sub, been, out))
     }
+    let mut out = Vec::new();
+    add(dir, &mut BTreeSet::new(), &mut out)?;
     Ok(out)
 }
 

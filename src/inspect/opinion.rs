@@ -96,7 +96,8 @@ const SURELY: f64 = 0.5;
 const PLAIN: f64 = 1.5;
 /// The same where the map takes it for dust or a mark, but is not convinced.
 const PLAIN_EXPLAINED: f64 = 2.0;
-/// The share of dust, a mark or plain metal from which the map is convinced of it; and below which it knows nothing.
+/// The share of dust, a mark or plain metal from which the map is convinced of it; and below which it knows nothing. Dust does not count for spots: of 100 dark
+/// discs of 80 to 300 um painted on five good pieces 15 were ruled dust with shares of 0.72 to 0.81, and of 107 true grains as plain none has 0.9.
 const CONVINCED: f64 = 0.7;
 const PUZZLED: f64 = 0.5;
 /// Radius of a line, in pixels as the model saw it, from which it is long: of lines painted on good pieces (2 pixels wide, at 0.65 and 0.8 of the metal's brightness)
@@ -264,7 +265,11 @@ impl Opinion {
             !like_mark && matches!((ruling, voice), (Ruling::Sound(p), Voice::Trees { sound }) if p < SURELY * sound);
         // What is so plain to see is let pass only where the map is convinced of dust or a mark, whatever trees say that have seen few such.
         let conviction = self.lint.max(self.mark).max(self.metal);
-        let convinced = conviction >= CONVINCED;
+        // A pore is as dark and as round as a grain of dust: of one that plain no share of dust is enough.
+        let convinced = match shape {
+            Shape::Spot | Shape::Small => self.mark.max(self.metal) >= CONVINCED,
+            _ => conviction >= CONVINCED,
+        };
         let puzzled = self.standout >= sure && conviction < PUZZLED;
         let plain = self.standout >= sure * if self.is_explained() { PLAIN_EXPLAINED } else { PLAIN };
         // Of a long line most of what lies within its outline is the metal beside it, and trees have seen few that are no fibre: only where the map shows
@@ -515,6 +520,8 @@ mod tests {
         let sound = |r| matches!(r, Ruling::Sound(_));
         assert!(sound(ruled(of(0.9, 0.0, 9.0), Shape::Line)) && sound(ruled(of(0.0, 0.9, 9.0), Shape::Spot)));
         assert!(!sound(ruled(of(0.0, 0.0, 9.0), Shape::Spot)) && sound(ruled(of(0.0, 0.0, 7.0), Shape::Spot)));
+        // A spot as plain as a pore is no dust, however much the map takes it for some.
+        assert!(!sound(ruled(of(0.9, 0.0, 17.0), Shape::Small)) && sound(ruled(of(0.9, 0.0, 15.0), Shape::Small)));
         // A scratch under a fingerprint stands out by more than its ridges.
         assert!(!sound(ruled(of(0.0, 0.9, 9.0), Shape::Line)) && sound(ruled(of(0.0, 0.9, 7.0), Shape::Line)));
         // A long line of which the map shows a little is none of metal's.

@@ -19,7 +19,7 @@ pub const UK_MM: [f64; 26] = [
 pub type Size = (f64, f64);
 
 /// The sizes that ISO 8653 has.
-const ISO: std::ops::RangeInclusive<f64> = 41.0..=76.0;
+pub const ISO: std::ops::RangeInclusive<f64> = 41.0..=76.0;
 
 /// Of a size that may be the next one: at k = 2 one size beyond the limit is no fail.
 const UNSURE: f64 = 0.6;

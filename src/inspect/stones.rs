@@ -323,8 +323,11 @@ impl Inspect for Stones {
                     let drawn = offset * if stone.is_round() { DRAWN_ROUND } else { DRAWN };
                     let offset_u = s.offset_u.hypot(scale_u * offset).hypot(astray).hypot(drawn);
                     place.values.push(value(OFFSET, offset, offset_u));
-                    place.values.push(value(DIAMETER, s.diameter, s.diameter_u));
-                    match carat::estimate(stone, s.diameter, s.diameter_u) {
+                    // That it is at least so much too small is known better (`off_order`).
+                    let drawn = SEAT_DRAWN * (stone.diameter_mm - s.diameter).max(0.0);
+                    let diameter_u = s.diameter_u.hypot(drawn);
+                    place.values.push(value(DIAMETER, s.diameter, diameter_u));
+                    match carat::estimate(stone, s.diameter, diameter_u) {
                         Some(c) => place.values.push(value(CARAT, c.value, c.uncertainty)),
                         None => answer.not_assessed.push((CARAT, no_carat(stone))),
                     }
@@ -470,6 +473,10 @@ pub fn bodily(scene: &Scene) -> Option<String> {
     })
 }
 
+/// A stone too small for its seat is drawn towards the seat's edge: by this share of what it is read smaller than ordered, one standard deviation. Of 69 stones
+/// 2 to 14 % too small (small.toml, not learned on) the stated uncertainty covers 64 % without it.
+const SEAT_DRAWN: f64 = 0.25;
+
 /// How much wider or narrower than ordered a stone may be where no limit says it: the sieve sizes of small stones lie that far apart.
 const OFF_ORDER: f64 = 0.05;
 /// Most stones that are named.
@@ -510,9 +517,11 @@ impl RimSeen {
         let told: Vec<&RimSeen> = all.iter().filter(|r| r.limits.is_some() == finer).collect();
         let surest = told.iter().max_by(|a, b| a.odds.total_cmp(&b.odds))?;
         let mean = told.iter().map(|r| r.odds).sum::<f64>() / told.len() as f64;
-        // A hole is dark under every light and metal looks like its like, a reflection does not.
+        // A hole is dark under every light and metal looks like its like, a reflection does not. Facets that lack under one light and show under another
+        // lack for a part of the stone that is too dark to tell there.
         let least = |of: fn(&RimSeen) -> f64| all.iter().map(of).fold(f64::INFINITY, f64::min);
-        let (bulge_mm, metal_mm, flat_mm) = (least(|r| r.bulge_mm), least(|r| r.metal_mm), least(|r| r.flat_mm));
+        let (bulge_mm, metal_mm) = (least(|r| r.bulge_mm), least(|r| r.metal_mm));
+        let flat_mm = all.iter().map(|r| r.flat_mm).fold(0.0, f64::max);
         Some(RimSeen { odds: 0.5 * (surest.odds + mean), bulge_mm, metal_mm, flat_mm, ..**surest })
     }
 
@@ -628,6 +637,8 @@ mod tests {
         assert_eq!(RimSeen::together(&[bitten, does_not]), Some(does_not));
         let broken = RimSeen { flat_mm: 0.4, ..does_not };
         assert_eq!(told(broken), (0.0, 0.4 / 1.5, true));
+        // Under a second light the part may be too dark to tell.
+        assert_eq!(RimSeen::together(&[broken, does_not]), Some(broken));
         // What the rim itself was looked at for says more than the window.
         let window = RimSeen { limits: None, ..rim(1.9) };
         assert_eq!(RimSeen::together(&[window, does_not]), Some(does_not));

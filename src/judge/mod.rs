@@ -395,7 +395,7 @@ fn missing(
         )];
     }
     if c.starts_with("piece.") {
-        return vec![one(None, "there is no such reading, neither in piece.json nor in --readings".into())];
+        return vec![one(None, "no reading of it counts, neither in piece.json nor in --readings".into())];
     }
     if c == total::TOTAL {
         return total::missing(limit.view.as_deref(), spec, views, rows)

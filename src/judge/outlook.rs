@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::inspect::{carat, gap, hallmark, play, stones};
+use crate::inspect::{carat, gap, hallmark, play, ring_size, stones};
 use crate::piece::nearest;
 use crate::spec::{fineness, Limit, Outline, Rule, Spec, Stone, View, CUTS};
 use crate::teach::{Taught, TeachError};
@@ -118,6 +118,37 @@ const WORSE_ABOVE: [&str; 15] = [
     "anomaly.",
 ];
 
+/// From where to where a characteristic's values lie, where that is narrower than all numbers (or all from 0 on).
+fn range(name: &str) -> Option<(f64, f64)> {
+    match name {
+        "ring.size_iso" => Some((*ring_size::ISO.start(), *ring_size::ISO.end())),
+        "ring.size_us" => Some((0.0, f64::INFINITY)),
+        "ring.size_jp" => Some((0.5, f64::INFINITY)),
+        "ring.size_uk" => Some((1.0, 26.0)),
+        "piece.fineness_ppt" => Some((0.0, 1000.0)),
+        _ if name.ends_with(".present") => Some((0.0, 1.0)),
+        _ => None,
+    }
+}
+
+/// Why no value at all keeps a limit; none where some do.
+fn none_keeps(limit: &Limit) -> Option<String> {
+    let name = limit.characteristic.as_str();
+    let (low, high) = (limit.lower.unwrap_or(f64::NEG_INFINITY), limit.upper.unwrap_or(f64::INFINITY));
+    if let Some((least, most)) = range(name).filter(|(least, most)| low > *most || high < *least) {
+        let to = if most.is_finite() { format!("to {most}") } else { "upwards".into() };
+        return Some(format!("{name} runs from {least} {to}, and the limit lies beyond: no piece will pass"));
+    }
+    if name == "ring.size_iso" && low.ceil() > high.floor() {
+        return Some(format!("{name} is a whole number, and none lies from {low} to {high}: no piece will pass"));
+    }
+    let counts =
+        name == "ring.size_iso" || name.ends_with("_count") || name.ends_with(".present") || name == hallmark::TEXT;
+    (low == high && !counts && limit.rule.unwrap_or_default() == Rule::GuardBand).then(|| {
+        format!("{name} must be {low}, no more and no less, and every measure has an uncertainty: no piece will pass")
+    })
+}
+
 /// A length in mm that no measure of the characteristic exceeds: the piece's, or its widest stone's; none of what is no length.
 fn largest(name: &str, view: &View) -> Option<f64> {
     if !name.ends_with("_mm") {
@@ -152,6 +183,9 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
         return Some(format!(
             "{name} is 1 where all of the metal shows the finish ordered and 0 where none does: `lower`, up to 1, is meant"
         ));
+    }
+    if let Some(why) = none_keeps(limit) {
+        return Some(why);
     }
     if let Some(zone) = &limit.zone {
         return Some(format!(
@@ -231,6 +265,31 @@ mod tests {
         };
         assert_eq!(prong(1.55, 0.2), "");
         assert!(prong(44.0, 0.2).contains("44.00 mm from its middle") && prong(1.55, 3.0).contains("6 mm thick"));
+    }
+
+    #[test]
+    fn limits_that_no_value_keeps_are_told() {
+        for (c, limit) in [
+            ("ring.size_iso", "lower = 54.2\nupper = 54.8"),
+            ("ring.size_iso", "lower = 80\nupper = 90"),
+            ("ring.size_uk", "lower = 30"),
+            ("ring.size_us", "upper = -1"),
+            ("ring.inner_diameter_mm", "lower = 17.35\nupper = 17.35"),
+            ("stone.present", "lower = 2"),
+            ("piece.fineness_ppt", "lower = 1200"),
+        ] {
+            assert!(said(STONE, c, limit).concat().contains("no piece will pass"), "{c} {limit}");
+        }
+        for (c, limit) in [
+            ("ring.size_iso", "lower = 54\nupper = 54"),
+            ("ring.size_us", "lower = 6.9\nupper = 7.1"),
+            ("ring.inner_diameter_mm", "lower = 17.3\nupper = 17.4"),
+            ("ring.inner_diameter_mm", "lower = 17.35\nupper = 17.35\nrule = \"simple\""),
+            ("stone.present", "lower = 1"),
+            ("piece.fineness_ppt", "lower = 750"),
+        ] {
+            assert_eq!(said(STONE, c, limit).concat(), "", "{c} {limit}");
+        }
     }
 
     #[test]

@@ -51,9 +51,12 @@ pub enum SilhouetteError {
         /// Share of directions.
         seen_pct: f64,
     },
-    /// The outside leaves the frame.
-    #[error("the ring's outside leaves the frame")]
-    OutsideCut,
+    /// The outside is not seen all round.
+    #[error("the ring's outside leaves the frame or comes within {within} pixels of its border, or the light beyond it is less than half of that in its opening")]
+    OutsideCut {
+        /// How much ground must be seen beyond the metal, in pixels.
+        within: usize,
+    },
     /// OpenCV refused an operation.
     #[error(transparent)]
     Vision(#[from] VisionError),
@@ -142,6 +145,17 @@ impl Boundary {
     /// The skew, in its deviations.
     fn skewed(&self) -> f64 {
         self.skew.abs() / self.skew_floor()
+    }
+
+    /// What a skew that is not the response's may have moved the edge by. A glare of share h and width w beside the edge moves it by h w and adds
+    /// h (1 - h) w^2 to the square of its blur: seen in the skew where it is wide, in the blur, beside that of the sharper edge, where it is thin (a pixel).
+    fn by_skew(&self, sharpest: f64) -> f64 {
+        if self.skewed() > SKEWED {
+            (CLIPPED_BLACK * self.skew.abs())
+                .hypot((self.blur * self.blur - sharpest * sharpest).clamp(0.0, THIN_GLARE))
+        } else {
+            0.0
+        }
     }
 
     /// Half axes, the larger first.
@@ -337,10 +351,16 @@ pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouett
     let even = symmetric(image, &found, &straight, &curved);
     // Twenty times as likely as the other (log likelihoods of normal skews), and not unlikely itself: glare on the metal's wall skews
     // the edge under either.
-    let by_skew = match za * za - zb * zb {
+    let told_by = |za: f64, zb: f64| match za * za - zb * zb {
         d if d.abs() < 2.0 * 20f64.ln() || za.min(zb) > MOST_SKEWED => None,
         d => Some(d > 0.0),
     };
+    let outside = match (&straight.outer, &curved.outer) {
+        (Ok(a), Ok(b)) => told_by(a.skewed(), b.skewed()),
+        _ => None,
+    };
+    // A thin glare in the bore looks like the other response there; the outside has none.
+    let by_skew = told_by(za, zb).filter(|s| outside.is_none_or(|o| o == *s));
     let [bright, dark] = a.levels.map(|v| 255.0 * v);
     let [noise_bright, noise_dark] = a.noise.map(|v| 255.0 * v);
     // Noise below the rounding to whole levels, or cut at either end, tells nothing.
@@ -369,7 +389,7 @@ pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouett
         let far = [1.0, GAMMA].iter().all(|g| (e.gamma - g).abs() > 2.0 * e.u);
         fits(e.gamma) && (far || za.min(zb) > SKEWED)
     };
-    Ok(match (answer, even) {
+    let told = match (answer, even) {
         (_, Some(e)) if is_other(&e) => fit(image, &found, e.gamma, Some(e.gamma))?.unsure(inner, outer, e.u),
         // Noise alone speaks for one of the two, and the edge against both.
         (Some(_), None) if za.min(zb) > MOST_SKEWED => middle(straight, curved),
@@ -382,8 +402,18 @@ pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouett
             seen.unsure(inner, outer, by.unwrap_or(if z > ODD { HALF_GAMMA } else { 0.0 }))
         }
         (None, _) => middle(straight, curved),
+    };
+    // An exponent that leaves the outside skewed was told by a glare in the bore, which moves the edge far less than the wrong exponent does.
+    Ok(match (&told.outer, told.gamma) {
+        (Ok(b), Some(_)) if b.skewed() > SKEWED => {
+            middle(fit(image, &found, 1.0, Some(1.0))?, fit(image, &found, GAMMA, Some(GAMMA))?)
+        }
+        _ => told,
     })
 }
+
+/// Most that a glare of a pixel's width adds to the square of a blur, in pixels: a quarter, where it has half of the light.
+const THIN_GLARE: f64 = 0.25;
 
 /// A skew of so many of its deviations is not the response's: glare on the metal's wall.
 const MOST_SKEWED: f64 = 4.0;
@@ -478,7 +508,7 @@ fn middle(straight: Silhouette, curved: Silhouette) -> Silhouette {
         let half = (a.radius - b.radius) / 2.0;
         let radius = a.radius - half;
         let k = radius / a.radius;
-        let edge_u = a.edge_u.hypot(half.abs() / 3f64.sqrt());
+        let edge_u = a.edge_u.hypot(b.edge_u).hypot(half.abs() / 3f64.sqrt());
         Boundary { radius, edge_u, map: a.map.map(|r| r.map(|v| k * v)), ..a }
     };
     Silhouette {
@@ -655,23 +685,24 @@ fn fit(image: &Image, found: &Coarse, gamma: f64, named: Option<f64>) -> Result<
         rays.iter().filter_map(|r| Some((r.outer.unwrap_or(r.end) - r.inner?) as f32)).collect();
     let width = f64::from(ops::median(&mut widths));
     let lasting = found.lasting();
-    let inner = refine(&plane, inner, Side::Inner, width, lasting)?;
     // A shank that the border cuts shows no outside there.
     let cut = rays.iter().filter(|r| r.inner.is_some() && r.outer.is_none()).count();
     let outer = match start(&|r: &Ray| r.outer) {
-        _ if cut * 50 > n => Err(SilhouetteError::OutsideCut),
-        None => Err(SilhouetteError::OutsideCut),
-        Some(b) => refine(&plane, b, Side::Outer, width, lasting),
+        _ if cut * 50 > n => Err(SilhouetteError::OutsideCut { within: lasting.ceil() as usize }),
+        None => Err(SilhouetteError::OutsideCut { within: lasting.ceil() as usize }),
+        Some(b) => refine(&plane, b, Side::Outer, width, lasting, None),
     };
+    let inner = refine(&plane, inner, Side::Inner, width, lasting, outer.as_ref().ok())?;
     let saturated = inner.levels[0] > (253.5f64 / 255.0).powf(gamma);
     let endless = rays.iter().all(|r| r.inner.is_none() || r.outer.is_none());
     let mut out = Silhouette { inner, outer, gamma: named, saturated, endless, others: found.others };
+    let sharpest = out.outer.as_ref().map_or(out.inner.blur, |b| b.blur.min(out.inner.blur));
     for b in std::iter::once(&mut out.inner).chain(out.outer.as_mut().ok()) {
         b.edge_u = (RESPONSE_U * b.blur).hypot(PIXEL_U).hypot(if saturated { SATURATED_U * b.blur } else { 0.0 });
-        // Metal at the camera's end may be darker than that: its edge's foot is cut off, which skews the edge.
-        if b.levels[1] < (0.5f64 / 255.0).powf(gamma) && b.skewed() > SKEWED {
-            b.edge_u = b.edge_u.hypot(CLIPPED_BLACK * b.skew);
-        }
+        // Light mirrored in a polished bore lies beside the edge, and metal at the camera's end may be darker than that, so that the edge's foot is cut
+        // off: both skew the edge.
+        b.edge_u = b.edge_u.hypot(b.by_skew(sharpest));
+        tracing::debug!(gamma, skew = b.skew, floor = b.skew_floor(), blur = b.blur, "edge");
     }
     Ok(out)
 }
@@ -850,7 +881,15 @@ fn light_slope(plane: &Plane, b: &Boundary, way: f64, n: usize, away: f64, data:
         .collect()
 }
 
-fn refine(plane: &Plane, mut b: Boundary, side: Side, width: f64, lasting: f64) -> Result<Boundary, SilhouetteError> {
+/// outside: of an opening, the ring's.
+fn refine(
+    plane: &Plane,
+    mut b: Boundary,
+    side: Side,
+    width: f64,
+    lasting: f64,
+    outside: Option<&Boundary>,
+) -> Result<Boundary, SilhouetteError> {
     let which = if side == Side::Inner { "inner" } else { "outer" };
     let mut last = None;
     for round in 0..ROUNDS {
@@ -935,7 +974,7 @@ fn refine(plane: &Plane, mut b: Boundary, side: Side, width: f64, lasting: f64) 
     let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
     b.levels = [mean(&profiles.bright), mean(&profiles.dark)];
     b.noise = [noise_at(&profiles, 0), noise_at(&profiles, profiles.per - END)];
-    ([b.local, b.local_share], b.departs) = departure(plane, &b, side, &raw, sigma, LONGER * lasting);
+    ([b.local, b.local_share], b.departs) = departure(plane, &b, (side, outside), &raw, sigma, LONGER * lasting);
     Ok(b)
 }
 
@@ -945,21 +984,21 @@ const LONGER: f64 = 1.5;
 
 /// Depth in pixels of the largest departure from the fit that goes on for `arc` pixels, which share of the directions is as far off as is no
 /// noise, and the departures by direction. raw: how far outside the fit each direction has its edge; where a direction has none near the fit, it is looked for.
-/// A place where the light shines through the metal is none.
+/// A place where the light shines through the gallery of a head is none.
 fn departure(
     plane: &Plane,
     b: &Boundary,
-    side: Side,
+    (side, outside): (Side, Option<&Boundary>),
     raw: &[Option<f64>],
     sigma: f64,
     arc: f64,
 ) -> ([f64; 2], Vec<f32>) {
     let n = raw.len();
+    let turn = |k: usize| std::f64::consts::TAU * k as f64 / n as f64;
     let half = 0.5 * (b.levels[0] + b.levels[1]);
     let metal_outward = if side == Side::Inner { 1.0 } else { -1.0 };
     let far = |k: usize| -> f64 {
-        let t = std::f64::consts::TAU * k as f64 / n as f64;
-        let (p, m) = (b.at(t), b.normal(t));
+        let (p, m) = (b.at(turn(k)), b.normal(turn(k)));
         let dark = |d: f64| f64::from(plane.sample(p[0] + d * m[0], p[1] + d * m[1])) < half;
         // Dark at the fit: metal lies over it, and ends somewhere on the light's side; else the metal begins farther away.
         let way = if dark(0.0) { -metal_outward } else { metal_outward };
@@ -972,7 +1011,7 @@ fn departure(
     };
     let off: Vec<f32> = (0..n)
         .map(|k| match raw[k] {
-            Some(r) => (r - b.further(std::f64::consts::TAU * k as f64 / n as f64)) as f32,
+            Some(r) => (r - b.further(turn(k))) as f32,
             None => far(k) as f32,
         })
         .collect();
@@ -989,10 +1028,14 @@ fn departure(
         depths.sort_by(f32::total_cmp);
         let depth = f64::from(depths[depths.len() * 9 / 10]);
         let mut signed: Vec<f32> = run.iter().map(|k| off[*k]).collect();
-        // A bent shank rises; an opening of a head's gallery, through which the light shines, begins at a corner.
+        // A bent shank rises; an opening of a gallery, through which the light shines, begins at a corner, and has the head beyond it: a saw's cut
+        // or a broken place begins so too, in a shank whose outside is where it should be.
         let jump = |k: usize| f64::from((off[(k + 2) % n] - off[(k + n - 1) % n]).abs()) / (3.0 * step);
         let ends = run.iter().take(3).chain(run.iter().rev().take(3));
-        let opening = metal_outward * f64::from(ops::median(&mut signed)) > 0.0
+        let heads = |o: &Boundary| run.iter().filter(|k| o.departure(turn(**k)) > 0.0).count() * 2 > run.len();
+        let opening = side == Side::Inner
+            && f64::from(ops::median(&mut signed)) > 0.0
+            && outside.is_none_or(heads)
             && ends.map(|k| jump(*k)).fold(0.0, f64::max) > STEEP;
         if !opening {
             deepest = deepest.max(depth);

@@ -61,7 +61,7 @@ impl Sessions {
 
     /// The bytes of a model file.
     pub fn bytes(path: &Path) -> Result<Vec<u8>, ModelError> {
-        let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        let bytes = crate::files::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
         if bytes.is_empty() {
             return Err(ModelError::Empty { path: path.to_owned() });
         }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use agree::{Agreement, Calls};
 use gauge::{Anova, Study, Variation};
 
-use crate::report::round_to;
+use crate::report::{round_to, Measurement};
 use crate::spec::parse::unknown_characteristic;
 
 pub use read::{human_calls, Layout, Operators, Reports, Run};
@@ -248,11 +248,23 @@ fn values(runs: &[Run]) -> BTreeMap<String, Parts> {
     for run in runs {
         for (piece, report) in &run.reports {
             let mut seen: BTreeMap<(&str, String), Value> = BTreeMap::new();
-            let rows = report.measurements.iter().filter(|m| is_measured(&m.characteristic));
-            for m in rows.filter(|m| m.value.is_finite()) {
+            let rows: Vec<&Measurement> = report
+                .measurements
+                .iter()
+                .filter(|m| is_measured(&m.characteristic) && m.value.is_finite())
+                .collect();
+            // Two scales that weigh one piece are not one.
+            let twice = |m: &Measurement| {
+                let same = |o: &&&Measurement| o.view.is_empty() && o.characteristic == m.characteristic;
+                m.view.is_empty() && rows.iter().filter(same).count() > 1
+            };
+            for m in &rows {
                 let mut part = piece.clone();
                 if !m.view.is_empty() {
                     part = format!("{part}/{}", m.view);
+                }
+                if twice(m) {
+                    part = format!("{part}/{}", m.feature);
                 }
                 if is_of_named_part(&m.characteristic) && !m.view.is_empty() && m.feature != m.view {
                     part = format!("{part}/{}", m.feature);
@@ -487,6 +499,25 @@ mod tests {
         let study = study(&aiag(|_, _| Some(14.88)), &Calls::new(), &BTreeMap::new(), &Options::default());
         assert_eq!(study.not_studied["ring.inner_diameter_mm"], "every value is the same");
         assert!(study.unfit().is_empty());
+    }
+
+    #[test]
+    fn two_scales_are_not_one() {
+        let readings = |t: usize| {
+            let rows = [("piece.weight_g", "scale 1", 3.0), ("piece.weight_g", "scale 2", 3.0 + 0.01 * t as f64)];
+            let mut r = report("p", &rows);
+            r.measurements.iter_mut().for_each(|m| m.view.clear());
+            r
+        };
+        let run = |t: usize| Run {
+            name: format!("r{t}"),
+            operator: "A".into(),
+            reports: BTreeMap::from([("p".to_owned(), readings(t))]),
+        };
+        let all = values(&[run(0), run(1)]);
+        let parts = &all["piece.weight_g"];
+        assert_eq!(parts.keys().collect::<Vec<_>>(), ["p/scale 1", "p/scale 2"]);
+        assert_eq!(parts["p/scale 1"]["A"].iter().map(|v| v.value).collect::<Vec<_>>(), [3.0, 3.0]);
     }
 
     #[test]

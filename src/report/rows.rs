@@ -57,11 +57,11 @@ pub fn head() -> Result<Vec<u8>, csv::Error> {
     write([COLUMNS.map(str::to_owned)])
 }
 
-/// The rows of a report: its measurements, then what was not assessed.
+/// The rows of a report: its measurements, then what was not assessed, then the errors of its frames and the other ones of its run.
 ///
 /// # Errors
 /// The writer's.
-pub fn of(doc: &Doc) -> Result<Vec<u8>, csv::Error> {
+pub fn of(doc: &Doc, errors: &[String]) -> Result<Vec<u8>, csv::Error> {
     let r = &doc.report;
     let line = |cells: [String; 15]| {
         let mut row: [String; 19] = Default::default();
@@ -109,7 +109,14 @@ pub fn of(doc: &Doc) -> Result<Vec<u8>, csv::Error> {
         cells[14] = harmless(e);
         line(cells)
     });
-    write(measured.chain(unseen).chain(frames))
+    let is_of_frame =
+        |e: &&String| r.frames.iter().filter_map(|f| f.error.as_ref()).any(|own| e.contains(own.as_str()));
+    let others = errors.iter().filter(|e| !is_of_frame(e)).map(|e| {
+        let mut cells: [String; 15] = Default::default();
+        cells[14] = harmless(e);
+        line(cells)
+    });
+    write(measured.chain(unseen).chain(frames).chain(others))
 }
 
 /// The row of a piece without a report that could be read.
@@ -154,7 +161,7 @@ mod tests {
             "frames":[{"file":"f.png","sha256":null,"pose":null,"error":"cannot read"}],
             "provenance":{"program":"loupe","spec_sha256":"","models":[],"settings_sha256":""}}"#;
         let doc = Doc::parse(text.as_bytes(), std::path::Path::new("r.json")).unwrap();
-        let out = String::from_utf8([head().unwrap(), of(&doc).unwrap()].concat()).unwrap();
+        let out = String::from_utf8([head().unwrap(), of(&doc, &[]).unwrap()].concat()).unwrap();
         let h = &doc.sha256;
         let expected = [
             COLUMNS.join(","),

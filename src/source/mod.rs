@@ -322,7 +322,11 @@ fn parse_line(text: &str, origin: &Path) -> Result<Piece, PieceError> {
     })
 }
 
-fn picture_job(picture: &Path, bare: &Bare) -> Result<Job, SourceError> {
+/// The job of a bare picture.
+///
+/// # Errors
+/// Where its spec cannot be read, or has no such view.
+pub fn picture_job(picture: &Path, bare: &Bare) -> Result<Job, SourceError> {
     let (spec, spec_sha256) = Spec::read(&bare.spec)?;
     let view = match &bare.view {
         Some(name) => spec.view(name),

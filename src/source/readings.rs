@@ -197,6 +197,11 @@ mod tests {
         assert_eq!(errors[0], "r.csv:2: column `unit`: `ct`, and `piece.weight_g` is in g");
         assert_eq!(errors[1], "r.csv:5: column `value`: -1 is less than nothing");
         assert_eq!((errors.len(), p.readings.len()), (2, 2));
+        let r = readings(
+            "piece_id,characteristic,value,unit\np1,stone.carat_total,1.5,ct\np1,ring.size_us,7,US\np1,ring.size_iso,54,mm\n",
+        );
+        let errors = r.join(&mut piece("p1"));
+        assert_eq!(errors, ["r.csv:4: column `unit`: `mm`, and `ring.size_iso` is a plain number"]);
     }
 
     #[test]

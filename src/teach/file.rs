@@ -17,7 +17,7 @@ use super::{Header, Look, Taught, TeachError};
 
 const MAGIC: &[u8; 8] = b"LOUPETAU";
 /// The version of the file that this program reads and writes.
-pub const TAUGHT_VERSION: u32 = 3;
+pub const TAUGHT_VERSION: u32 = 4;
 
 impl Taught {
     /// The bytes of the file: the same for the same part.
@@ -32,8 +32,8 @@ impl Taught {
         out.extend_from_slice(&(header.len() as u64).to_le_bytes());
         out.extend_from_slice(&header);
         let sizes = [
-            self.basis.mean.len(),
-            self.basis.axes.ncols(),
+            self.look.basis.mean.len(),
+            self.look.basis.axes.ncols(),
             self.look.net.mean.len(),
             self.look.net.bias.len(),
             self.gallery.pictures.len(),
@@ -42,9 +42,11 @@ impl Taught {
             out.extend_from_slice(&(n as u32).to_le_bytes());
         }
         let mut floats = |values: &mut dyn Iterator<Item = f32>| values.for_each(|v| out.extend(v.to_le_bytes()));
-        floats(&mut self.basis.mean.iter().copied());
-        floats(&mut self.basis.scale.iter().copied());
-        floats(&mut self.basis.axes.iter().copied());
+        let basis = &self.look.basis;
+        floats(&mut basis.mean.iter().copied());
+        floats(&mut basis.scale.iter().copied());
+        floats(&mut basis.axes.iter().copied());
+        floats(&mut [basis.unit, basis.beside].into_iter());
         floats(&mut self.look.net.mean.iter().copied());
         floats(&mut self.look.net.scale.iter().copied());
         floats(&mut self.look.net.inner.iter().copied());
@@ -66,7 +68,7 @@ impl Taught {
     /// # Errors
     /// [`TeachError::Read`], [`TeachError::Damaged`].
     pub fn read(path: &Path) -> Result<Self, TeachError> {
-        let bytes = std::fs::read(path).map_err(|source| TeachError::Read { path: path.to_owned(), source })?;
+        let bytes = crate::files::read(path).map_err(|source| TeachError::Read { path: path.to_owned(), source })?;
         let mut taught = parse(&bytes).map_err(|message| TeachError::Damaged { path: path.to_owned(), message })?;
         taught.sha256 = sha256_hex(&bytes);
         Ok(taught)
@@ -133,12 +135,15 @@ fn parse(bytes: &[u8]) -> Result<Taught, String> {
     let header = r.take(usize::try_from(length).map_err(|e| e.to_string())?)?;
     let header: Header = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(header))
         .map_err(|e| format!("its header, key `{}`: {}", e.path(), e.inner()))?;
-    let (columns, kept, inputs, hidden, pictures) = (r.u32()?, r.u32()?, r.u32()?, r.u32()?, r.u32()?);
+    let (columns, axes, inputs, hidden, pictures) = (r.u32()?, r.u32()?, r.u32()?, r.u32()?, r.u32()?);
     let basis = Basis {
         mean: Array1::from(r.floats(columns)?),
         scale: Array1::from(r.floats(columns)?),
-        axes: r.matrix(columns, kept)?,
+        axes: r.matrix(columns, axes)?,
+        unit: r.floats(1)?[0],
+        beside: r.floats(1)?[0],
     };
+    let kept = basis.kept();
     let net = Net {
         mean: Array1::from(r.floats(inputs)?),
         scale: Array1::from(r.floats(inputs)?),
@@ -160,5 +165,5 @@ fn parse(bytes: &[u8]) -> Result<Taught, String> {
         return Err("a damaged taught file: its sizes do not fit".into());
     }
     let look = Look::of(&basis, net).ok_or("a damaged taught file: its sizes do not fit")?;
-    Ok(Taught { header, sha256: String::new(), basis, look, gallery: Gallery::new(w, h, kept, all), usual })
+    Ok(Taught { header, sha256: String::new(), look, gallery: Gallery::new(w, h, kept, all), usual })
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 const LIGHT_SHARE: f64 = 1.0 / 8.0;
 /// What is added to the brightness that a pixel is divided by, in grey levels: the noise of the dark.
 const DARK: f32 = 8.0;
+/// The least of it as a share of the picture's mean: a dark ground's mottle is not to weigh as much as the part on it.
+const DARK_SHARE: f32 = 0.25;
 /// The span that a pixel's departure from the light about it is given, in grey levels for 100 %.
 const SPAN: f32 = 150.0;
 
@@ -127,12 +129,14 @@ pub fn even(image: &Image) -> Result<Image, VisionError> {
     let mean = image.mean();
     let sigma = LIGHT_SHARE * ((image.width * image.height) as f64).sqrt();
     let about = wide(&mean, sigma)?;
+    let all = about.data.iter().map(|v| f64::from(*v)).sum::<f64>() / about.data.len().max(1) as f64;
+    let dark = DARK.max(DARK_SHARE * all as f32);
     let data = image
         .data
         .chunks_exact(3)
         .zip(&about.data)
         .flat_map(|(p, b)| {
-            let k = SPAN / (b + DARK);
+            let k = SPAN / (b + dark);
             [p[0], p[1], p[2]].map(|v| ((f32::from(v) - b) * k + 127.0).round().clamp(0.0, 255.0) as u8)
         })
         .collect();
@@ -171,6 +175,29 @@ mod tests {
         assert!(most <= 6, "{most}");
         let at = |im: &Image, x: usize, y: usize| im.data[3 * (y * 96 + x)];
         assert!(at(&a, 42, 22) + 30 < at(&a, 10, 50));
+    }
+
+    #[test]
+    fn a_dark_ground_weighs_less_than_the_part() {
+        // Mottle of a fifth on a bright part and on a ground a tenth as bright.
+        let picture = Image {
+            width: 128,
+            height: 128,
+            data: (0..128 * 128)
+                .flat_map(|i| {
+                    let (x, y) = (i % 128, i / 128);
+                    let level = if x < 64 { 150.0 } else { 15.0 };
+                    [(level * if (x / 4 + y / 4) % 2 == 0 { 0.9 } else { 1.1 }) as u8; 3]
+                })
+                .collect(),
+            grey: true,
+        };
+        let seen = even(&picture).unwrap();
+        let range = |from: usize| {
+            let at: Vec<u8> = (from..from + 16).map(|x| seen.data[3 * (64 * 128 + x)]).collect();
+            f64::from(at.iter().max().unwrap() - at.iter().min().unwrap())
+        };
+        assert!(range(108) < 0.7 * range(4), "{} {}", range(108), range(4));
     }
 
     #[test]

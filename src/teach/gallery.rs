@@ -21,15 +21,19 @@ pub const REACH: usize = 1;
 const SPAN_SIGMAS: f32 = 5.0;
 
 /// How a cell's descriptor becomes the few numbers that are kept: standardised, turned to the axes of the largest variance,
-/// rounded to a signed byte.
+/// rounded to a signed byte; and how far it lies beside all those axes, for what never varied among good parts (their colour) may in a bad one.
 #[derive(Debug, Clone)]
 pub struct Basis {
     /// Mean of each column.
     pub mean: Array1<f32>,
     /// One over its standard deviation.
     pub scale: Array1<f32>,
-    /// Columns by kept axes, in units of a byte.
+    /// Columns by axes, in units of a byte.
     pub axes: Array2<f32>,
+    /// Deviations a byte.
+    pub unit: f32,
+    /// Mean square of what good cells have beside those axes, in deviations.
+    pub beside: f32,
 }
 
 impl Basis {
@@ -52,7 +56,7 @@ impl Basis {
         let eigen = SymmetricEigen::new(DMatrix::<f64>::from_fn(d, d, |i, j| f64::from(cov[(i, j)])));
         let mut order: Vec<usize> = (0..d).collect();
         order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]).then(a.cmp(b)));
-        let kept = KEPT.min(d);
+        let kept = (KEPT - 1).min(d);
         let sigma = eigen.eigenvalues[order[0]].max(1e-12).sqrt() as f32;
         let unit = SPAN_SIGMAS * sigma / 127.0;
         let axes = Array2::from_shape_fn((d, kept), |(c, k)| {
@@ -61,7 +65,14 @@ impl Basis {
             let largest = axis.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(1.0);
             (axis[c] * largest.signum()) as f32 / unit
         });
-        Basis { mean, scale, axes }
+        // The axes are upright and each of length one: what they leave of the squares lies beside them.
+        let beside = order[kept..].iter().map(|k| eigen.eigenvalues[*k].max(0.0)).sum::<f64>() as f32;
+        Basis { mean, scale, axes, unit, beside }
+    }
+
+    /// Numbers kept of a cell.
+    pub fn kept(&self) -> usize {
+        self.axes.ncols() + 1
     }
 
     /// What cells as they are, and not standardised, are multiplied by, and what is taken off the products.
@@ -74,19 +85,29 @@ impl Basis {
     /// The bytes of a picture's cells, cell after cell. first: of their columns.
     pub fn codes(&self, cells: &Cells, first: usize) -> Vec<i8> {
         let (axes, offset) = self.folded();
-        coded(cells.all.slice(s![.., first..]).dot(&axes).view(), &offset, cells)
+        self.coded(cells.all.slice(s![.., first..]).dot(&axes).view(), &offset, cells, first)
     }
-}
 
-/// Bytes of cells that were multiplied by [`Basis::folded`]. That each is smoothed with its neighbours is done here: of the products, which are fewer than what
-/// they are of.
-pub fn coded(products: ArrayView2<f32>, offset: &Array1<f32>, cells: &Cells) -> Vec<i8> {
-    let near = smoothed(products, cells.width, cells.height);
-    let mut out = Vec::with_capacity(near.len());
-    for row in near.rows() {
-        out.extend(row.iter().zip(offset).map(|(v, o)| (v - o).round().clamp(-127.0, 127.0) as i8));
+    /// Bytes of cells that were multiplied by [`Basis::folded`]. That each is smoothed with its neighbours is done here: of the products, which are fewer than what
+    /// they are of.
+    pub fn coded(&self, products: ArrayView2<f32>, offset: &Array1<f32>, cells: &Cells, first: usize) -> Vec<i8> {
+        let near = smoothed(products, cells.width, cells.height);
+        let whole = smoothed(cells.all.slice(s![.., first..]), cells.width, cells.height);
+        let byte = |v: f32| v.round().clamp(-127.0, 127.0) as i8;
+        let mut out = Vec::with_capacity(near.nrows() * self.kept());
+        for (row, all) in near.rows().into_iter().zip(whole.rows()) {
+            let mut along = 0.0;
+            for (v, o) in row.iter().zip(offset) {
+                along += (v - o) * (v - o);
+                out.push(byte(v - o));
+            }
+            let squares: f32 =
+                all.iter().zip(&self.mean).zip(&self.scale).map(|((v, m), s)| ((v - m) * s) * ((v - m) * s)).sum();
+            let beside = squares - along * self.unit * self.unit - self.beside;
+            out.push(byte(beside.max(0.0).sqrt() / self.unit));
+        }
+        out
     }
-    out
 }
 
 /// One picture as kept.
@@ -259,9 +280,34 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(1);
         let rows = Array2::from_shape_fn((400, 6), |(_, c)| if c == 2 { 0.0 } else { rng.f32() });
         let b = Basis::of(rows.view());
-        assert_eq!(b.axes.dim(), (6, 6));
+        assert_eq!((b.axes.dim(), b.kept()), ((6, 6), 7));
         let cells = Cells { width: 20, height: 20, all: rows, counts: vec![true; 400] };
         let codes = b.codes(&cells, 0);
         assert!(codes.iter().any(|c| c.abs() > 20) && codes.iter().all(|c| c.abs() < 127));
+    }
+
+    #[test]
+    fn what_never_varied_is_told_where_it_does() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let d = KEPT + 20;
+        // The last columns hardly vary beside what the first ones share.
+        let mut draw = |off: f32| {
+            let shared: Vec<f32> = (0..KEPT).map(|_| rng.f32() - 0.5).collect();
+            Array2::from_shape_fn((9, d), |(_, c)| {
+                let own = 0.2 * (rng.f32() - 0.5);
+                if c < KEPT {
+                    shared[c] + own
+                } else {
+                    shared[c - KEPT] + own + off
+                }
+            })
+        };
+        let rows: Vec<Array2<f32>> = (0..100).map(|_| draw(0.0)).collect();
+        let all = ndarray::concatenate(Axis(0), &rows.iter().map(|r| r.view()).collect::<Vec<_>>()).unwrap();
+        let b = Basis::of(all.view());
+        let cells = |all: Array2<f32>| Cells { width: 3, height: 3, all, counts: vec![true; 9] };
+        let last = |codes: Vec<i8>| codes.chunks(b.kept()).map(|c| i32::from(c[b.kept() - 1])).max().unwrap();
+        let (usual, odd) = (last(b.codes(&cells(draw(0.0)), 0)), last(b.codes(&cells(draw(1.5)), 0)));
+        assert!(odd > 3 * usual.max(5), "{usual} {odd}");
     }
 }

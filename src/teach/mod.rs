@@ -253,7 +253,6 @@ pub struct Taught {
     pub header: Header,
     /// sha256 of its file, where it was read from one.
     pub sha256: String,
-    basis: Basis,
     look: Look,
     gallery: Gallery,
     usual: Usual,
@@ -384,6 +383,7 @@ fn of_picture(departures: &[Option<[f64; 3]>]) -> Option<[f64; 3]> {
 /// Basis and discriminator as one matrix product for every cell, for both want nearly the same numbers.
 #[derive(Debug, Clone)]
 struct Look {
+    basis: Basis,
     net: Net,
     /// Columns of cells by hidden units and kept axes.
     weights: Array2<f32>,
@@ -402,13 +402,14 @@ impl Look {
         let mut weights = Array2::zeros((columns, hidden + axes.ncols()));
         weights.slice_mut(s![.., ..hidden]).assign(&inner);
         weights.slice_mut(s![first.., hidden..]).assign(&axes);
-        Some(Look { net, weights, bias, offset })
+        Some(Look { basis: basis.clone(), net, weights, bias, offset })
     }
 
     fn read(&self, cells: &Cells, gallery: &Gallery, but: Option<usize>) -> Readings {
         let products = cells.all.dot(&self.weights);
         let hidden = self.bias.len();
-        let codes = gallery::coded(products.slice(s![.., hidden..]), &self.offset, cells);
+        let first = cells.all.ncols() - self.basis.mean.len();
+        let codes = self.basis.coded(products.slice(s![.., hidden..]), &self.offset, cells, first);
         let distance = gallery.distances(&Kept { codes, counts: cells.counts.clone() }, but);
         let rows = products.rows().into_iter().zip(&cells.counts);
         let odds =
@@ -647,7 +648,7 @@ pub fn teach(
         .collect::<Result<_, TeachError>>()?;
     let aspects = lessons.iter().fold([f64::MAX, 0.0f64], |a, l| [a[0].min(l.aspect), a[1].max(l.aspect)]);
     let kept: Vec<Kept> = lessons.into_iter().map(|l| l.kept).collect();
-    let all = Gallery::new(width, height, basis.axes.ncols(), kept);
+    let all = Gallery::new(width, height, basis.kept(), kept);
     let chosen = all.spread(options.most_kept.max(FEWEST));
     let pictures: Vec<Kept> = chosen.iter().map(|i| all.pictures[*i].clone()).collect();
     let gallery = Gallery::new(width, height, all.kept, pictures);
@@ -759,7 +760,7 @@ pub fn teach(
     header.score_u = round_to(score_u, 6);
     header.good_scores = good_scores;
     let look = looks.into_iter().nth(FOLDS).ok_or(TeachError::Nothing)?;
-    Ok((Taught { header, sha256: String::new(), basis, look, gallery, usual }, strangers))
+    Ok((Taught { header, sha256: String::new(), look, gallery, usual }, strangers))
 }
 
 /// How often `progress` is called when `n` pictures are taught.

@@ -8,6 +8,7 @@ use super::doc::{self, is_none_seen, Doc};
 use super::numbers::{limits, plain};
 use super::pictures::Embedded;
 use super::{count, piece, shell, sign, verdict_badge, words};
+use crate::msa::gauge::RESIDUE;
 use crate::report::{round_to, Status, Verdict};
 
 /// Pieces of the list that are shown before the rest is folded, and that have a thumbnail.
@@ -411,13 +412,14 @@ fn statistics(v: &Values) -> Statistics {
         ..Statistics::default()
     };
     if let (Some(lo), Some(up)) = (v.lower, v.upper) {
-        if let Some(sd) = sd.filter(|s| *s > 0.0) {
+        // What adding up leaves of equal values is no scatter.
+        if let Some(sd) = sd.filter(|s| *s > RESIDUE * mean.abs().max(up - lo)) {
             out.cp = Some((up - lo) / (6.0 * sd));
             out.cpk = Some((up - mean).min(mean - lo) / (3.0 * sd));
         }
         if n >= LEAST_FOR_QUANTILES {
             let spread = quantile(&sorted, 0.99865) - quantile(&sorted, 0.00135);
-            out.pp = (spread > 0.0).then(|| (up - lo) / spread);
+            out.pp = (spread > RESIDUE * mean.abs()).then(|| (up - lo) / spread);
         }
     }
     out
@@ -504,6 +506,8 @@ mod tests {
         // One limit, no scatter, no values.
         assert_eq!(statistics(&values(vec![9.0, 11.0], None, Some(14.0))).cpk, None);
         assert_eq!(statistics(&values(vec![9.0, 9.0], Some(1.0), Some(14.0))).cp, None);
+        // 3.1 thirty times adds up to a little less than thirty times 3.1.
+        assert_eq!(statistics(&values(vec![3.1; 30], Some(3.0), Some(3.2))).cp, None);
         assert_eq!(statistics(&values(vec![], None, None)), Statistics::default());
         assert_eq!(statistics(&values(vec![4.0], Some(1.0), Some(14.0))).sd, None);
     }
