@@ -45,6 +45,19 @@ impl Looked {
         [length(0) * self.image.width as f64, length(1) * self.image.height as f64]
     }
 
+    /// How much more red than green and more blue than green its pixels are on the mean, in levels of what is looked at.
+    pub fn tint(&self) -> [f64; 2] {
+        let (mut sum, mut n) = ([0.0; 2], 0.0);
+        for (p, m) in self.image.data.chunks_exact(3).zip(&self.mask.data) {
+            if *m != 0 {
+                n += 1.0;
+                sum[0] += f64::from(p[0]) - f64::from(p[1]);
+                sum[1] += f64::from(p[2]) - f64::from(p[1]);
+            }
+        }
+        sum.map(|s| s / f64::max(n, 1.0))
+    }
+
     /// Width over height of that.
     pub fn aspect(&self) -> f64 {
         let [w, h] = self.seen();

@@ -175,6 +175,35 @@ impl Spread {
     }
 }
 
+/// The colour of good pictures as a whole ([`Looked::tint`]): a part of another metal has all of its texture.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tint {
+    /// The median.
+    pub middle: [f64; 2],
+    /// The scatter, by its middle.
+    pub scatter: [f64; 2],
+}
+
+impl Tint {
+    fn of(tints: &[[f64; 2]]) -> Self {
+        let all = [0, 1].map(|k| tints.iter().map(|t| t[k] as f32).collect::<Vec<f32>>());
+        let middle = all.clone().map(|mut v| f64::from(ops::median(&mut v)));
+        Tint { middle, scatter: all.map(|mut v| f64::from(ops::robust_sigma(&mut v)).max(LEAST_TINT)) }
+    }
+
+    /// The score of a picture's colour alone: 1 where it lies as far off as no good one does.
+    fn score(&self, tint: [f64; 2]) -> f64 {
+        let [a, b] = [0, 1].map(|k| (tint[k] - self.middle[k]) / self.scatter[k]);
+        0.5 * a.hypot(b) / OTHER_TINT + 0.5
+    }
+}
+
+/// Least scatter of a picture's colour, in levels: a camera's white balance.
+const LEAST_TINT: f64 = 1.0;
+/// So many scatters off is another colour.
+const OTHER_TINT: f64 = 6.0;
+
 /// Where a number lies among those of good pictures: the middle, and a place far up in the tail.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -225,6 +254,8 @@ pub struct Header {
     pub fit: Fit,
     /// Width over height of the pictures it was taught on, least and most; none for pieces, which are placed.
     pub aspects: Option<[f64; 2]>,
+    /// Their colour as a whole.
+    pub tint: Tint,
     /// Cells along x and y.
     pub grid: [usize; 2],
     /// The share of false alarms that was accepted.
@@ -426,7 +457,13 @@ impl Taught {
     pub fn score(&self, backbone: &Backbone, looked: &Looked) -> Result<Option<Scored>, ModelError> {
         let cells = describe(backbone, &looked.image, &looked.mask)?;
         let readings = self.look.read(&cells, &self.gallery, None);
-        Ok(self.header.scored(&readings, &self.usual))
+        let tint = self.header.tint.score(looked.tint());
+        tracing::debug!("colour {tint:.3}");
+        Ok(self.header.scored(&readings, &self.usual).map(|s| Scored {
+            // A colour that is usual says nothing.
+            score: if tint >= 1.0 { s.score.max(tint) } else { s.score },
+            ..s
+        }))
     }
 
     /// Whether a backbone is the one it was taught with.
@@ -554,6 +591,7 @@ fn stacked<'a>(of: impl Iterator<Item = ArrayView2<'a, f32>>) -> Option<Array2<f
 /// What the pass over all pictures leaves of one.
 struct Learned {
     aspect: f64,
+    tint: [f64; 2],
     grid: [usize; 2],
     kept: Kept,
     good: Array2<f32>,
@@ -630,7 +668,7 @@ pub fn teach(
             };
             let grid = [cells.width, cells.height];
             let kept = Kept { codes: basis.codes(&cells, first), counts: cells.counts };
-            Ok(Learned { aspect: looked.aspect(), grid, kept, good: all(&good), bad: all(&bad) })
+            Ok(Learned { aspect: looked.aspect(), tint: looked.tint(), grid, kept, good: all(&good), bad: all(&bad) })
         })
         .collect::<Result<_, TeachError>>()?;
     let [width, height] = lessons[0].grid;
@@ -646,6 +684,7 @@ pub fn teach(
             Look::of(&basis, net).ok_or(TeachError::Nothing)
         })
         .collect::<Result<_, TeachError>>()?;
+    let tint = Tint::of(&lessons.iter().map(|l| l.tint).collect::<Vec<_>>());
     let aspects = lessons.iter().fold([f64::MAX, 0.0f64], |a, l| [a[0].min(l.aspect), a[1].max(l.aspect)]);
     let kept: Vec<Kept> = lessons.into_iter().map(|l| l.kept).collect();
     let all = Gallery::new(width, height, basis.kept(), kept);
@@ -728,6 +767,7 @@ pub fn teach(
         layers: backbone.info().layers.clone(),
         fit: fit.clone(),
         aspects: fit.box_mm.is_none().then_some(aspects),
+        tint,
         grid: [width, height],
         false_alarms: options.false_alarms,
         spreads: [spread(0), spread(1), spread(2)],
@@ -806,6 +846,18 @@ fn tighter(looked: &Looked, placed: bool) -> Result<Looked, VisionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_colour_is_called_and_a_white_balance_is_not() {
+        let mut rng = Rng::with_seed(4);
+        let good: Vec<[f64; 2]> = (0..20).map(|_| [4.0 + rng.f64(), -3.0 + 2.0 * rng.f64()]).collect();
+        let tint = Tint::of(&good);
+        assert!(good.iter().all(|t| tint.score(*t) < 0.8));
+        assert!(tint.score([6.0, -2.0]) < 1.0 && tint.score([14.0, -9.0]) > 1.0);
+        // Grey pictures have no scatter of their own.
+        let grey = Tint::of(&[[0.0; 2]; 12]);
+        assert!(grey.score([0.0; 2]) == 0.5 && grey.score([1.0, 1.0]) < 1.0 && grey.score([9.0, 0.0]) > 1.0);
+    }
 
     #[test]
     fn few_values_are_carried_on_many_are_counted() {
