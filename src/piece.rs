@@ -122,22 +122,38 @@ impl Reading {
 
     /// Why it cannot be in a unit; none where that is the one its characteristic is in.
     pub fn other_unit(&self, unit: &str) -> Option<String> {
-        /// How else the units of characteristics' names are written.
-        const OTHERWISE: [(&str, &str); 4] =
-            [("ppt", "\u{2030}"), ("mm2", "mm\u{b2}"), ("pct", "%"), ("deg", "\u{b0}")];
-        const KNOWN: [&str; 9] = ["mm", "mm2", "um", "deg", "pct", "g", "n", "ppt", "ct"];
-        let own = match self.characteristic.as_str() {
-            "stone.carat" | "stone.carat_total" => "ct",
-            c => c.rsplit_once('_').map_or("", |(_, u)| u),
-        };
-        let is = |own: &str| own.eq_ignore_ascii_case(unit) || OTHERWISE.contains(&(own, unit));
-        if KNOWN.contains(&own) {
-            (!is(own)).then(|| format!("`{unit}`, and `{}` is in {own}", self.characteristic))
-        } else {
+        let written = |(name, sign): &(&str, &str)| name.eq_ignore_ascii_case(unit) || *sign == unit;
+        match unit_of(&self.characteristic) {
+            Some(own) => (!written(&own)).then(|| format!("`{unit}`, and `{}` is in {}", self.characteristic, own.0)),
             // A size or a count has none; what else a station writes there (`US`) is its own.
-            KNOWN.iter().any(|u| is(u)).then(|| format!("`{unit}`, and `{}` is a plain number", self.characteristic))
+            None => UNITS
+                .iter()
+                .any(written)
+                .then(|| format!("`{unit}`, and `{}` is a plain number", self.characteristic)),
         }
     }
+}
+
+/// The units of characteristics: as their names end, and as they are written.
+const UNITS: [(&str, &str); 9] = [
+    ("mm", "mm"),
+    ("mm2", "mm\u{b2}"),
+    ("um", "\u{b5}m"),
+    ("deg", "\u{b0}"),
+    ("pct", "%"),
+    ("g", "g"),
+    ("n", "N"),
+    ("ppt", "\u{2030}"),
+    ("ct", "ct"),
+];
+
+/// The unit of a characteristic, as its name ends and as it is written; none where it is a plain number.
+pub fn unit_of(characteristic: &str) -> Option<(&'static str, &'static str)> {
+    let name = match characteristic {
+        "stone.carat" | "stone.carat_total" => "ct",
+        c => c.rsplit_once('_')?.1,
+    };
+    UNITS.into_iter().find(|(own, _)| *own == name)
 }
 
 /// What can be wrong with a piece manifest. Every message names the file and, where there is one, the key.

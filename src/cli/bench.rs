@@ -37,10 +37,23 @@ pub struct Args {
     /// Runs of which the median is taken
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
+    /// Only this figure; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = FIGURES)]
+    pub figure: Vec<String>,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
 }
+
+/// The names of the figures.
+const FIGURES: [&str; 6] = [
+    "classic_over_decode",
+    "model_over_bare",
+    "int8_over_fp32",
+    "stones_over_bare",
+    "taught_over_backbone",
+    "two_cores",
+];
 
 /// The figures of one run.
 #[derive(Debug, Serialize)]
@@ -104,7 +117,11 @@ fn measure(args: &Args) -> Result<Figures, String> {
     let dir = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
     let classic = inspector(&Settings::default())?;
     let one = pool(1)?;
-    let mut rows = vec![classic_row(&classic, &one, dir.path(), runs)?];
+    let wanted = |name: &str| args.figure.is_empty() || args.figure.iter().any(|f| f == name);
+    let mut rows = Vec::new();
+    if wanted("classic_over_decode") {
+        rows.push(classic_row(&classic, &one, dir.path(), runs)?);
+    }
 
     let jobs = match &args.frames {
         Some(path) => load(path)?,
@@ -117,18 +134,31 @@ fn measure(args: &Args) -> Result<Figures, String> {
     } else {
         let full = inspector(&args.model.settings())?;
         if let Some(model) = full.model() {
-            rows.push(model_row(model, &jobs[0], &one, runs)?);
-            if args.model.model.is_none() && find_default(Precision::Int8).is_some_and(|p| p.is_file()) {
+            if wanted("model_over_bare") {
+                rows.push(model_row(model, &jobs[0], &one, runs)?);
+            }
+            let int8 = || args.model.model.is_none() && find_default(Precision::Int8).is_some_and(|p| p.is_file());
+            if wanted("int8_over_fp32") && int8() {
                 rows.push(precision_row(&jobs[0], &one, runs)?);
             }
-            rows.push(stones_row(&one, runs)?);
+            if wanted("stones_over_bare") {
+                rows.push(stones_row(&one, runs)?);
+            }
         }
         full
     };
-    if let Ok(backbone) = Backbone::default_path().and_then(|p| Backbone::load(&p, None)) {
-        rows.push(taught_row(&backbone, &one, runs)?);
+    if wanted("taught_over_backbone") {
+        if let Ok(backbone) = Backbone::default_path().and_then(|p| Backbone::load(&p, None)) {
+            rows.push(taught_row(&backbone, &one, runs)?);
+        }
     }
-    rows.push(cores_row(&full, &jobs, &one, &pool(2)?, runs));
+    if wanted("two_cores") {
+        rows.push(cores_row(&full, &jobs, &one, &pool(2)?, runs));
+    }
+    // What cannot be timed here (no model, no backbone) is told where it was asked for by name.
+    if let Some(name) = args.figure.iter().find(|f| !rows.iter().any(|r| r.name == f.as_str())) {
+        return Err(format!("--figure {name}: what it times is not there (`loupe doctor` says what is missing)"));
+    }
     Ok(Figures {
         schema: BENCH_SCHEMA,
         program: concat!("loupe ", env!("CARGO_PKG_VERSION")),

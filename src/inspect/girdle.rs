@@ -148,23 +148,29 @@ pub fn strip(info: &GirdleInfo, image: &Image, looked: &Looked, circle: &Circle,
     let share = |i: usize, of: usize| (i as f64 + 0.5) / of as f64;
     let [low, high] = s.span(circle.radius);
     let width = 2.0 * circle.radius;
-    for (k, Crossing { at, across, .. }) in course.0.iter().enumerate() {
-        let mut put = |i: usize, p: [f32; 3]| {
-            for (channel, v) in p.into_iter().enumerate() {
-                out[channel * n + k * s.samples() + i] = v;
-            }
-        };
-        for i in 0..s.facets {
-            let r = 2.0 * width * (s.facets_from + (s.facets_to - s.facets_from) * share(i, s.facets));
+    // How far out the samples of a direction lie: over the facets from the centre, across the rim from the girdle.
+    let facets: Vec<f64> = (0..s.facets)
+        .map(|i| 2.0 * width * (s.facets_from + (s.facets_to - s.facets_from) * share(i, s.facets)))
+        .collect();
+    let rim: Vec<f64> = (0..s.rim).map(|i| low + (high - low) * share(i, s.rim)).collect();
+    let (red, rest) = out.split_at_mut(n);
+    let (green, blue) = rest.split_at_mut(n);
+    let planes = red.chunks_exact_mut(s.samples()).zip(green.chunks_exact_mut(s.samples()));
+    let planes = planes.zip(blue.chunks_exact_mut(s.samples()));
+    for (Crossing { at, across, .. }, ((red, green), blue)) in course.0.iter().zip(planes) {
+        let to = red.iter_mut().zip(green).zip(blue).map(|((r, g), b)| [r, g, b]);
+        let of_facets = facets.iter().map(|r| {
             let (x, y) = (circle.x + r * at[0] - looked.at[0], circle.y - r * at[1] - looked.at[1]);
             let u = (turn_c * x - turn_s * y) / looked.coarse;
             let v = (turn_s * x + turn_c * y) / looked.coarse;
-            put(i, looked.image.sample(half + u, half + v));
-        }
-        for i in 0..s.rim {
-            let r = low + (high - low) * share(i, s.rim);
+            looked.image.sample(half + u, half + v)
+        });
+        let of_rim = rim.iter().map(|r| {
             let (x, y) = (width * at[0] + r * across[0], width * at[1] + r * across[1]);
-            put(s.facets + i, image.sample(circle.x + x, circle.y - y));
+            image.sample(circle.x + x, circle.y - y)
+        });
+        for (to, seen) in to.zip(of_facets.chain(of_rim)) {
+            to.into_iter().zip(seen).for_each(|(to, v)| *to = v);
         }
     }
     out

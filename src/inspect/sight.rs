@@ -122,6 +122,7 @@ impl PartModels {
             })
             .collect();
         // Again about where it was found, where the window's answer was off: what is known beforehand draws the fit towards it.
+        let count = rims.len();
         for last in [false, true] {
             let strips: Vec<Vec<f32>> = rims
                 .iter()
@@ -136,6 +137,9 @@ impl PartModels {
                 } else {
                     take(&mut sights[k], &fit, stones[k], pose, info);
                 }
+            }
+            if !last {
+                tracing::debug!("{} of {count} rims are looked at again", again.len());
             }
             rims = again;
         }

@@ -1,6 +1,6 @@
 //! What a backbone says of every place of a picture, on one grid of cells.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2};
 
 use crate::model::{Backbone, FeatureMap, ModelError};
 use crate::vision::{Image, Mask};
@@ -130,14 +130,15 @@ fn coarser(map: &FeatureMap, w: usize, h: usize, out: &mut Vec<f32>) {
         (0..n).map(place).collect()
     };
     let (xs, ys) = (places(w, map.width), places(h, map.height));
+    let mut lines = vec![0f32; w * map.height];
     for plane in map.data.chunks_exact(map.width * map.height) {
+        // Each of its lines along x once, for several of the grid lie between two of them.
+        for (to, line) in lines.chunks_exact_mut(w).zip(plane.chunks_exact(map.width)) {
+            to.iter_mut().zip(&xs).for_each(|(to, (x0, x1, fx))| *to = line[*x0] + fx * (line[*x1] - line[*x0]));
+        }
         for (y0, y1, fy) in &ys {
-            let (top, low) = (&plane[y0 * map.width..], &plane[y1 * map.width..]);
-            out.extend(xs.iter().map(|(x0, x1, fx)| {
-                let a = top[*x0] + fx * (top[*x1] - top[*x0]);
-                let b = low[*x0] + fx * (low[*x1] - low[*x0]);
-                a + fy * (b - a)
-            }));
+            let [top, low] = [y0, y1].map(|y| &lines[y * w..(y + 1) * w]);
+            out.extend(top.iter().zip(low).map(|(a, b)| a + fy * (b - a)));
         }
     }
 }
@@ -150,6 +151,54 @@ pub fn smoothed(rows: ArrayView2<f32>, w: usize, h: usize) -> Array2<f32> {
     let along = averaged(rows.as_slice().unwrap_or_default(), n, 1, w);
     let out = averaged(&along, n, w, h);
     Array2::from_shape_vec((w * h, n), out).unwrap_or_else(|_| Array2::zeros((w * h, n)))
+}
+
+/// The squared length of each row of [`smoothed`], once `mean` was taken off and it was multiplied by `scale`: without keeping the smoothed rows, which are
+/// as large as all that the backbone says. Column by column, as they lie in memory.
+pub fn smoothed_squares(
+    rows: ArrayView2<f32>,
+    [w, h]: [usize; 2],
+    mean: &Array1<f32>,
+    scale: &Array1<f32>,
+) -> Vec<f32> {
+    let mut out = vec![0f32; w * h];
+    let (mut plane, mut along, mut own) = (vec![0f32; w * h], vec![0f32; w * h], vec![0f32; w]);
+    for ((column, mean), scale) in rows.columns().into_iter().zip(mean).zip(scale) {
+        match column.as_slice() {
+            Some(column) => plane.copy_from_slice(column),
+            None => plane.iter_mut().zip(column).for_each(|(to, v)| *to = *v),
+        }
+        for (to, line) in along.chunks_exact_mut(w).zip(plane.chunks_exact(w)) {
+            mean_of_three(line, to);
+        }
+        for (y, out) in out.chunks_exact_mut(w).enumerate() {
+            let beside = y.saturating_sub(1)..(y + 2).min(h);
+            let share = 1.0 / beside.len() as f32;
+            own.fill(0.0);
+            for line in beside.map(|j| &along[j * w..(j + 1) * w]) {
+                own.iter_mut().zip(line).for_each(|(sum, v)| *sum += v);
+            }
+            for (squares, sum) in out.iter_mut().zip(&own) {
+                let d = (sum * share - mean) * scale;
+                *squares += d * d;
+            }
+        }
+    }
+    out
+}
+
+/// Each number's mean with the one before and the one behind.
+fn mean_of_three(line: &[f32], to: &mut [f32]) {
+    to.copy_from_slice(line);
+    let n = line.len();
+    if n < 2 {
+        return;
+    }
+    to[1..].iter_mut().zip(line).for_each(|(sum, v)| *sum += v);
+    to[..n - 1].iter_mut().zip(&line[1..]).for_each(|(sum, v)| *sum += v);
+    to[1..n - 1].iter_mut().for_each(|v| *v /= 3.0);
+    to[0] /= 2.0;
+    to[n - 1] /= 2.0;
 }
 
 /// Rows of `n` numbers, each the mean of itself and of those `step` rows before and behind, of which `length` follow one another.
@@ -165,4 +214,31 @@ fn averaged(data: &[f32], n: usize, step: usize, length: usize) -> Vec<f32> {
         to.iter_mut().for_each(|t| *t *= share);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn squares_of_smoothed_rows_are_as_those_rows_say() {
+        let (w, h, n) = (5, 4, 7);
+        let rows = Array2::from_shape_fn((w * h, n), |(i, c)| ((i * 37 + c * 11) % 19) as f32 - 3.0 * c as f32);
+        let mean = Array1::from_shape_fn(n, |c| 0.3 * c as f32 - 1.0);
+        let scale = Array1::from_shape_fn(n, |c| 1.0 / (1.0 + c as f32));
+        let wanted: Vec<f32> = smoothed(rows.view(), w, h)
+            .rows()
+            .into_iter()
+            .map(|row| (0..n).map(|c| ((row[c] - mean[c]) * scale[c]).powi(2)).sum())
+            .collect();
+        // As a backbone's layers lie, and row by row.
+        let upright = turned(rows.t().iter().copied().collect(), n, w * h);
+        for rows in [rows.view(), upright.view()] {
+            let squares = smoothed_squares(rows, [w, h], &mean, &scale);
+            assert!(
+                squares.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-3 * b.max(1.0)),
+                "{squares:?} {wanted:?}"
+            );
+        }
+    }
 }

@@ -7,7 +7,7 @@
 use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::{s, Array1, Array2, ArrayView2, Axis};
 
-use super::cells::{smoothed, Cells};
+use super::cells::{smoothed, smoothed_squares, Cells};
 
 /// Numbers kept of a cell.
 pub const KEPT: usize = 32;
@@ -92,17 +92,16 @@ impl Basis {
     /// they are of.
     pub fn coded(&self, products: ArrayView2<f32>, offset: &Array1<f32>, cells: &Cells, first: usize) -> Vec<i8> {
         let near = smoothed(products, cells.width, cells.height);
-        let whole = smoothed(cells.all.slice(s![.., first..]), cells.width, cells.height);
+        let own = cells.all.slice(s![.., first..]);
+        let squares = smoothed_squares(own, [cells.width, cells.height], &self.mean, &self.scale);
         let byte = |v: f32| v.round().clamp(-127.0, 127.0) as i8;
         let mut out = Vec::with_capacity(near.nrows() * self.kept());
-        for (row, all) in near.rows().into_iter().zip(whole.rows()) {
+        for (row, squares) in near.rows().into_iter().zip(squares) {
             let mut along = 0.0;
             for (v, o) in row.iter().zip(offset) {
                 along += (v - o) * (v - o);
                 out.push(byte(v - o));
             }
-            let squares: f32 =
-                all.iter().zip(&self.mean).zip(&self.scale).map(|((v, m), s)| ((v - m) * s) * ((v - m) * s)).sum();
             let beside = squares - along * self.unit * self.unit - self.beside;
             out.push(byte(beside.max(0.0).sqrt() / self.unit));
         }
@@ -163,15 +162,12 @@ impl Gallery {
                 let (x, y) = (i % w, i / w);
                 let (x0, x1) = (x.saturating_sub(REACH), (x + REACH).min(w - 1));
                 let (y0, y1) = (y.saturating_sub(REACH), (y + REACH).min(h - 1));
+                // The same place first: it is the nearest more often than not, and what is farther is left sooner.
+                let about = (y0..=y1).flat_map(|v| v * w + x0..=v * w + x1).filter(|j| *j != i);
                 let mut best = i32::MAX;
-                for (_, k) in &near {
-                    let other = &self.pictures[*k];
-                    for v in y0..=y1 {
-                        for j in v * w + x0..=v * w + x1 {
-                            if other.counts[j] {
-                                best = nearer(code, &other.codes[j * n..(j + 1) * n], best);
-                            }
-                        }
+                for j in std::iter::once(i).chain(about) {
+                    for other in near.iter().map(|(_, k)| &self.pictures[*k]).filter(|p| p.counts[j]) {
+                        best = nearer(code, &other.codes[j * n..(j + 1) * n], best);
                     }
                 }
                 (best != i32::MAX).then(|| (best as f32).sqrt())

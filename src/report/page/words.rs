@@ -1,23 +1,12 @@
 //! Characteristics in plain words: what they are called, their unit, and what an inspector does about them.
 
+use crate::piece::unit_of;
+
 /// The unit that a characteristic's name carries: `mm`, `mm²`, `°`, `%`, ...; empty where it is a plain number.
 pub fn unit(characteristic: &str) -> &'static str {
     match characteristic {
-        "stone.carat" | "stone.carat_total" => return "ct",
-        "colour.delta_e00" => return "ΔE",
-        _ => {}
-    }
-    match characteristic.rsplit_once('_').map_or("", |p| p.1) {
-        "mm" => "mm",
-        "mm2" => "mm²",
-        "um" => "µm",
-        "deg" => "°",
-        "pct" => "%",
-        "g" => "g",
-        "n" => "N",
-        "ppt" => "‰",
-        "ct" => "ct",
-        _ => "",
+        "colour.delta_e00" => "ΔE",
+        c => unit_of(c).map_or("", |(_, sign)| sign),
     }
 }
 
