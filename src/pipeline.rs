@@ -342,19 +342,7 @@ impl Inspector {
         index: usize,
         frame: &Frame,
     ) -> Result<(Option<Look>, FrameView, FrameRow), String> {
-        let path = job.base.join(&frame.file);
-        let (bytes, image) = vision::read_image(&path).map_err(|e| e.to_string())?;
-        let sha256 = sha256_hex(&bytes);
-        drop(bytes);
-        if let Some(wanted) = &frame.sha256 {
-            if !wanted.eq_ignore_ascii_case(&sha256) {
-                return Err(format!(
-                    "{}: key `frames[{index}].sha256`: the file's is {sha256}, the manifest says {wanted}",
-                    path.display()
-                ));
-            }
-        }
-        let (image, frame, calibration) = stations.straighten(job, index, frame, image)?;
+        let Taken { image, frame, sha256, calibration } = stations.take(job, index, frame)?;
         let frame = &frame;
         let mut picture = FrameView {
             frame: index,
@@ -612,8 +600,22 @@ impl Inspector {
 /// A calibration with its file's sha256, or why there is none.
 type Read = Result<(Calibration, String), JsonError>;
 
+/// A frame as it is inspected.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// Its pixels, laid straight where its calibration knows the lens.
+    pub image: Image,
+    /// The manifest's row with the calibration's scale.
+    pub frame: Frame,
+    /// Of the file's bytes, lower-case hex.
+    pub sha256: String,
+    /// What the calibration did.
+    pub calibration: Option<CalibrationRow>,
+}
+
 /// The calibrations that a piece's frames name, each read once.
-struct Stations {
+#[derive(Debug)]
+pub(crate) struct Stations {
     /// Scale and lens, by their names.
     scales: BTreeMap<String, (PathBuf, Read)>,
     /// Colours.
@@ -621,7 +623,8 @@ struct Stations {
 }
 
 impl Stations {
-    fn of(job: &Job) -> Self {
+    /// Reads those of a piece.
+    pub(crate) fn of(job: &Job) -> Self {
         let (mut scales, mut colours) = (BTreeMap::new(), BTreeMap::new());
         for frame in &job.piece.frames {
             if let Some(name) = &frame.calibration {
@@ -642,6 +645,27 @@ impl Stations {
             }
         }
         Stations { scales, colours }
+    }
+
+    /// Reads a frame, which must be the one that the manifest means, and lays it straight.
+    ///
+    /// # Errors
+    /// A message that names file and key.
+    pub(crate) fn take(&self, job: &Job, index: usize, frame: &Frame) -> Result<Taken, String> {
+        let path = job.base.join(&frame.file);
+        let (bytes, image) = vision::read_image(&path).map_err(|e| e.to_string())?;
+        let sha256 = sha256_hex(&bytes);
+        drop(bytes);
+        if let Some(wanted) = &frame.sha256 {
+            if !wanted.eq_ignore_ascii_case(&sha256) {
+                return Err(format!(
+                    "{}: key `frames[{index}].sha256`: the file's is {sha256}, the manifest says {wanted}",
+                    path.display()
+                ));
+            }
+        }
+        let (image, frame, calibration) = self.straighten(job, index, frame, image)?;
+        Ok(Taken { image, frame, sha256, calibration })
     }
 
     /// A frame as its calibration has it: laid straight, with its scale. As it is where it names no calibration file.
@@ -914,7 +938,8 @@ fn combine(view: &str, looks: Vec<Look>, some_lost: bool) -> ViewAnswer {
     seen.extend(sound);
     seen.retain(|s| {
         let n = s.burst.as_ref().and_then(|b| burst_size.get(b)).copied().unwrap_or(1);
-        s.feature.kind.is_none_or(|k| !is_surface(k)) || 2 * s.frames.len() >= n
+        // The frame's score counts however the others' are, so its place is shown.
+        s.feature.kind.is_none_or(|k| !is_surface(k) || k == FindingType::Anomaly) || 2 * s.frames.len() >= n
     });
     // Names are counted anew, so that two frames do not both bring a `pit-1`.
     let mut count: BTreeMap<String, usize> = BTreeMap::new();

@@ -615,3 +615,34 @@ fn the_shipped_rings_are_as_their_truth_says() {
         assert!((of(WIDTH) - t("band_thickness_mm")).abs() < 0.005, "{id}");
     }
 }
+
+/// Light within the metal is no fibre, however narrow: slits of three to ten pixels, and what is left of the shank beyond them.
+#[test]
+fn a_slit_in_the_shank_is_thin_there() {
+    for (half, depth) in [(0.004, 45.0), (0.008, 30.0), (0.012, 52.0)] {
+        let slit = Sim { notch: Some([0.7, half, depth]), ..Sim::plain(31) };
+        let answer = ask(&slit.image(), Some(20.0), Some(0.0));
+        let doubt = answer.features[0].doubt.clone().unwrap_or_default();
+        assert!(doubt.contains("crack"), "{half} {depth}: {doubt}");
+        let thin = &answer.features.iter().find(|f| f.name == "thinnest").unwrap().values[0];
+        let left = 0.02 * (70.0 - depth);
+        assert!(thin.value < left + 0.12, "{} for {left}", thin.value);
+    }
+    // Right through, a pixel and a half wide.
+    let crack = Sim { notch: Some([0.7, 0.0019, 90.0]), ..Sim::plain(32) };
+    let answer = ask(&crack.image(), Some(20.0), Some(0.0));
+    assert!(answer.not_assessed.iter().any(|n| n.0 == INNER && n.1.contains("cracked")), "{:?}", answer.not_assessed);
+}
+
+/// What stands into the bore and ends there may be a burr: a person's, where a hair across all of it is not.
+#[test]
+fn a_burr_in_the_bore_is_a_persons_matter() {
+    let (s, c) = 0.9f64.sin_cos();
+    let at = |r: f64| [551.3 + r * c, 548.9 + r * s];
+    let ([x0, y0], [x1, y1]) = (at(372.0), at(410.0));
+    let burr = Sim { hairs: vec![([x0, y0, x1, y1], 2.5)], ..Sim::plain(33) };
+    let answer = ask(&burr.image(), Some(20.0), Some(0.0));
+    let (ovality, u) = value(&answer, OVALITY);
+    let doubt = answer.features[0].doubt.clone().unwrap_or_default();
+    assert!(doubt.contains("burr") && ovality + 2.0 * u > 0.3, "{doubt}, {ovality} +- {u}");
+}

@@ -227,6 +227,7 @@ fn taught_row(backbone: &Backbone, one: &rayon::ThreadPool, runs: usize) -> Resu
         on: String::new(),
         date: String::new(),
         light: None,
+        scales: None,
     };
     let drawn = |i: usize| {
         let (image, _) = draw_signet(fit.width, fit.height, i as u32);

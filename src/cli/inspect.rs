@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::{self, Head, Journal};
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
+use crate::inspect::anomaly;
 use crate::pipeline::{Inspected, Inspector};
 use crate::report::{map, overlay, write_whole, Status, Verdict, WholeFile};
 use crate::source::readings::Readings;
@@ -319,6 +320,9 @@ fn inspect_one(
     let inspected = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let mut job = entry.load().map_err(|e| e.to_string())?;
         let wrong = readings.map(|r| r.join(&mut job.piece)).unwrap_or_default();
+        if args.model.taught.is_some() {
+            anomaly::decides(&mut job.spec);
+        }
         // Before the frames are read: a frame that changes while it is inspected is inspected again.
         made_of = journal::made_of(&job);
         if let Some(row) = journal.kept(&args.out, &entry.name, &made_of).filter(|_| wrong.is_empty()) {

@@ -1,18 +1,20 @@
 //! `loupe teach`: a part learned from good pictures alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::{EXIT_ERROR, EXIT_OK};
 use crate::dataset::{self, Protocol, Split};
 use crate::hash::sha256_hex;
-use crate::locate::{self, outline};
+use crate::locate;
 use crate::model::Backbone;
+use crate::pipeline::{Job, Stations};
 use crate::report::listed;
 use crate::source;
-use crate::spec::{Outline, View};
+use crate::spec::View;
 use crate::teach::{self, Fit, Looked, Options, TeachError};
 use crate::vision::{self, ops};
 
@@ -94,8 +96,18 @@ pub fn run(args: &Args) -> u8 {
 #[derive(Debug, Clone)]
 struct Good {
     path: PathBuf,
-    /// The view it shows and its scale, of a piece.
-    placed: Option<(View, Option<f64>)>,
+    /// Of a piece.
+    placed: Option<Placed>,
+}
+
+/// A frame of a piece.
+#[derive(Debug, Clone)]
+struct Placed {
+    job: Arc<Job>,
+    /// Which of its frames.
+    index: usize,
+    /// What it shows.
+    view: View,
 }
 
 fn learn(args: &Args) -> Result<u8, String> {
@@ -113,6 +125,9 @@ fn learn(args: &Args) -> Result<u8, String> {
     };
     let backbone = Backbone::load(&path, args.layers.as_deref()).map_err(|e| e.to_string())?;
     let Gathered { good: all, mut errors, light } = gather(args)?;
+    if all.is_empty() {
+        errors.iter().for_each(|e| eprintln!("loupe teach: left out: {e}"));
+    }
     let pool = super::pool(args.jobs)?;
 
     let placed = all.iter().any(|g| g.placed.is_some());
@@ -123,8 +138,8 @@ fn learn(args: &Args) -> Result<u8, String> {
     /// Its hash, what it is like, and itself where there is room.
     type Checked = Result<(String, Kind, Option<Looked>), TeachError>;
     let one = |k: usize, g: &Good| -> Checked {
-        let looked = look(g, &fit)?;
-        Ok((sha256_hex(&looked.image.data), Kind::of(&looked), Some(looked).filter(|_| k < room)))
+        let (looked, scale) = look(g, &fit)?;
+        Ok((sha256_hex(&looked.image.data), Kind::of(&looked, scale), Some(looked).filter(|_| k < room)))
     };
     let checked: Vec<Checked> = pool.install(|| all.par_iter().enumerate().map(|(k, g)| one(k, g)).collect());
     let (mut good, mut kept, mut kinds) = (Vec::<Good>::new(), Vec::new(), Vec::new());
@@ -170,7 +185,9 @@ fn learn(args: &Args) -> Result<u8, String> {
             2 * side
         );
     }
-    let load = |i: usize| kept[i].clone().map_or_else(|| look(&good[i], &fit), Ok);
+    let load = |i: usize| kept[i].clone().map_or_else(|| look(&good[i], &fit).map(|l| l.0), Ok);
+    let scales: Option<Vec<f64>> = kinds.iter().map(|k| k.scale).collect();
+    let scales = scales.filter(|s| !s.is_empty());
     for e in &errors {
         eprintln!("loupe teach: left out: {e}");
     }
@@ -181,6 +198,7 @@ fn learn(args: &Args) -> Result<u8, String> {
         on: names(&args.good),
         date,
         light,
+        scales: scales.map(|s| [s.iter().copied().fold(f64::MAX, f64::min), s.iter().copied().fold(0.0, f64::max)]),
     };
     let bar = super::progress(teach::passes(good.len()));
     let (taught, strangers) = pool
@@ -226,17 +244,19 @@ struct Kind {
     size: [f64; 2],
     /// Whether it has no colour.
     grey: bool,
+    /// Its scale, um/px, where it is known.
+    scale: Option<f64>,
 }
 
 impl Kind {
-    fn of(looked: &Looked) -> Self {
+    fn of(looked: &Looked, scale: Option<f64>) -> Self {
         let apart: usize = looked
             .image
             .data
             .chunks_exact(3)
             .map(|p| usize::from(p[0].abs_diff(p[1]).max(p[1].abs_diff(p[2]))))
             .sum();
-        Kind { size: looked.seen(), grey: apart <= looked.image.width * looked.image.height }
+        Kind { size: looked.seen(), grey: apart <= looked.image.width * looked.image.height, scale }
     }
 }
 
@@ -287,7 +307,9 @@ fn gather(args: &Args) -> Result<Gathered, String> {
             return Err(format!("{}: no such file or folder", path.display()));
         }
         if args.labelled {
-            let protocol = Some(args.protocol.unwrap_or(Protocol::OneClass));
+            // Most sets name no protocol: their folders tell what is for learning.
+            let named = path.join("splits.json").is_file().then_some(Protocol::OneClass);
+            let protocol = args.protocol.or(named);
             let set = dataset::load(path, dataset::Options { kind: None, split: Split::Train, protocol })
                 .map_err(|e| e.to_string())?;
             errors.extend(set.errors.iter().map(|e| format!("{}: {}", e.name, e.message)));
@@ -332,10 +354,12 @@ fn gather(args: &Args) -> Result<Gathered, String> {
                 ));
                 continue;
             };
-            let of = job.piece.frames.iter().filter(|f| f.view == view.name && f.light != "backlight");
-            for f in of {
+            let (view, job) = (view.clone(), Arc::new(job));
+            let of = job.piece.frames.iter().enumerate();
+            for (index, f) in of.filter(|(_, f)| f.view == view.name && f.light != "backlight") {
                 if *light.get_or_insert_with(|| f.light.clone()) == f.light {
-                    all.push(Good { path: job.base.join(&f.file), placed: Some((view.clone(), f.um_per_px)) });
+                    let placed = Placed { job: job.clone(), index, view: view.clone() };
+                    all.push(Good { path: job.base.join(&f.file), placed: Some(placed) });
                 }
             }
         }
@@ -349,47 +373,47 @@ fn gather(args: &Args) -> Result<Gathered, String> {
     Ok(Gathered { good: all, errors, light })
 }
 
+/// Whether pieces lie in a folder or below it, hidden ones left out.
 fn has_manifest(dir: &Path) -> bool {
-    dir.join(source::MANIFEST).is_file()
-        || std::fs::read_dir(dir)
-            .map(|d| d.flatten().any(|e| e.path().join(source::MANIFEST).is_file()))
-            .unwrap_or(false)
+    fn any(dir: &Path, been: &mut HashSet<PathBuf>) -> bool {
+        if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
+            return false;
+        }
+        let hidden = |p: &PathBuf| p.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.'));
+        let subs = || std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+        dir.join(source::MANIFEST).is_file() || subs().any(|p| p.is_dir() && !hidden(&p) && any(&p, been))
+    }
+    any(dir, &mut HashSet::new())
 }
 
 /// The size that these pictures are looked at in.
 fn fit(all: &[Good], side: usize) -> Result<Fit, String> {
     let Some(first) = all.first() else { return Err("no picture in what was given".into()) };
-    let Some((view, _)) = &first.placed else { return Ok(Fit::whole(side)) };
+    let Some(Placed { view, .. }) = &first.placed else { return Ok(Fit::whole(side)) };
     let Some(shape) = &view.outline else { return Ok(Fit::whole(side)) };
-    if all.iter().any(|g| g.placed.as_ref().is_none_or(|(v, _)| v.outline != view.outline)) {
+    if all.iter().any(|g| g.placed.as_ref().is_none_or(|p| p.view.outline != view.outline)) {
         return Err("the pieces are of different outlines: teach each part on its own".into());
     }
-    let b = match shape {
-        Outline::Band { half_width_mm, .. } => {
-            // As much of the shank as a frame of common shape shows.
-            [-1.6 * half_width_mm, -*half_width_mm, 1.6 * half_width_mm, *half_width_mm]
-        }
-        _ => outline::polygon(shape, outline::reach(shape))
-            .iter()
-            .fold([f64::MAX, f64::MAX, f64::MIN, f64::MIN], |b, p| {
-                [b[0].min(p[0]), b[1].min(p[1]), b[2].max(p[0]), b[3].max(p[1])]
-            }),
-    };
-    Ok(Fit::of_box(b, side))
+    Ok(Fit::of_box(Fit::box_about(shape), side))
 }
 
-fn look(good: &Good, fit: &Fit) -> Result<Looked, TeachError> {
+/// A picture as it is learned from, a piece's frame as an inspection would take it, and the frame's scale where it is known.
+fn look(good: &Good, fit: &Fit) -> Result<(Looked, Option<f64>), TeachError> {
     let damaged = |message: String| TeachError::Damaged { path: good.path.clone(), message };
-    let (_, image) = vision::read_image(&good.path).map_err(|e| {
-        // Its message names the file already.
-        TeachError::Damaged { path: good.path.clone(), message: short(&e.to_string(), &good.path) }
-    })?;
-    let Some((view, scale)) = good.placed.as_ref().filter(|(v, _)| v.outline.is_some()) else {
-        return Ok(fit.look(&image, None, None)?);
+    // Its message names the file already.
+    let unread = |message: String| damaged(short(&message, &good.path));
+    let Some(Placed { job, index, view }) = &good.placed else {
+        let (_, image) = vision::read_image(&good.path).map_err(|e| unread(e.to_string()))?;
+        return Ok((fit.look(&image, None, None)?, None));
     };
-    let located = locate::locate(&image, view, *scale).map_err(|e| damaged(e.to_string()))?;
+    let taken = Stations::of(job).take(job, *index, &job.piece.frames[*index]).map_err(unread)?;
+    let (image, scale) = (taken.image, taken.frame.um_per_px);
+    if view.outline.is_none() {
+        return Ok((fit.look(&image, None, None)?, scale));
+    }
+    let located = locate::locate(&image, view, scale).map_err(|e| damaged(e.to_string()))?;
     let bare = locate::bare_metal(view, &located, &image).map_err(|e| damaged(e.to_string()))?;
-    Ok(fit.look(&image, Some(&located), Some(&bare))?)
+    Ok((fit.look(&image, Some(&located), Some(&bare))?, scale))
 }
 
 fn short(message: &str, path: &Path) -> String {

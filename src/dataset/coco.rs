@@ -40,6 +40,14 @@ impl CocoImage {
     fn size(&self, path: &Path) -> Result<Option<[f64; 2]>, String> {
         let Ok((w, h)) = image::image_dimensions(path) else { return Ok(None) }; // said where it is opened
         let real = [f64::from(w), f64::from(h)];
+        if let (Some(w), Some(h), true) = (self.width, self.height, crate::vision::lies_on_its_side(path)) {
+            if [w, h] == real && w != h {
+                return Err(format!(
+                    "its EXIF tag turns the picture by a quarter, and `width` and `height` ({w} x {h}) are as it lies in the file, so its shapes would \
+                     lie elsewhere: turn the file's pixels and take the tag out"
+                ));
+            }
+        }
         match (self.width, self.height) {
             (Some(w), Some(h)) if w > 0.0 && h > 0.0 && [w, h] != real && [h, w] != real => {
                 Err(format!("`width` and `height` are {w} x {h}, the picture has {} x {} pixels", real[0], real[1]))

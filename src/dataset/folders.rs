@@ -6,28 +6,40 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    dirs, file_name, is_good, is_picture, name_in, part_of, pictures, stem, unknown, DatasetError, Kind, MaskSource,
+    dirs, file_name, is_good, name_in, part_of, pictures, says_good, stem, unknown, DatasetError, Kind, MaskSource,
     Part, Protocol, Sample, SampleError, Set, Source, Split, Truth,
 };
 
 /// Endings that mark a mask where picture and mask have the same suffix or lie under other names.
 const MASK_ENDINGS: [&str; 6] = ["_mask", "_label", "_GT", "_gt", "-mask", "_seg"];
 
-/// The folders of pictures: `root` itself and those up to two below.
+/// The folders of pictures: `root` itself and those below. One that links lead to twice is looked into once.
 fn class_dirs(root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let mut out = vec![root.to_owned()];
-    for dir in dirs(root)? {
-        out.extend(dirs(&dir)?);
-        out.push(dir);
+    fn add(dir: &Path, been: &mut BTreeSet<PathBuf>, out: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
+        if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
+            return Ok(());
+        }
+        if !pictures(dir)?.is_empty() {
+            out.push(dir.to_owned());
+        }
+        dirs(dir)?.iter().try_for_each(|sub| add(sub, been, out))
     }
     let mut with_pictures = Vec::new();
-    for dir in out {
-        if !pictures(&dir)?.is_empty() {
-            with_pictures.push(dir);
-        }
-    }
+    add(root, &mut BTreeSet::new(), &mut with_pictures)?;
     with_pictures.sort();
     Ok(with_pictures)
+}
+
+/// The class of a folder and whether it is good: the innermost of its path's names that says so (`good/lot1`, `lot1/good`); where none does, it is of
+/// defects, and of the outermost name's class that is no side of the split.
+fn class_of(root: &Path, dir: &Path) -> (String, bool) {
+    let inner = dir.strip_prefix(root).unwrap_or(dir);
+    let names: Vec<String> = inner.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
+    let told = names.iter().rev().find_map(|n| says_good(n).map(|good| (n.clone(), good)));
+    told.unwrap_or_else(|| {
+        let class = names.iter().find(|n| !own_part(n)).or(names.last());
+        (class.cloned().unwrap_or_default(), false)
+    })
 }
 
 /// A folder's pictures with the mask of each, where there is one.
@@ -61,7 +73,7 @@ pub(super) fn has_masks(root: &Path) -> Result<bool, DatasetError> {
 
 pub(super) fn has_classes(root: &Path) -> Result<bool, DatasetError> {
     let classes = class_dirs(root)?;
-    Ok(classes.len() > 1 && classes.iter().any(|d| is_good(&file_name(d))))
+    Ok(classes.len() > 1 && classes.iter().any(|d| class_of(root, d).1))
 }
 
 #[derive(Deserialize)]
@@ -135,6 +147,9 @@ impl Sides {
 }
 
 pub(super) fn load_masks(root: &Path, split: Split, protocol: Option<Protocol>) -> Result<Set, DatasetError> {
+    if !has_masks(root)? {
+        return Err(unknown(root, "looked for pictures with a mask of the same name beside them"));
+    }
     let splits = root.join("splits.json");
     let protocol = splits.is_file().then(|| protocol.unwrap_or(Protocol::Supervised));
     let sides = protocol.map(|p| Sides::read(&splits, p)).transpose()?;
@@ -214,19 +229,25 @@ fn part_of_dir(root: &Path, dir: &Path) -> Option<Part> {
 pub(super) fn load_folders(root: &Path, split: Split) -> Result<Set, DatasetError> {
     let mut set = Set { kind: Kind::Folders, protocol: None, samples: vec![], errors: vec![] };
     let classes = class_dirs(root)?;
-    if !classes.iter().any(|d| is_good(&file_name(d))) {
+    if !classes.iter().any(|d| class_of(root, d).1) {
         return Err(unknown(root, "looked for class folders of pictures, one of them called good or ok"));
     }
-    for dir in classes.iter().filter(|d| *d != root) {
+    for dir in &classes {
+        if dir == root {
+            set.errors.extend(pictures(dir)?.iter().map(|p| SampleError {
+                name: name_in(root, p),
+                message: format!("{}: lies in no class's folder", p.display()),
+            }));
+            continue;
+        }
         if !split.takes(part_of_dir(root, dir)) {
             continue;
         }
-        let own = file_name(dir);
-        let good = is_good(&own);
-        for picture in pictures(dir)?.into_iter().filter(|p| is_picture(p)) {
+        let (class, good) = class_of(root, dir);
+        for picture in pictures(dir)? {
             set.samples.push(Sample {
                 name: name_in(root, &picture),
-                class: own.clone(),
+                class: class.clone(),
                 source: Source::Image(picture),
                 truth: Truth { defective: Some(!good), ..Truth::default() },
             });
@@ -310,6 +331,35 @@ mod tests {
         );
         assert_eq!(names(dir.path(), Split::Train, None).1, ["train_ok/c.jpg"]);
         assert_eq!(names(dir.path(), Split::All, None).1.len(), 3);
+    }
+
+    #[test]
+    fn the_innermost_name_that_says_so_tells_a_class() {
+        let dir = tempfile::tempdir().unwrap();
+        let of_good = ["good/lot1/a.jpg", "good/b.jpg", "lot2/ok/c.jpg"];
+        let of_defects = ["bad/lot1/d.jpg", "pits/lot1/deep/e.jpg", "ok_line/not_ok/f.jpg", "pits/g.webp"];
+        touch(dir.path(), &of_good);
+        touch(dir.path(), &of_defects);
+        touch(dir.path(), &["stray.jpg"]);
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("nowhere.png", dir.path().join("pits/h.png")).unwrap();
+        let set = load(dir.path(), Options { kind: None, split: Split::Test, protocol: None }).unwrap();
+        let of = |bad: bool| {
+            let all = set.samples.iter().filter(|s| s.truth.defective == Some(bad));
+            all.map(|s| (s.name.as_str(), s.class.as_str())).collect::<Vec<_>>()
+        };
+        assert_eq!(set.kind, Kind::Folders);
+        assert_eq!(of(false), [("good/b.jpg", "good"), ("good/lot1/a.jpg", "good"), ("lot2/ok/c.jpg", "ok")]);
+        let mut wanted = vec![
+            ("bad/lot1/d.jpg", "bad"),
+            ("ok_line/not_ok/f.jpg", "not_ok"),
+            ("pits/g.webp", "pits"),
+            ("pits/h.png", "pits"),
+            ("pits/lot1/deep/e.jpg", "pits"),
+        ];
+        wanted.retain(|w| cfg!(unix) || w.0 != "pits/h.png");
+        assert_eq!(of(true), wanted);
+        assert_eq!(set.errors.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["stray.jpg"]);
     }
 
     #[test]

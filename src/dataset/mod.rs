@@ -402,9 +402,9 @@ fn dirs(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     Ok(entries(dir)?.into_iter().filter(|p| p.is_dir()).collect())
 }
 
-/// Pictures directly in a folder, sorted by name.
+/// Pictures directly in a folder, sorted by name; those of other formats and links to nowhere too: that they cannot be read is said of each.
 fn pictures(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    Ok(entries(dir)?.into_iter().filter(|p| is_picture(p) && p.is_file()).collect())
+    Ok(entries(dir)?.into_iter().filter(|p| (is_picture(p) || is_other_picture(p)) && !p.is_dir()).collect())
 }
 
 /// Pictures in a folder and below it, hidden ones left out. A folder that links lead to twice is looked into once.
@@ -413,9 +413,7 @@ pub(crate) fn pictures_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
         if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
             return Ok(());
         }
-        // Of other formats too: that they cannot be read is said of each.
-        let others = |p: &PathBuf| has_ext(p, &["webp", "gif", "heic", "avif"]);
-        out.extend(entries(dir)?.into_iter().filter(|p| (is_picture(p) || others(p)) && p.is_file()));
+        out.extend(pictures(dir)?);
         dirs(dir)?.iter().try_for_each(|sub| add(sub, been, out))
     }
     let mut out = Vec::new();
@@ -425,6 +423,11 @@ pub(crate) fn pictures_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 
 fn is_picture(path: &Path) -> bool {
     has_ext(path, &["png", "jpg", "jpeg", "bmp", "tif", "tiff"])
+}
+
+/// A picture in a format that is not read.
+fn is_other_picture(path: &Path) -> bool {
+    has_ext(path, &["webp", "gif", "heic", "avif"])
 }
 
 fn has_ext(path: &Path, exts: &[&str]) -> bool {
@@ -450,11 +453,43 @@ fn name_in(root: &Path, path: &Path) -> String {
     }
 }
 
-/// Whether a class name means that nothing is wrong. Whole words only: `broken` and `smoke` hold an `ok`.
+/// Whether a class name means that nothing is wrong. Whole words only: `broken` and `smoke` hold an `ok`; and none that is denied: `not_ok`.
 fn is_good(class: &str) -> bool {
-    class
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .any(|w| ["good", "ok", "free", "normal"].iter().any(|g| w.eq_ignore_ascii_case(g)))
+    says_good(class) == Some(true)
+}
+
+/// Whether a name says that nothing is wrong, or that something is; none where it says neither.
+fn says_good(name: &str) -> Option<bool> {
+    const GOOD: [&str; 4] = ["good", "ok", "free", "normal"];
+    const BAD: [&str; 18] = [
+        "not",
+        "no",
+        "non",
+        "nok",
+        "ng",
+        "bad",
+        "defect",
+        "defects",
+        "defective",
+        "fail",
+        "failed",
+        "reject",
+        "rejects",
+        "rejected",
+        "faulty",
+        "anomaly",
+        "anomalous",
+        "abnormal",
+    ];
+    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let is = |of: &[&str]| words.iter().any(|w| of.iter().any(|o| w.eq_ignore_ascii_case(o)));
+    // `defect_free` is free of them, and `not_ok` is not.
+    match (is(&GOOD), is(&BAD)) {
+        (true, true) => Some(is(&["free"]) && !is(&["not", "no", "non"])),
+        (true, false) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+    }
 }
 
 /// The side a folder's name stands for.
@@ -489,10 +524,12 @@ mod tests {
 
     #[test]
     fn good_is_a_whole_word() {
-        for good in ["good", "test_ok", "free", "OK", "train-good"] {
+        for good in ["good", "test_ok", "free", "OK", "train-good", "defect_free"] {
             assert!(is_good(good), "{good}");
         }
-        for bad in ["broken", "smoke", "freeze", "defect", "no_t"] {
+        for bad in
+            ["broken", "smoke", "freeze", "defect", "no_t", "not_ok", "test_not_ok", "no-good", "not good", "nok"]
+        {
             assert!(!is_good(bad), "{bad}");
         }
     }

@@ -56,7 +56,7 @@ fn load_class(root: &Path, object: &Path, class_dir: &Path, set: &mut Set) -> Re
     let class = if object == root { own.clone() } else { format!("{}/{own}", file_name(object)) };
     let masks = object.join("ground_truth").join(&own);
     let all_masks = if masks.is_dir() { super::entries(&masks)? } else { Vec::new() };
-    let all_pictures = pictures(class_dir)?;
+    let all_pictures = super::pictures_below(class_dir)?;
     if !good && file_name(class_dir.parent().unwrap_or(class_dir)) == "test" {
         // A picture that got lost would vanish, and its escape with it.
         let of_picture = |mask: &PathBuf| all_pictures.iter().any(|p| is_mask_of(mask, &stem(p)));

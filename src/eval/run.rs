@@ -7,11 +7,12 @@ use super::geometry::{circle_meets, Patch};
 use super::stats::{bin_of, Confusion, Histogram};
 use super::Options;
 use crate::dataset::{Sample, Source, TruthDefect};
+use crate::inspect::anomaly;
 use crate::inspect::opinion::is_sound;
 use crate::piece::{Frame, Piece, PIECE_SCHEMA};
 use crate::pipeline::{Inspected, Job};
 use crate::report::{Finding, FindingType, Report, Status, Verdict};
-use crate::spec::{Limit, Outline, Spec, View, SPEC_SCHEMA};
+use crate::spec::{Outline, Spec, View, SPEC_SCHEMA};
 use crate::vision::{ops, Mask, Plane};
 
 /// What became of one sample.
@@ -240,28 +241,25 @@ pub(super) fn run(
 
 /// The spec of a bare picture without one of its own: the whole frame is metal, and nothing is limited.
 pub fn bare_spec() -> Spec {
-    spec_of_limits(vec![])
-}
-
-/// The spec of a bare picture that a taught file alone judges.
-pub fn taught_spec() -> Spec {
-    let limit = Limit { characteristic: crate::inspect::anomaly::SCORE.into(), upper: Some(1.0), ..Limit::default() };
-    spec_of_limits(vec![limit])
-}
-
-fn spec_of_limits(limits: Vec<Limit>) -> Spec {
     Spec {
         schema: SPEC_SCHEMA.into(),
         sku: "bare-picture".into(),
         metal: "unknown".into(),
         finish: "unknown".into(),
         views: vec![View { name: "picture".into(), ..View::default() }],
-        limits,
         ..Spec::default()
     }
 }
 
 fn job_of(sample: &Sample, options: &Options) -> Result<Job, String> {
+    let mut job = unlimited_job_of(sample, options)?;
+    if options.taught {
+        anomaly::decides(&mut job.spec);
+    }
+    Ok(job)
+}
+
+fn unlimited_job_of(sample: &Sample, options: &Options) -> Result<Job, String> {
     match &sample.source {
         Source::Piece(dir) => {
             let from = crate::source::Options { specs: options.specs.clone(), bare: None };
@@ -272,7 +270,6 @@ fn job_of(sample: &Sample, options: &Options) -> Result<Job, String> {
         Source::Image(path) => {
             let (spec, spec_sha256) = match &options.spec {
                 Some((spec, sha)) => (spec.clone(), sha.clone()),
-                None if options.taught => (taught_spec(), String::new()),
                 None => (bare_spec(), String::new()),
             };
             let view = spec.views.first().map(|v| v.name.clone()).ok_or("the spec has no view")?;

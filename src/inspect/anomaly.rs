@@ -3,6 +3,7 @@
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::locate::edges::invert;
 use crate::report::FindingType;
+use crate::spec::{Limit, Spec};
 use crate::teach::fit::apply;
 use crate::teach::{Lesson, Looked, Scored};
 use crate::vision::{ops, Mask, Plane, VisionError};
@@ -13,6 +14,13 @@ pub struct Anomaly;
 
 /// The characteristic.
 pub const SCORE: &str = "anomaly.score";
+
+/// Lets a taught file that the command line names decide: at its own threshold, where the spec limits its score nowhere.
+pub fn decides(spec: &mut Spec) {
+    if spec.limits.iter().all(|l| l.characteristic != SCORE) {
+        spec.limits.push(Limit { characteristic: SCORE.into(), upper: Some(1.0), ..Limit::default() });
+    }
+}
 
 /// The share of the threshold down to which a region reaches about its worst place.
 const REGION: f32 = 0.85;
@@ -36,6 +44,9 @@ pub fn look(scene: &Scene, lesson: &Lesson) -> Result<Judged, String> {
     let (taught, own) = (&lesson.taught.header.light, &scene.frame.light);
     if let Some(light) = taught.as_ref().filter(|l| *l != own) {
         return Err(format!("it was taught in the light {light} and the frame's is {own}"));
+    }
+    if let Some(why) = lesson.taught.header.misplaced(scene.view.outline.as_ref(), scene.frame.um_per_px) {
+        return Err(why);
     }
     let placed = scene.view.outline.is_some();
     let located = placed.then_some(scene.located);
@@ -124,7 +135,10 @@ impl Inspect for Anomaly {
         let middle = [(w - 1.0) / 2.0, (h - 1.0) / 2.0];
         answer.features.push(feature(scene.view.name.clone(), None, middle, 0.5 * w.min(h), vec![], scored.score));
         // Where it would pass, nothing of it is a finding.
-        if scored.score + 2.0 * scored.score_u < 1.0 {
+        let limits = scene.spec.limits.iter().filter(|l| l.characteristic == SCORE);
+        let limits = limits.filter(|l| l.view.as_ref().is_none_or(|v| *v == scene.view.name));
+        let least = limits.filter_map(|l| l.upper).fold(1.0, f64::min);
+        if scored.score + 2.0 * scored.score_u < least {
             return Ok(answer);
         }
         for (k, r) in regions(judged, scored)?.into_iter().enumerate() {

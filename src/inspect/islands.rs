@@ -74,8 +74,12 @@ struct Island {
 pub fn seen(scene: &Scene, known: &[Feature]) -> Result<Option<(Vec<Feature>, String)>, VisionError> {
     let Some(mm) = scene.mm_per_px() else { return Ok(None) };
     let mut all = islands(&scene.grey().data, scene.bare_metal, mm)?;
-    // Where five by five points within it show a mark on average.
+    // Where five by five points within it show a mark on average. A soft stain looks like one to the map, so only where one is ordered.
+    let marked = !super::hallmark::ordered(scene.spec, scene.view).is_empty();
     let is_mark = |t: &Island| {
+        if !marked {
+            return false;
+        }
         let Some((map, c)) = scene.classes.and_then(|map| Some((map, map.class("mark")?))) else { return false };
         let off = |k: i32| 0.4 * t.radius * f64::from(k - 2);
         let shares = (0..25).map(|i| f64::from(map.sample(c, t.x + off(i % 5), t.y + off(i / 5))));

@@ -59,7 +59,9 @@ impl Inspect for Ring {
         };
         let loops = std::iter::once(&seen.inner).chain(seen.outer.as_ref().ok());
         answer.loops_px = loops.map(|b| b.polygon(360)).collect();
-        let unclear = if seen.others > 0 {
+        let unclear = if seen.crack.is_some() {
+            Some("light shines through the shank from the opening to the outside: it may be cracked")
+        } else if seen.others > 0 {
             Some("more than one piece is in the frame, and nothing says which is meant")
         } else {
             seen.endless
@@ -130,7 +132,7 @@ impl Inspect for Ring {
         let bright =
             seen.saturated.then(|| "the backlight is overexposed: expose for less than full scale".to_owned());
         let off = (inner.local > 0.0).then(|| {
-            format!("the inner edge departs by {:.3} mm over a stretch: a dent, a burr, or dirt", mm * inner.local)
+            format!("the inner edge departs by {:.3} mm: a dent, a crack, a burr, or dirt", mm * inner.local)
         });
         let doubts: Vec<String> = [tilted, bright, off].into_iter().flatten().collect();
         let doubt = (!doubts.is_empty()).then(|| doubts.join("; "));

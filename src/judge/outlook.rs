@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::inspect::{carat, gap, hallmark, play, ring_size, stones};
+use crate::inspect::{anomaly, carat, gap, hallmark, play, ring_size, stones};
 use crate::piece::nearest;
 use crate::spec::{fineness, Limit, Outline, Rule, Spec, Stone, View, CUTS};
 use crate::teach::{Taught, TeachError};
@@ -18,6 +18,15 @@ pub fn outlook(spec: &Spec) -> Vec<String> {
 fn of_view(spec: &Spec, view: &View) -> Vec<String> {
     let mut out = Vec::new();
     if let Some(file) = &view.taught {
+        let limits =
+            |l: &Limit| l.characteristic == anomaly::SCORE && l.view.as_ref().is_none_or(|v| *v == view.name);
+        if !spec.limits.iter().any(limits) {
+            out.push(format!(
+                "view {}: it names a taught file, and no limit is on {}: it decides nothing (1 is the file's own threshold)",
+                view.name,
+                anomaly::SCORE
+            ));
+        }
         let why = match Taught::read(Path::new(file)) {
             Err(TeachError::Read { .. }) => Some("it is not there or cannot be read".to_owned()),
             Err(e) => Some(e.to_string()),
@@ -315,6 +324,7 @@ mod tests {
         assert!(all(&(band.to_owned() + &stone("A", 9.5, ""))).contains("stone A at x = 9.5 mm lies beyond the band"));
         assert!(all(&("taught = \"gone.loupe\"\n".to_owned() + STONE))
             .contains("taught = \"gone.loupe\": it is not there"));
+        assert!(all(&("taught = \"gone.loupe\"\n".to_owned() + STONE)).contains("no limit is on anomaly.score"));
         let mark = |nominal: &str| said("", "hallmark.text", nominal).join("; ");
         assert!(mark("nominal = 751").contains("751 is no fineness of silver"), "{}", mark("nominal = 751"));
         assert_eq!(mark("nominal = 925"), "");

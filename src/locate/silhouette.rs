@@ -39,7 +39,7 @@ pub enum SilhouetteError {
     #[error("the ring is not whole in the frame: no closed opening is seen")]
     CutOff,
     /// A silhouette without an opening.
-    #[error("the silhouette has no opening")]
+    #[error("the silhouette has no opening: the shank is open or parted, or this is no ring")]
     NoOpening,
     /// Too little of the boundary shows an edge that fits an ellipse.
     #[error(
@@ -123,6 +123,8 @@ pub struct Silhouette {
     pub endless: bool,
     /// Further pieces in the frame: openings and dark parts of a quarter of the ring's size and more.
     pub others: usize,
+    /// Where light shines through the shank from its opening to its outside, in pixels: a crack.
+    pub crack: Option<[f64; 2]>,
 }
 
 impl Silhouette {
@@ -385,19 +387,28 @@ pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouett
     // one above one.
     let fits = |g: f64| by_noise.is_none_or(|falls| if falls { g > 1.0 } else { g < 2.0 });
     // Neither a linear camera nor one of the standard's gamma makes the edge symmetric, and another exponent does.
+    // A dark edge may be symmetric under two exponents: the one that noise and edge both speak for is not given up for the other.
+    let agreed = by_noise.is_some_and(|n| by_skew == Some(n) && if n { zb } else { za } < ODD);
     let is_other = |e: &Symmetric| {
         let far = [1.0, GAMMA].iter().all(|g| (e.gamma - g).abs() > 2.0 * e.u);
         fits(e.gamma) && (far || za.min(zb) > SKEWED)
     };
     let told = match (answer, even) {
-        (_, Some(e)) if is_other(&e) => fit(image, &found, e.gamma, Some(e.gamma))?.unsure(inner, outer, e.u),
+        (_, Some(e)) if !agreed && is_other(&e) => {
+            let as_even = [(1.0, za), (GAMMA, zb)].into_iter().filter(|(_, z)| *z < ODD);
+            let between = as_even.map(|(g, _)| 0.5 * (e.gamma - g).abs()).fold(0.0, f64::max);
+            fit(image, &found, e.gamma, Some(e.gamma))?.unsure(inner, outer, e.u.hypot(between))
+        }
         // Noise alone speaks for one of the two, and the edge against both.
         (Some(_), None) if za.min(zb) > MOST_SKEWED => middle(straight, curved),
         (Some(is_curved), e) => {
             let seen = if is_curved { curved } else { straight };
             // The skew tells how far the exponent may be from it; where it does not, what all edges share covers a tenth, and half of what lies
             // between covers an edge that is not quite symmetric.
-            let by = e.map(|e| e.u).filter(|u| *u < TOLD);
+            // Where the edge is symmetric under another one too, half of what lies between them.
+            let own = if is_curved { GAMMA } else { 1.0 };
+            let aside = e.as_ref().filter(|e| is_other(e)).map_or(0.0, |e| 0.5 * (e.gamma - own).abs());
+            let by = e.map(|e| e.u).filter(|u| *u < TOLD).map(|u| u.hypot(aside));
             let z = if is_curved { zb } else { za };
             seen.unsure(inner, outer, by.unwrap_or(if z > ODD { HALF_GAMMA } else { 0.0 }))
         }
@@ -522,6 +533,8 @@ fn middle(straight: Silhouette, curved: Silhouette) -> Silhouette {
         saturated: straight.saturated,
         endless: straight.endless,
         others: straight.others,
+        // Under either: light is light.
+        crack: straight.crack.or(curved.crack),
     }
 }
 
@@ -695,7 +708,8 @@ fn fit(image: &Image, found: &Coarse, gamma: f64, named: Option<f64>) -> Result<
     let inner = refine(&plane, inner, Side::Inner, width, lasting, outer.as_ref().ok())?;
     let saturated = inner.levels[0] > (253.5f64 / 255.0).powf(gamma);
     let endless = rays.iter().all(|r| r.inner.is_none() || r.outer.is_none());
-    let mut out = Silhouette { inner, outer, gamma: named, saturated, endless, others: found.others };
+    let crack = outer.as_ref().ok().and_then(|o| lit_through(&plane, &inner, o));
+    let mut out = Silhouette { inner, outer, gamma: named, saturated, endless, others: found.others, crack };
     let sharpest = out.outer.as_ref().map_or(out.inner.blur, |b| b.blur.min(out.inner.blur));
     for b in std::iter::once(&mut out.inner).chain(out.outer.as_mut().ok()) {
         b.edge_u = (RESPONSE_U * b.blur).hypot(PIXEL_U).hypot(if saturated { SATURATED_U * b.blur } else { 0.0 });
@@ -978,6 +992,38 @@ fn refine(
     Ok(b)
 }
 
+/// How far apart in pixels the shank is looked at for light that shines through it.
+const CRACK_STEP_PX: f64 = 0.5;
+/// The share of the step from metal to backlight that is light: a slit a pixel wide has as much under a blur of one and a half.
+const CRACK_LIT: f64 = 0.25;
+/// And so many deviations of what the metal shows.
+const CRACK_SIGMAS: f64 = 6.0;
+
+/// Where light shines through the shank, in pixels: near the opening, in the middle and near the outside, side by side. A reflex on the metal runs along it
+/// and not across. Not beneath a head, whose gallery is open.
+fn lit_through(plane: &Plane, inner: &Boundary, outer: &Boundary) -> Option<[f64; 2]> {
+    let n = ((std::f64::consts::TAU * inner.radius / CRACK_STEP_PX) as usize).max(360);
+    let turn = |k: usize| std::f64::consts::TAU * k as f64 / n as f64;
+    let at = |k: usize, share: f64| {
+        let (p, q) = (inner.waved(turn(k)), outer.waved(turn(k)));
+        [p[0] + share * (q[0] - p[0]), p[1] + share * (q[1] - p[1])]
+    };
+    let lit = |share: f64| -> Vec<bool> {
+        let levels: Vec<f32> = (0..n).map(|k| at(k, share)).map(|p| plane.sample(p[0], p[1])).collect();
+        let (metal, spread) = (ops::median(&mut levels.clone()), ops::robust_sigma(&mut levels.clone()));
+        let least = (CRACK_LIT * (inner.levels[0] - f64::from(metal))).max(CRACK_SIGMAS * f64::from(spread)) as f32;
+        levels.iter().map(|v| v - metal > least).collect()
+    };
+    let [near, middle, far] = [0.15, 0.5, 0.85].map(lit);
+    // A crack may run aslant: half as far along as it is deep.
+    let reach = (0.25 * (outer.radius - inner.radius).max(0.0) / CRACK_STEP_PX).ceil() as usize;
+    let beside = |of: &[bool], k: usize| (0..=2 * reach).any(|j| of[(k + n + j - reach) % n]);
+    (0..n)
+        .filter(|k| middle[*k] && beside(&near, *k) && beside(&far, *k))
+        .find(|k| outer.departure(turn(*k)) <= 0.0)
+        .map(|k| at(k, 0.5))
+}
+
 /// How many times as long as what lasts a stretch of the boundary must be off the fit, so that no fibre that crosses it at an angle is
 /// taken for a dent.
 const LONGER: f64 = 1.5;
@@ -1021,13 +1067,20 @@ fn departure(
     let (mut deepest, mut many) = (0.0f64, 0usize);
     let mut departs = vec![0f32; n];
     for run in runs(&off, least as f32) {
-        if run.len() < long {
-            continue;
-        }
         let mut depths: Vec<f32> = run.iter().map(|k| off[*k].abs()).collect();
         depths.sort_by(f32::total_cmp);
         let depth = f64::from(depths[depths.len() * 9 / 10]);
         let mut signed: Vec<f32> = run.iter().map(|k| off[*k]).collect();
+        if run.len() < long {
+            // Light within the metal is no fibre: a slit. And what stands into the light farther than any fibre is wide, and ends there, is none that
+            // crosses.
+            let lit = f64::from(ops::median(&mut signed.clone())) * metal_outward > 0.0;
+            let slit = lit && depth > SLIT_PX;
+            let spur = !lit && (arc..0.5 * b.radius).contains(&depth);
+            if !slit && !spur {
+                continue;
+            }
+        }
         // A bent shank rises; an opening of a gallery, through which the light shines, begins at a corner, and has the head beyond it: a saw's cut
         // or a broken place begins so too, in a shank whose outside is where it should be.
         let jump = |k: usize| f64::from((off[(k + 2) % n] - off[(k + n - 1) % n]).abs()) / (3.0 * step);
@@ -1073,6 +1126,9 @@ fn runs(off: &[f32], least: f32) -> Vec<Vec<usize>> {
     }
     out
 }
+
+/// A slit is at least so deep, in pixels: less is the edge's own roughness.
+const SLIT_PX: f64 = 3.0;
 
 /// How much deeper than long the side of an opening is at least.
 const STEEP: f64 = 2.0;

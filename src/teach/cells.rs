@@ -6,7 +6,7 @@ use crate::model::{Backbone, FeatureMap, ModelError};
 use crate::vision::{Image, Mask};
 
 /// Pixels per cell: the layer of this stride (or the next coarser one) gives the grid.
-const CELL_PX: usize = 8;
+pub const CELL_PX: usize = 8;
 
 /// The descriptors of a picture's cells: one row each, row by row of the grid.
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! The picture that is looked at: every frame of a part brought to one size and one light.
 
-use crate::locate::Located;
+use crate::locate::{outline, Located};
 use crate::model::GRANULE;
+use crate::spec::Outline;
 use crate::vision::{ops, Image, Mask, Plane, VisionError};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,21 @@ impl Fit {
         let (w, h) = ((b[2] - b[0]).max(1e-3), (b[3] - b[1]).max(1e-3));
         let k = side as f64 / (w * h).sqrt();
         Fit { width: granules(w * k), height: granules(h * k), box_mm: Some(b) }
+    }
+
+    /// The box about an outline (x from, y from, x to, y to in mm).
+    pub fn box_about(shape: &Outline) -> [f64; 4] {
+        match shape {
+            // As much of the shank as a frame of common shape shows.
+            Outline::Band { half_width_mm, .. } => {
+                [-1.6 * half_width_mm, -*half_width_mm, 1.6 * half_width_mm, *half_width_mm]
+            }
+            _ => outline::polygon(shape, outline::reach(shape))
+                .iter()
+                .fold([f64::MAX, f64::MAX, f64::MIN, f64::MIN], |b, p| {
+                    [b[0].min(p[0]), b[1].min(p[1]), b[2].max(p[0]), b[3].max(p[1])]
+                }),
+        }
     }
 
     /// Brings a frame to this size. `metal` says which of the frame's pixels count.

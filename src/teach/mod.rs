@@ -22,6 +22,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::model::{Backbone, ModelError};
 use crate::report::round_to;
+use crate::spec::Outline;
 use crate::vision::{ops, Image, Plane, VisionError};
 use cells::{describe, smoothed, Cells};
 pub use fit::{Fit, Looked};
@@ -71,6 +72,8 @@ const TOP_SHARE: usize = 50;
 const COUNTS: [f64; 3] = [1.0, 0.5, 1.0];
 /// How many times wider or higher than any taught picture one may be, for its shape.
 const MISSHAPEN: f64 = 1.5;
+/// How many times finer or coarser a frame may be than those it was taught on: at one and a half good ones were called.
+const OTHER_SCALE: f64 = 1.25;
 /// The share of held-out pictures beyond which one says nothing of how far good ones scatter: a bad one may be among them.
 const STRANGERS: f64 = 0.01;
 
@@ -140,6 +143,8 @@ pub struct Options {
     pub date: String,
     /// The light of the frames, where all have one.
     pub light: Option<String>,
+    /// From which to which scale the frames were taken (um/px), where it is known of all.
+    pub scales: Option<[f64; 2]>,
 }
 
 /// How a number scatters among good pictures, upwards.
@@ -254,6 +259,9 @@ pub struct Header {
     pub fit: Fit,
     /// Width over height of the pictures it was taught on, least and most; none for pieces, which are placed.
     pub aspects: Option<[f64; 2]>,
+    /// From which to which scale they were taken (um/px), where it is known of all.
+    #[serde(default)]
+    pub scales: Option<[f64; 2]>,
     /// Their colour as a whole.
     pub tint: Tint,
     /// Cells along x and y.
@@ -497,6 +505,32 @@ impl Header {
         (own < low / MISSHAPEN || own > high * MISSHAPEN).then(|| {
             let range = if high - low < 0.005 { format!("{low:.2}") } else { format!("{low:.2} to {high:.2}") };
             format!("it was taught on pictures {range} times as wide as high, and this one is {own:.2} times")
+        })
+    }
+
+    /// Whether a view is of another part than the taught one, or a frame so much finer or coarser that its texture is another; says how.
+    pub fn misplaced(&self, shape: Option<&Outline>, um_per_px: Option<f64>) -> Option<String> {
+        if let Some(own) = &self.fit.box_mm {
+            let Some(shape) = shape else {
+                return Some("it was taught on pieces placed by their outline, and the view has none".into());
+            };
+            let other = Fit::box_about(shape);
+            // A cell is laid beside those within one cell of its place.
+            let cell = (own[2] - own[0]) * (gallery::REACH * cells::CELL_PX) as f64 / self.fit.width as f64;
+            if own.iter().zip(&other).any(|(a, b)| (a - b).abs() > cell) {
+                let size = |b: &[f64; 4]| format!("{:.2} x {:.2} mm", b[2] - b[0], b[3] - b[1]);
+                let (own_size, other_size) = (size(own), size(&other));
+                return Some(if own_size == other_size {
+                    "it was taught on a part whose outline lies elsewhere about the piece's origin".into()
+                } else {
+                    format!("it was taught on a part of {own_size}, and this view's is of {other_size}")
+                });
+            }
+        }
+        let ([low, high], scale) = (self.scales?, um_per_px?);
+        (scale < low / OTHER_SCALE || scale > high * OTHER_SCALE).then(|| {
+            let range = if high - low < 0.005 { format!("{low:.2}") } else { format!("{low:.2} to {high:.2}") };
+            format!("it was taught at {range} um/px, and this frame has {scale:.2}")
         })
     }
 
@@ -767,6 +801,7 @@ pub fn teach(
         layers: backbone.info().layers.clone(),
         fit: fit.clone(),
         aspects: fit.box_mm.is_none().then_some(aspects),
+        scales: options.scales,
         tint,
         grid: [width, height],
         false_alarms: options.false_alarms,

@@ -169,6 +169,16 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, DecodeError> {
     Ok(Image { width, height, data: rgb.into_raw(), grey })
 }
 
+/// Whether a picture's EXIF tag turns it by a quarter when it is decoded; not where the file cannot be read.
+pub fn lies_on_its_side(path: &Path) -> bool {
+    use image::metadata::Orientation::{Rotate270, Rotate270FlipH, Rotate90, Rotate90FlipH};
+    let turned = || {
+        let reader = image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+        reader.into_decoder().ok()?.orientation().ok()
+    };
+    matches!(turned(), Some(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
