@@ -321,7 +321,7 @@ fn inspect_one(
         let mut job = entry.load().map_err(|e| e.to_string())?;
         let wrong = readings.map(|r| r.join(&mut job.piece)).unwrap_or_default();
         if args.model.taught.is_some() {
-            anomaly::decides(&mut job.spec);
+            anomaly::decides(&mut job.spec, &job.piece.frames);
         }
         // Before the frames are read: a frame that changes while it is inspected is inspected again.
         made_of = journal::made_of(&job);

@@ -254,7 +254,7 @@ pub fn bare_spec() -> Spec {
 fn job_of(sample: &Sample, options: &Options) -> Result<Job, String> {
     let mut job = unlimited_job_of(sample, options)?;
     if options.taught {
-        anomaly::decides(&mut job.spec);
+        anomaly::decides(&mut job.spec, &job.piece.frames);
     }
     Ok(job)
 }

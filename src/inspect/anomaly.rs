@@ -2,8 +2,9 @@
 
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::locate::edges::invert;
+use crate::piece::Frame;
 use crate::report::FindingType;
-use crate::spec::{Limit, Spec};
+use crate::spec::{Limit, Spec, View};
 use crate::teach::fit::apply;
 use crate::teach::{Lesson, Looked, Scored};
 use crate::vision::{ops, Mask, Plane, VisionError};
@@ -15,11 +16,21 @@ pub struct Anomaly;
 /// The characteristic.
 pub const SCORE: &str = "anomaly.score";
 
-/// Lets a taught file that the command line names decide: at its own threshold, where the spec limits its score nowhere.
-pub fn decides(spec: &mut Spec) {
-    if spec.limits.iter().all(|l| l.characteristic != SCORE) {
-        spec.limits.push(Limit { characteristic: SCORE.into(), upper: Some(1.0), ..Limit::default() });
+/// Lets a taught file that the command line names decide: at its own threshold, where the spec limits its score nowhere, on every view that a frame shows
+/// as more than a silhouette.
+pub fn decides(spec: &mut Spec, frames: &[Frame]) {
+    if spec.limits.iter().any(|l| l.characteristic == SCORE) {
+        return;
     }
+    let shown = |v: &&View| frames.iter().any(|f| f.view == v.name && f.light != "backlight");
+    let limit = |v: &View| Limit {
+        characteristic: SCORE.into(),
+        upper: Some(1.0),
+        view: Some(v.name.clone()),
+        ..Limit::default()
+    };
+    let limits: Vec<Limit> = spec.views.iter().filter(shown).map(limit).collect();
+    spec.limits.extend(limits);
 }
 
 /// The share of the threshold down to which a region reaches about its worst place.
