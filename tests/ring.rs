@@ -628,10 +628,14 @@ fn a_slit_in_the_shank_is_thin_there() {
         let left = 0.02 * (70.0 - depth);
         assert!(thin.value < left + 0.12, "{} for {left}", thin.value);
     }
-    // Right through, a pixel and a half wide.
-    let crack = Sim { notch: Some([0.7, 0.0019, 90.0]), ..Sim::plain(32) };
+    // Right through, a pixel wide.
+    let crack = Sim { notch: Some([0.7, 0.0013, 90.0]), ..Sim::plain(32) };
     let answer = ask(&crack.image(), Some(20.0), Some(0.0));
-    assert!(answer.not_assessed.iter().any(|n| n.0 == INNER && n.1.contains("cracked")), "{:?}", answer.not_assessed);
+    assert!(
+        answer.not_assessed.iter().any(|n| n.0 == INNER && (n.1.contains("cracked") || n.1.contains("parted"))),
+        "{:?}",
+        answer.not_assessed
+    );
 }
 
 /// What stands into the bore and ends there may be a burr: a person's, where a hair across all of it is not.

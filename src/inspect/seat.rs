@@ -107,6 +107,8 @@ pub struct Look {
     pub bright: f64,
     /// The largest differences four pixels apart (above them one in twenty) over the larger ones of neighbours (one in five): 1.5 of noise alone.
     pub facets: f64,
+    /// Those differences themselves, over the sum of both.
+    pub contrast: f64,
 }
 
 /// Grey levels of 255 that the noise of an unlit pixel stays below: four times the two to three levels of a camera's black.
@@ -125,6 +127,11 @@ const CLIPPED: f64 = 250.0;
 /// [`Look::facets`] below which nothing but noise is seen: normal noise has 1.53, of 2423 stones of five sets none less than 1.88.
 const BLANK: f64 = 1.7;
 
+/// Where noise is smoothed away, [`Look::facets`] of painted holes (JPEG of quality 80 to 95, or no noise) reach 2.6, with a [`Look::contrast`] of up to 0.033; stones
+/// under coaxial and diffuse light show no more contrast, and 3.1 and more.
+const SMOOTH: f64 = 2.8;
+const FLAT: f64 = 0.05;
+
 /// Log odds of a stone where a window looks as the metal does.
 pub(super) const COVERED: f64 = -8.0;
 
@@ -140,9 +147,9 @@ impl Look {
         self.bright < BLACK
     }
 
-    /// Whether it shows nothing but noise.
+    /// Whether it shows nothing but noise, or, where a camera or a JPEG has smoothed the noise away, hardly anything at all.
     pub fn is_blank(&self) -> bool {
-        self.facets < BLANK
+        self.facets < BLANK || (self.facets < SMOOTH && self.contrast < FLAT)
     }
 
     /// Whether a tenth of it or more may be clipped.
@@ -238,6 +245,9 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
     let size = m[0].hypot(m[1]);
     let along = (c[0] * m[0] + c[1] * m[1]) / size.max(1e-6);
     let across = (c[1] * m[0] - c[0] * m[1]).abs() / size.max(1e-6);
+    let contrast = f64::from(ops::quantile(&mut coarse, 0.95));
+    let facets = contrast / f64::from(ops::quantile(&mut fine, 0.8).max(1e-4));
+    tracing::debug!("seat {} of {}: contrast {contrast:.4}, facets {facets:.3}", stone.id, scene.frame.file);
     Some(Look {
         texture: (upper / metal.texture).max(1e-3).ln(),
         tint: along / size.max(1e-6),
@@ -245,7 +255,8 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
         colour: (c[0] - m[0]).hypot(c[1] - m[1]),
         metal: size,
         bright: f64::from(ops::quantile(&mut bright, 0.9)),
-        facets: f64::from(ops::quantile(&mut coarse, 0.95) / ops::quantile(&mut fine, 0.8).max(1e-4)),
+        facets,
+        contrast,
     })
 }
 
@@ -255,8 +266,16 @@ mod tests {
 
     #[test]
     fn metal_without_a_seat_is_told() {
-        let look =
-            Look { texture: 0.1, tint: 1.0, across: 0.001, colour: 0.002, metal: 0.16, bright: 190.0, facets: 1.6 };
+        let look = Look {
+            texture: 0.1,
+            tint: 1.0,
+            across: 0.001,
+            colour: 0.002,
+            metal: 0.16,
+            bright: 190.0,
+            facets: 1.6,
+            contrast: 0.01,
+        };
         assert!(look.is_metal());
         for other in [
             Look { texture: 1.2, ..look },  // facets
@@ -269,9 +288,26 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_whose_noise_was_smoothed_away_shows_nothing() {
+        let of = |facets, contrast| Look {
+            texture: 1.0,
+            tint: 0.0,
+            across: 0.0,
+            colour: 0.1,
+            metal: 0.16,
+            bright: 45.0,
+            facets,
+            contrast,
+        };
+        assert!(of(1.5, 0.2).is_blank() && of(2.4, 0.03).is_blank());
+        // Facets that hardly differ, and few large ones.
+        assert!(!of(3.1, 0.02).is_blank() && !of(2.4, 0.2).is_blank());
+    }
+
+    #[test]
     fn gems_of_a_colour_are_told_from_empty_seats() {
         let look = |texture, tint, across, colour, metal| {
-            Look { texture, tint, across, colour, metal, bright: 120.0, facets: 5.0 }.score()
+            Look { texture, tint, across, colour, metal, bright: 120.0, facets: 5.0, contrast: 0.3 }.score()
         };
         // A ruby in rhodium, whose faint hue makes any colour look like a multiple of it; one in silver without a hue.
         assert!(look(1.0, 25.0, 0.01, 0.3, 0.012) > DOUBT);
