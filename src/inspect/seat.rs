@@ -149,7 +149,9 @@ impl Look {
 
     /// Whether it shows nothing but noise, or, where a camera or a JPEG has smoothed the noise away, hardly anything at all.
     pub fn is_blank(&self) -> bool {
-        self.facets < BLANK || (self.facets < SMOOTH && self.contrast < FLAT)
+        // A gem's own colour is something to see.
+        let coloured = (self.tint * self.metal).hypot(self.across) > GEM_COLOUR;
+        self.facets < BLANK || (self.facets < SMOOTH && self.contrast < FLAT && !coloured)
     }
 
     /// Whether a tenth of it or more may be clipped.
@@ -302,6 +304,8 @@ mod tests {
         assert!(of(1.5, 0.2).is_blank() && of(2.4, 0.03).is_blank());
         // Facets that hardly differ, and few large ones.
         assert!(!of(3.1, 0.02).is_blank() && !of(2.4, 0.2).is_blank());
+        // A sapphire in rhodium.
+        assert!(!Look { tint: -8.0, metal: 0.033, ..of(2.2, 0.033) }.is_blank());
     }
 
     #[test]
