@@ -149,8 +149,8 @@ impl Look {
 
     /// Whether it shows nothing but noise, or, where a camera or a JPEG has smoothed the noise away, hardly anything at all.
     pub fn is_blank(&self) -> bool {
-        // A gem's own colour is something to see.
-        let coloured = (self.tint * self.metal).hypot(self.across) > GEM_COLOUR;
+        // A gem's own colour, neither grey nor the metal's, is something to see.
+        let coloured = (self.tint * self.metal).hypot(self.across).min(self.colour) > GEM_COLOUR;
         self.facets < BLANK || (self.facets < SMOOTH && self.contrast < FLAT && !coloured)
     }
 
@@ -305,7 +305,9 @@ mod tests {
         // Facets that hardly differ, and few large ones.
         assert!(!of(3.1, 0.02).is_blank() && !of(2.4, 0.2).is_blank());
         // A sapphire in rhodium.
-        assert!(!Look { tint: -8.0, metal: 0.033, ..of(2.2, 0.033) }.is_blank());
+        assert!(!Look { tint: -8.0, metal: 0.033, colour: 0.296, ..of(2.2, 0.033) }.is_blank());
+        // And a bowl of the metal's own colour is none.
+        assert!(Look { tint: 0.94, colour: 0.012, ..of(2.5, 0.02) }.is_blank());
     }
 
     #[test]
