@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::dataset::{self, Kind, Protocol, Split};
-use crate::eval::{self, EvalReport, EVAL_SCHEMA};
+use crate::eval::{self, EvalReport};
+use crate::json;
 use crate::pipeline::Inspector;
 use crate::spec::Spec;
 
@@ -156,11 +157,5 @@ fn set_name(path: &Path) -> String {
 }
 
 fn read_baseline(path: &Path) -> Result<EvalReport, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: cannot read: {e}", path.display()))?;
-    let read: EvalReport = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text))
-        .map_err(|e| format!("{}: key `{}`: {}", path.display(), e.path(), e.inner()))?;
-    if read.schema != EVAL_SCHEMA {
-        return Err(format!("{}: key `schema`: `{}`, expected `{EVAL_SCHEMA}`", path.display(), read.schema));
-    }
-    Ok(read)
+    json::read(path).map(|(report, _)| report).map_err(|e| e.to_string())
 }

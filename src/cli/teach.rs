@@ -1,6 +1,6 @@
 //! `loupe teach`: a part learned from good pictures alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,11 +103,18 @@ struct Good {
 /// A frame of a piece.
 #[derive(Debug, Clone)]
 struct Placed {
-    job: Arc<Job>,
+    /// The piece with its calibrations.
+    piece: Arc<(Job, Stations)>,
     /// Which of its frames.
-    index: usize,
-    /// What it shows.
-    view: View,
+    frame: usize,
+    /// Which of its spec's views that shows.
+    view: usize,
+}
+
+impl Placed {
+    fn view(&self) -> &View {
+        &self.piece.0.spec.views[self.view]
+    }
 }
 
 fn learn(args: &Args) -> Result<u8, String> {
@@ -186,8 +193,10 @@ fn learn(args: &Args) -> Result<u8, String> {
         );
     }
     let load = |i: usize| kept[i].clone().map_or_else(|| look(&good[i], &fit).map(|l| l.0), Ok);
-    let scales: Option<Vec<f64>> = kinds.iter().map(|k| k.scale).collect();
-    let scales = scales.filter(|s| !s.is_empty());
+    let scales = kinds
+        .iter()
+        .try_fold([f64::MAX, 0.0], |[low, high]: [f64; 2], k| Some([low.min(k.scale?), high.max(k.scale?)]));
+    let scales = scales.filter(|_| !kinds.is_empty());
     for e in &errors {
         eprintln!("loupe teach: left out: {e}");
     }
@@ -198,7 +207,7 @@ fn learn(args: &Args) -> Result<u8, String> {
         on: names(&args.good),
         date,
         light,
-        scales: scales.map(|s| [s.iter().copied().fold(f64::MAX, f64::min), s.iter().copied().fold(0.0, f64::max)]),
+        scales,
     };
     let bar = super::progress(teach::passes(good.len()));
     let (taught, strangers) = pool
@@ -342,11 +351,8 @@ fn gather(args: &Args) -> Result<Gathered, String> {
                     continue;
                 }
             };
-            let view = match &args.view {
-                Some(name) => job.spec.view(name),
-                None => job.spec.views.first(),
-            };
-            let Some(view) = view else {
+            let wanted = |v: &View| args.view.as_ref().is_none_or(|name| *name == v.name);
+            let Some(view) = job.spec.views.iter().position(wanted) else {
                 errors.push(format!(
                     "{}: its spec has no view `{}`",
                     entry.origin.display(),
@@ -354,11 +360,13 @@ fn gather(args: &Args) -> Result<Gathered, String> {
                 ));
                 continue;
             };
-            let (view, job) = (view.clone(), Arc::new(job));
+            let stations = Stations::of(&job);
+            let piece = Arc::new((job, stations));
+            let job = &piece.0;
             let of = job.piece.frames.iter().enumerate();
-            for (index, f) in of.filter(|(_, f)| f.view == view.name && f.light != "backlight") {
+            for (frame, f) in of.filter(|(_, f)| f.view == job.spec.views[view].name && f.light != "backlight") {
                 if *light.get_or_insert_with(|| f.light.clone()) == f.light {
-                    let placed = Placed { job: job.clone(), index, view: view.clone() };
+                    let placed = Placed { piece: piece.clone(), frame, view };
                     all.push(Good { path: job.base.join(&f.file), placed: Some(placed) });
                 }
             }
@@ -373,25 +381,17 @@ fn gather(args: &Args) -> Result<Gathered, String> {
     Ok(Gathered { good: all, errors, light })
 }
 
-/// Whether pieces lie in a folder or below it, hidden ones left out.
+/// Whether pieces lie in a folder or below it.
 fn has_manifest(dir: &Path) -> bool {
-    fn any(dir: &Path, been: &mut HashSet<PathBuf>) -> bool {
-        if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
-            return false;
-        }
-        let hidden = |p: &PathBuf| p.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.'));
-        let subs = || std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
-        dir.join(source::MANIFEST).is_file() || subs().any(|p| p.is_dir() && !hidden(&p) && any(&p, been))
-    }
-    any(dir, &mut HashSet::new())
+    dataset::folders_below(dir).is_ok_and(|all| all.iter().any(|d| d.join(source::MANIFEST).is_file()))
 }
 
 /// The size that these pictures are looked at in.
 fn fit(all: &[Good], side: usize) -> Result<Fit, String> {
     let Some(first) = all.first() else { return Err("no picture in what was given".into()) };
-    let Some(Placed { view, .. }) = &first.placed else { return Ok(Fit::whole(side)) };
+    let Some(view) = first.placed.as_ref().map(Placed::view) else { return Ok(Fit::whole(side)) };
     let Some(shape) = &view.outline else { return Ok(Fit::whole(side)) };
-    if all.iter().any(|g| g.placed.as_ref().is_none_or(|p| p.view.outline != view.outline)) {
+    if all.iter().any(|g| g.placed.as_ref().is_none_or(|p| p.view().outline != view.outline)) {
         return Err("the pieces are of different outlines: teach each part on its own".into());
     }
     Ok(Fit::of_box(Fit::box_about(shape), side))
@@ -402,11 +402,12 @@ fn look(good: &Good, fit: &Fit) -> Result<(Looked, Option<f64>), TeachError> {
     let damaged = |message: String| TeachError::Damaged { path: good.path.clone(), message };
     // Its message names the file already.
     let unread = |message: String| damaged(short(&message, &good.path));
-    let Some(Placed { job, index, view }) = &good.placed else {
+    let Some(placed) = &good.placed else {
         let (_, image) = vision::read_image(&good.path).map_err(|e| unread(e.to_string()))?;
         return Ok((fit.look(&image, None, None)?, None));
     };
-    let taken = Stations::of(job).take(job, *index, &job.piece.frames[*index]).map_err(unread)?;
+    let ((job, stations), view) = (&*placed.piece, placed.view());
+    let taken = stations.take(job, placed.frame, &job.piece.frames[placed.frame]).map_err(unread)?;
     let (image, scale) = (taken.image, taken.frame.um_per_px);
     if view.outline.is_none() {
         return Ok((fit.look(&image, None, None)?, scale));

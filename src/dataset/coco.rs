@@ -10,6 +10,7 @@ use super::{
     dirs, entries, file_name, has_ext, is_good, name_in, part_of, stem, unknown, DatasetError, Kind, MaskSource,
     Part, Rle, Sample, SampleError, Set, Source, Split, Truth, TruthDefect,
 };
+use crate::vision::size_in_file;
 
 /// What a label file turned out to be.
 enum Labels {
@@ -38,10 +39,10 @@ struct CocoImage {
 impl CocoImage {
     /// The picture's size in pixels, where it can be read; what is wrong with the one that the labels give.
     fn size(&self, path: &Path) -> Result<Option<[f64; 2]>, String> {
-        let Ok((w, h)) = image::image_dimensions(path) else { return Ok(None) }; // said where it is opened
-        let real = [f64::from(w), f64::from(h)];
-        if let (Some(w), Some(h), true) = (self.width, self.height, crate::vision::lies_on_its_side(path)) {
-            if [w, h] == real && w != h {
+        let Some((size, turned)) = size_in_file(path) else { return Ok(None) }; // said where it is opened
+        let real = size.map(f64::from);
+        if let (Some(w), Some(h)) = (self.width, self.height) {
+            if turned && [w, h] == real && w != h {
                 return Err(format!(
                     "its EXIF tag turns the picture by a quarter, and `width` and `height` ({w} x {h}) are as it lies in the file, so its shapes would \
                      lie elsewhere: turn the file's pixels and take the tag out"

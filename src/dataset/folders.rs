@@ -6,26 +6,21 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    dirs, file_name, is_good, name_in, part_of, pictures, says_good, stem, unknown, DatasetError, Kind, MaskSource,
-    Part, Protocol, Sample, SampleError, Set, Source, Split, Truth,
+    file_name, folders_below, is_good, name_in, part_of, pictures, says_good, stem, unknown, DatasetError, Kind,
+    MaskSource, Part, Protocol, Sample, SampleError, Set, Source, Split, Truth,
 };
 
 /// Endings that mark a mask where picture and mask have the same suffix or lie under other names.
 const MASK_ENDINGS: [&str; 6] = ["_mask", "_label", "_GT", "_gt", "-mask", "_seg"];
 
-/// The folders of pictures: `root` itself and those below. One that links lead to twice is looked into once.
+/// The folders of pictures: `root` itself and those below.
 fn class_dirs(root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    fn add(dir: &Path, been: &mut BTreeSet<PathBuf>, out: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
-        if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
-            return Ok(());
-        }
-        if !pictures(dir)?.is_empty() {
-            out.push(dir.to_owned());
-        }
-        dirs(dir)?.iter().try_for_each(|sub| add(sub, been, out))
-    }
     let mut with_pictures = Vec::new();
-    add(root, &mut BTreeSet::new(), &mut with_pictures)?;
+    for dir in folders_below(root)? {
+        if !pictures(&dir)?.is_empty() {
+            with_pictures.push(dir);
+        }
+    }
     with_pictures.sort();
     Ok(with_pictures)
 }
@@ -147,19 +142,17 @@ impl Sides {
 }
 
 pub(super) fn load_masks(root: &Path, split: Split, protocol: Option<Protocol>) -> Result<Set, DatasetError> {
-    if !has_masks(root)? {
-        return Err(unknown(root, "looked for pictures with a mask of the same name beside them"));
-    }
     let splits = root.join("splits.json");
     let protocol = splits.is_file().then(|| protocol.unwrap_or(Protocol::Supervised));
     let sides = protocol.map(|p| Sides::read(&splits, p)).transpose()?;
     let mut set = Set { kind: Kind::Masks, protocol, samples: vec![], errors: vec![] };
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut any_masked) = (BTreeSet::new(), false);
     for dir in class_dirs(root)? {
         let own = file_name(&dir);
         let folder_good = is_good(&own);
         let rows = pairs(&dir)?;
         let some_masked = rows.iter().any(|(_, m)| m.is_some());
+        any_masked |= some_masked;
         let is_png = |p: &Path| super::has_ext(p, &["png"]);
         // Where pictures have other endings than their masks, a mask is left of a picture that got lost.
         let only_masks_are_png = some_masked && rows.iter().all(|(p, m)| m.is_none() || !is_png(p));
@@ -203,6 +196,9 @@ pub(super) fn load_masks(root: &Path, split: Split, protocol: Option<Protocol>) 
                 truth: Truth { defective, mask, ..Truth::default() },
             });
         }
+    }
+    if !any_masked {
+        return Err(unknown(root, "looked for pictures with a mask of the same name beside them"));
     }
     if let Some(sides) = &sides {
         let wanted = |part| split.takes(Some(part));

@@ -404,16 +404,24 @@ fn dirs(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 
 /// Pictures directly in a folder, sorted by name; those of other formats and links to nowhere too: that they cannot be read is said of each.
 fn pictures(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    Ok(entries(dir)?.into_iter().filter(|p| (is_picture(p) || is_other_picture(p)) && !p.is_dir()).collect())
+    Ok(entries(dir)?
+        .into_iter()
+        .filter(|p| (is_picture(p) || is_other_picture(p)) && (p.is_file() || !p.exists()))
+        .collect())
 }
 
-/// Pictures in a folder and below it, hidden ones left out. A folder that links lead to twice is looked into once.
+/// Pictures in a folder and below it, as [`folders_below`] has them.
 pub(crate) fn pictures_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    Ok(folders_below(dir)?.iter().map(|d| pictures(d)).collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+/// A folder and those below it, hidden ones left out, each before its own. One that links lead to twice is looked into once.
+pub(crate) fn folders_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     fn add(dir: &Path, been: &mut BTreeSet<PathBuf>, out: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
         if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
             return Ok(());
         }
-        out.extend(pictures(dir)?);
+        out.push(dir.to_owned());
         dirs(dir)?.iter().try_for_each(|sub| add(sub, been, out))
     }
     let mut out = Vec::new();
@@ -461,10 +469,8 @@ fn is_good(class: &str) -> bool {
 /// Whether a name says that nothing is wrong, or that something is; none where it says neither.
 fn says_good(name: &str) -> Option<bool> {
     const GOOD: [&str; 4] = ["good", "ok", "free", "normal"];
-    const BAD: [&str; 18] = [
-        "not",
-        "no",
-        "non",
+    const DENIED: [&str; 3] = ["not", "no", "non"];
+    const BAD: [&str; 15] = [
         "nok",
         "ng",
         "bad",
@@ -483,9 +489,10 @@ fn says_good(name: &str) -> Option<bool> {
     ];
     let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
     let is = |of: &[&str]| words.iter().any(|w| of.iter().any(|o| w.eq_ignore_ascii_case(o)));
-    // `defect_free` is free of them, and `not_ok` is not.
+    // `defect_free` is free of them, and `not_ok` is not; `lot no 3` says neither.
     match (is(&GOOD), is(&BAD)) {
-        (true, true) => Some(is(&["free"]) && !is(&["not", "no", "non"])),
+        (true, _) if is(&DENIED) => Some(false),
+        (true, true) => Some(is(&["free"])),
         (true, false) => Some(true),
         (false, true) => Some(false),
         (false, false) => None,
@@ -532,6 +539,7 @@ mod tests {
         {
             assert!(!is_good(bad), "{bad}");
         }
+        assert_eq!([says_good("lot no 3"), says_good("bad lot"), says_good("pits")], [None, Some(false), None]);
     }
 
     #[test]

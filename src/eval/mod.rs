@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Kind, Protocol, Set, Split};
+use crate::json::Marked;
 use crate::pipeline::{Inspected, Job};
 use crate::report::{ModelRow, Verdict};
 use crate::spec::Spec;
@@ -465,6 +466,14 @@ pub fn evaluate(
 fn without(root: &Path, message: &str) -> String {
     let own = root.display().to_string();
     message.replace(&format!("{}/", own.trim_end_matches('/')), "")
+}
+
+impl Marked for EvalReport {
+    const SCHEMA: &'static str = EVAL_SCHEMA;
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
 }
 
 impl EvalReport {

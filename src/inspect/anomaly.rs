@@ -146,10 +146,8 @@ impl Inspect for Anomaly {
         let middle = [(w - 1.0) / 2.0, (h - 1.0) / 2.0];
         answer.features.push(feature(scene.view.name.clone(), None, middle, 0.5 * w.min(h), vec![], scored.score));
         // Where it would pass, nothing of it is a finding.
-        let limits = scene.spec.limits.iter().filter(|l| l.characteristic == SCORE);
-        let limits = limits.filter(|l| l.view.as_ref().is_none_or(|v| *v == scene.view.name));
-        let least = limits.filter_map(|l| l.upper).fold(1.0, f64::min);
-        if scored.score + 2.0 * scored.score_u < least {
+        let upper = scene.spec.limit(SCORE, &scene.view.name).and_then(|l| l.upper);
+        if scored.score + 2.0 * scored.score_u < upper.unwrap_or(1.0).min(1.0) {
             return Ok(answer);
         }
         for (k, r) in regions(judged, scored)?.into_iter().enumerate() {

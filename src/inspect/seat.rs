@@ -249,7 +249,6 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
     let across = (c[1] * m[0] - c[0] * m[1]).abs() / size.max(1e-6);
     let contrast = f64::from(ops::quantile(&mut coarse, 0.95));
     let facets = contrast / f64::from(ops::quantile(&mut fine, 0.8).max(1e-4));
-    tracing::debug!("seat {} of {}: contrast {contrast:.4}, facets {facets:.3}", stone.id, scene.frame.file);
     Some(Look {
         texture: (upper / metal.texture).max(1e-3).ln(),
         tint: along / size.max(1e-6),

@@ -18,9 +18,7 @@ pub fn outlook(spec: &Spec) -> Vec<String> {
 fn of_view(spec: &Spec, view: &View) -> Vec<String> {
     let mut out = Vec::new();
     if let Some(file) = &view.taught {
-        let limits =
-            |l: &Limit| l.characteristic == anomaly::SCORE && l.view.as_ref().is_none_or(|v| *v == view.name);
-        if !spec.limits.iter().any(limits) {
+        if spec.limit(anomaly::SCORE, &view.name).is_none() {
             out.push(format!(
                 "view {}: it names a taught file, and no limit is on {}: it decides nothing (1 is the file's own threshold)",
                 view.name,

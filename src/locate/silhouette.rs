@@ -342,15 +342,22 @@ impl Boundary {
 /// # Errors
 /// [`SilhouetteError`]: the reason a person reads in the report.
 pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouette, SilhouetteError> {
-    let found = coarse(image, hair)?;
+    let mut told = by_response(image, &coarse(image, hair)?, gamma)?;
+    let plane = light(image, told.gamma.unwrap_or(1.0));
+    told.crack = told.outer.as_ref().ok().and_then(|outer| lit_through(&plane, &told.inner, outer));
+    Ok(told)
+}
+
+/// The boundaries under the response that is named or told.
+fn by_response(image: &Image, found: &Coarse, gamma: Option<f64>) -> Result<Silhouette, SilhouetteError> {
     if let Some(g) = gamma {
-        return fit(image, &found, g, Some(g));
+        return fit(image, found, g, Some(g));
     }
-    let straight = fit(image, &found, 1.0, Some(1.0))?;
-    let curved = fit(image, &found, GAMMA, Some(GAMMA))?;
+    let straight = fit(image, found, 1.0, Some(1.0))?;
+    let curved = fit(image, found, GAMMA, Some(GAMMA))?;
     let (a, b) = (&straight.inner, &curved.inner);
     let (za, zb) = (a.skewed(), b.skewed());
-    let even = symmetric(image, &found, &straight, &curved);
+    let even = symmetric(image, found, &straight, &curved);
     // Twenty times as likely as the other (log likelihoods of normal skews), and not unlikely itself: glare on the metal's wall skews
     // the edge under either.
     let told_by = |za: f64, zb: f64| match za * za - zb * zb {
@@ -397,7 +404,7 @@ pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouett
         (_, Some(e)) if !agreed && is_other(&e) => {
             let as_even = [(1.0, za), (GAMMA, zb)].into_iter().filter(|(_, z)| *z < ODD);
             let between = as_even.map(|(g, _)| 0.5 * (e.gamma - g).abs()).fold(0.0, f64::max);
-            fit(image, &found, e.gamma, Some(e.gamma))?.unsure(inner, outer, e.u.hypot(between))
+            fit(image, found, e.gamma, Some(e.gamma))?.unsure(inner, outer, e.u.hypot(between))
         }
         // Noise alone speaks for one of the two, and the edge against both.
         (Some(_), None) if za.min(zb) > MOST_SKEWED => middle(straight, curved),
@@ -417,7 +424,7 @@ pub fn measure(image: &Image, hair: f64, gamma: Option<f64>) -> Result<Silhouett
     // An exponent that leaves the outside skewed was told by a glare in the bore, which moves the edge far less than the wrong exponent does.
     Ok(match (&told.outer, told.gamma) {
         (Ok(b), Some(_)) if b.skewed() > SKEWED => {
-            middle(fit(image, &found, 1.0, Some(1.0))?, fit(image, &found, GAMMA, Some(GAMMA))?)
+            middle(fit(image, found, 1.0, Some(1.0))?, fit(image, found, GAMMA, Some(GAMMA))?)
         }
         _ => told,
     })
@@ -533,8 +540,7 @@ fn middle(straight: Silhouette, curved: Silhouette) -> Silhouette {
         saturated: straight.saturated,
         endless: straight.endless,
         others: straight.others,
-        // Under either: light is light.
-        crack: straight.crack.or(curved.crack),
+        crack: None,
     }
 }
 
@@ -708,8 +714,7 @@ fn fit(image: &Image, found: &Coarse, gamma: f64, named: Option<f64>) -> Result<
     let inner = refine(&plane, inner, Side::Inner, width, lasting, outer.as_ref().ok())?;
     let saturated = inner.levels[0] > (253.5f64 / 255.0).powf(gamma);
     let endless = rays.iter().all(|r| r.inner.is_none() || r.outer.is_none());
-    let crack = outer.as_ref().ok().and_then(|o| lit_through(&plane, &inner, o));
-    let mut out = Silhouette { inner, outer, gamma: named, saturated, endless, others: found.others, crack };
+    let mut out = Silhouette { inner, outer, gamma: named, saturated, endless, others: found.others, crack: None };
     let sharpest = out.outer.as_ref().map_or(out.inner.blur, |b| b.blur.min(out.inner.blur));
     for b in std::iter::once(&mut out.inner).chain(out.outer.as_mut().ok()) {
         b.edge_u = (RESPONSE_U * b.blur).hypot(PIXEL_U).hypot(if saturated { SATURATED_U * b.blur } else { 0.0 });
@@ -1070,11 +1075,11 @@ fn departure(
         let mut depths: Vec<f32> = run.iter().map(|k| off[*k].abs()).collect();
         depths.sort_by(f32::total_cmp);
         let depth = f64::from(depths[depths.len() * 9 / 10]);
-        let mut signed: Vec<f32> = run.iter().map(|k| off[*k]).collect();
+        let middle = f64::from(ops::median(&mut run.iter().map(|k| off[*k]).collect::<Vec<f32>>()));
         if run.len() < long {
             // Light within the metal is no fibre: a slit. And what stands into the light farther than any fibre is wide, and ends there, is none that
             // crosses.
-            let lit = f64::from(ops::median(&mut signed.clone())) * metal_outward > 0.0;
+            let lit = middle * metal_outward > 0.0;
             let slit = lit && depth > SLIT_PX;
             let spur = !lit && (arc..0.5 * b.radius).contains(&depth);
             if !slit && !spur {
@@ -1087,7 +1092,7 @@ fn departure(
         let ends = run.iter().take(3).chain(run.iter().rev().take(3));
         let heads = |o: &Boundary| run.iter().filter(|k| o.departure(turn(**k)) > 0.0).count() * 2 > run.len();
         let opening = side == Side::Inner
-            && f64::from(ops::median(&mut signed)) > 0.0
+            && middle > 0.0
             && outside.is_none_or(heads)
             && ends.map(|k| jump(*k)).fold(0.0, f64::max) > STEEP;
         if !opening {

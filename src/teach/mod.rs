@@ -503,8 +503,10 @@ impl Header {
     pub fn misshapen(&self, looked: &Looked) -> Option<String> {
         let ([low, high], own) = (self.aspects?, looked.aspect());
         (own < low / MISSHAPEN || own > high * MISSHAPEN).then(|| {
-            let range = if high - low < 0.005 { format!("{low:.2}") } else { format!("{low:.2} to {high:.2}") };
-            format!("it was taught on pictures {range} times as wide as high, and this one is {own:.2} times")
+            format!(
+                "it was taught on pictures {} times as wide as high, and this one is {own:.2} times",
+                from_to(low, high)
+            )
         })
     }
 
@@ -528,10 +530,8 @@ impl Header {
             }
         }
         let ([low, high], scale) = (self.scales?, um_per_px?);
-        (scale < low / OTHER_SCALE || scale > high * OTHER_SCALE).then(|| {
-            let range = if high - low < 0.005 { format!("{low:.2}") } else { format!("{low:.2} to {high:.2}") };
-            format!("it was taught at {range} um/px, and this frame has {scale:.2}")
-        })
+        (scale < low / OTHER_SCALE || scale > high * OTHER_SCALE)
+            .then(|| format!("it was taught at {} um/px, and this frame has {scale:.2}", from_to(low, high)))
     }
 
     fn scored(&self, readings: &Readings, usual: &[[f32; 2]]) -> Option<Scored> {
@@ -563,6 +563,15 @@ impl Header {
     /// Where a cell lies among good ones.
     fn cell(&self, z: [f64; 3]) -> f64 {
         self.cell_tails[0].place(cell_distance(&self.fit, z)).max(self.cell_tails[1].place(z[1]))
+    }
+}
+
+/// A range in words.
+fn from_to(low: f64, high: f64) -> String {
+    if high - low < 0.005 {
+        format!("{low:.2}")
+    } else {
+        format!("{low:.2} to {high:.2}")
     }
 }
 

@@ -169,14 +169,14 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, DecodeError> {
     Ok(Image { width, height, data: rgb.into_raw(), grey })
 }
 
-/// Whether a picture's EXIF tag turns it by a quarter when it is decoded; not where the file cannot be read.
-pub fn lies_on_its_side(path: &Path) -> bool {
+/// Width and height of a picture as it lies in its file, and whether its EXIF tag turns it by a quarter when it is decoded; none where the file cannot be
+/// read.
+pub fn size_in_file(path: &Path) -> Option<([u32; 2], bool)> {
     use image::metadata::Orientation::{Rotate270, Rotate270FlipH, Rotate90, Rotate90FlipH};
-    let turned = || {
-        let reader = image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
-        reader.into_decoder().ok()?.orientation().ok()
-    };
-    matches!(turned(), Some(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH))
+    let mut decoder = image::ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_decoder().ok()?;
+    let turned = matches!(decoder.orientation(), Ok(Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH));
+    let (w, h) = decoder.dimensions();
+    Some(([w, h], turned))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ pub mod decode;
 pub mod motion;
 pub mod ops;
 
-pub use decode::{decode, lies_on_its_side, read_image, DecodeError};
+pub use decode::{decode, read_image, size_in_file, DecodeError};
 
 /// An 8-bit RGB picture, row by row, three bytes a pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
