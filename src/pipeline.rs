@@ -255,6 +255,8 @@ impl Inspector {
                 let play = play(view, &looks, &pictures, self.parts.as_ref());
                 let mut answer = combine(&view.name, looks, !lost.is_empty());
                 if let Some((file, pose, play)) = play {
+                    let spun = judge::spun(&job.spec, view, &play.features);
+                    troubles.extend(spun.map(|why| format!("view {}: {why}", view.name)));
                     for feature in play.features {
                         answer.places.push(Some(pose.to_mm(feature.x_px, feature.y_px)));
                         answer.features.push((file.clone(), feature));

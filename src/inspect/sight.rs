@@ -1,9 +1,10 @@
 //! The models of stones, girdles and prongs, put to a located frame.
 
+use super::align::Rigid;
 use super::girdle::{self, Circle, Course, Girdle, Looked};
-use super::stones::MOST_ODDS;
+use super::stones::{self, MOST_ODDS};
 use super::symmetry;
-use crate::locate::{Located, Pose};
+use crate::locate::{outline, Located, Pose, MAX_TURN_DEG};
 use crate::model::{
     GirdleInfo, GirdleModel, Girdles, ModelError, Part, PartInfo, PartModel, ProngSight, RimSight, StoneSight,
 };
@@ -351,7 +352,51 @@ pub fn look_about(
             best = Some((located, sights));
         }
     }
-    Ok(best)
+    let Some((mut located, sights)) = best else { return Ok(None) };
+    let Some((turn, u)) = turned_by_prongs(view, &located, &sights) else { return Ok(Some((located, sights))) };
+    located.pose.rotation += turn;
+    located.rotation_u = u;
+    let sights = look(models, view, &located, image)?;
+    Ok(Some((located, sights)))
+}
+
+/// Fewest prongs that tell how a head lies turned, against one of them that is bent.
+const LEAST_PRONGS: usize = 3;
+/// A turn of more deviations than this is one.
+const TURNED: f64 = 3.0;
+
+/// How far a round head lies turned against where its direction was sought (radians, and their standard deviation), by most of its prongs: what was found for
+/// all of them together, one bent prong can have led astray. None where they tell of no turn, and where stones besides them tell.
+fn turned_by_prongs(view: &View, located: &Located, sights: &Sights) -> Option<(f64, f64)> {
+    let round = view.outline.as_ref().is_some_and(outline::has_no_direction);
+    if !round || view.stones.len() >= stones::COMPANY {
+        return None;
+    }
+    let mut seen = Vec::new();
+    for (stone, row) in view.stones.iter().zip(&sights.prongs) {
+        for (prong, sight) in stone.prongs.iter().zip(row) {
+            let Some(sight) = sight.as_ref().ok().filter(|s| s.present > 0.0) else { continue };
+            let by = to_piece(sight.centre.map(|v| v * prong.radius_mm), prong_turn(stone, prong));
+            seen.push(([prong.x_mm, prong.y_mm], by, (sight.centre_u * prong.radius_mm).hypot(stones::SETTING_MM)));
+        }
+    }
+    turned(&seen, located.shift_u_mm, located.rotation_u)
+}
+
+/// As [`turned_by_prongs`], of prongs: place, how far from it each is seen (mm), and that one's deviation.
+fn turned(seen: &[([f64; 2], [f64; 2], f64)], shift_u: f64, rotation_u: f64) -> Option<(f64, f64)> {
+    if seen.len() < LEAST_PRONGS {
+        return None;
+    }
+    let prior = [shift_u, shift_u, MAX_TURN_DEG.to_radians()];
+    let rigid = Rigid::of(seen.iter().copied(), prior);
+    let agree = seen.iter().filter(|(place, by, u)| {
+        let there = rigid.at(*place);
+        (by[0] - there[0]).hypot(by[1] - there[1]) < TURNED * u
+    });
+    let most = 2 * agree.count() > seen.len();
+    let (turn, u) = (rigid.fit[2], rigid.fit_u[2]);
+    (most && turn.abs() > TURNED * u.hypot(rotation_u)).then_some((turn, u))
 }
 
 /// Asks the models about every part that the frame shows.
@@ -433,6 +478,30 @@ pub fn to_piece(v: [f64; 2], turn: f64) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Four prongs of a head that lies turned by some radians, one of them bent.
+    fn head(turn: f64, bent: usize, by: f64) -> Vec<([f64; 2], [f64; 2], f64)> {
+        let places = [[1.1, 1.1], [-1.1, 1.1], [-1.1, -1.1], [1.1, -1.1]];
+        let seen = places.iter().enumerate().map(|(k, [x, y])| {
+            let along = turn + if k == bent { by } else { 0.0 };
+            ([*x, *y], [-along * y, along * x], 0.012)
+        });
+        seen.collect()
+    }
+
+    #[test]
+    fn one_bent_prong_does_not_turn_a_head() {
+        // The search took the bent one for straight: the other three say by how much it was wrong.
+        let (turn, _) = turned(&head(0.085, 0, -0.085), 0.003, 0.007).unwrap();
+        assert!((turn - 0.085).abs() < 0.006, "{turn}");
+        // It was right: the bent one does not turn it.
+        assert_eq!(turned(&head(0.0, 2, 0.15), 0.003, 0.007), None);
+        // Of two against two nobody knows, nor of too few.
+        let mut split = head(0.1, 0, -0.1);
+        split[1] = ([-1.1, 1.1], [0.0, 0.0], 0.012);
+        assert!(turned(&split, 0.003, 0.007).is_none_or(|(t, _)| t < 0.06), "{:?}", turned(&split, 0.003, 0.007));
+        assert_eq!(turned(&head(0.1, 0, 0.0)[..2], 0.003, 0.007), None);
+    }
 
     #[test]
     fn two_looks_at_a_slope_are_surer_together_where_they_agree() {

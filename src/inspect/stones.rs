@@ -25,7 +25,7 @@ const CARAT: &str = "stone.carat";
 const MEASURED: [&str; 5] = [OFFSET, DIAMETER, TILT, CHIP, CARAT];
 
 /// How good stones scatter about their places, in mm (standard deviation per axis): a quarter of the setting's tolerance.
-const SETTING_MM: f64 = SETTING_TOLERANCE_MM / 4.0;
+pub const SETTING_MM: f64 = SETTING_TOLERANCE_MM / 4.0;
 /// How the widths of calibrated stones scatter about what was ordered, in mm (standard deviation): half the trade's tolerance of 0.1 mm.
 const CALIBRATED_MM: f64 = 0.05;
 /// How the slopes of good stones scatter (tangent): a bench setter levels to about a degree.
@@ -45,7 +45,7 @@ const DRAWN: f64 = 0.3;
 /// 0.08 mm on without it and 0.78 with it; more would leave to a person what surely lies off its place.
 const DRAWN_ROUND: f64 = 0.1;
 /// Fewest stones that are set against one another.
-const COMPANY: usize = 3;
+pub const COMPANY: usize = 3;
 
 /// A stone as it was seen, set against the others.
 #[derive(Debug, Clone, Copy)]

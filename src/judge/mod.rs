@@ -5,9 +5,11 @@
 //! coverage factor, simple acceptance, or shared risk ([`Rule`]).
 
 mod outlook;
+mod spun;
 mod total;
 
 pub use outlook::outlook;
+pub use spun::spun;
 
 use crate::inspect::Feature;
 use crate::inspect::{hallmark, prongs};
