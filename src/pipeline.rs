@@ -344,7 +344,7 @@ impl Inspector {
         index: usize,
         frame: &Frame,
     ) -> Result<(Option<Look>, FrameView, FrameRow), String> {
-        let Taken { image, frame, sha256, calibration } = stations.take(job, index, frame)?;
+        let Taken { image, frame, sha256, calibration, coarse_colour } = stations.take(job, index, frame)?;
         let frame = &frame;
         let mut picture = FrameView {
             frame: index,
@@ -362,7 +362,7 @@ impl Inspector {
         let mut row = FrameRow { file: frame.file.clone(), sha256: Some(sha256), calibration, ..FrameRow::default() };
         let mut look =
             Look { frame: frame.clone(), answer: Answer::default(), pose: None, trouble: None, note: None };
-        match self.see(job, stations, view, frame, &mut picture) {
+        match self.see(job, stations, view, (frame, coarse_colour), &mut picture) {
             Ok((answer, located, note)) => {
                 look.note = note.map(|n| format!("{}: {n}", frame.file));
                 let p = located.pose;
@@ -386,7 +386,7 @@ impl Inspector {
         job: &Job,
         stations: &Stations,
         view: &View,
-        frame: &Frame,
+        (frame, coarse_colour): (&Frame, bool),
         picture: &mut FrameView,
     ) -> Result<(Answer, Located, Option<String>), String> {
         let image = &picture.image;
@@ -432,6 +432,7 @@ impl Inspector {
             view,
             frame,
             image,
+            coarse_colour,
             located: &located,
             bare_metal: &bare,
             classes: classes.as_ref(),
@@ -613,6 +614,8 @@ pub(crate) struct Taken {
     pub sha256: String,
     /// What the calibration did.
     pub calibration: Option<CalibrationRow>,
+    /// Whether its file has the colour at a coarser resolution than the brightness.
+    pub coarse_colour: bool,
 }
 
 /// The calibrations that a piece's frames name, each read once.
@@ -657,6 +660,7 @@ impl Stations {
         let path = job.base.join(&frame.file);
         let (bytes, image) = vision::read_image(&path).map_err(|e| e.to_string())?;
         let sha256 = sha256_hex(&bytes);
+        let coarse_colour = vision::decode::has_coarse_colour(&bytes);
         drop(bytes);
         if let Some(wanted) = &frame.sha256 {
             if !wanted.eq_ignore_ascii_case(&sha256) {
@@ -667,7 +671,7 @@ impl Stations {
             }
         }
         let (image, frame, calibration) = self.straighten(job, index, frame, image)?;
-        Ok(Taken { image, frame, sha256, calibration })
+        Ok(Taken { image, frame, sha256, calibration, coarse_colour })
     }
 
     /// A frame as its calibration has it: laid straight, with its scale. As it is where it names no calibration file.

@@ -233,6 +233,7 @@ fn ask_of(image: &Image, um_per_px: Option<f64>, u: Option<f64>, gamma: Option<f
         view: &view,
         frame: &frame,
         image,
+        coarse_colour: false,
         located: &located,
         bare_metal: &bare,
         classes: None,

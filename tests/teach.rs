@@ -121,6 +121,27 @@ fn a_part_is_learned_and_a_scratch_is_what_does_not_belong() {
     assert_eq!(r.verdict, Verdict::Review);
     assert!(r.reasons.iter().any(|r| r.contains("names no taught file")), "{:?}", r.reasons);
 
+    // A taught file that the command line names decides where the spec limits no score.
+    let plain = spec.replace("taught = \"part.loupe\"\n", "");
+    let plain = &plain[..plain.find("[[limit]]").unwrap()];
+    std::fs::write(bench.path("spec.toml"), plain).unwrap();
+    for (name, fails) in [("scratch/03", true), ("good/03", false)] {
+        let file = format!("part set/test/{name}.png");
+        let args =
+            ["inspect", &file, "--spec", "spec.toml", "--no-model", "--out", "named", "--taught", "part.loupe"];
+        let ran = bench.loupe(&args);
+        let r: Report =
+            serde_json::from_str(&std::fs::read_to_string(bench.path("named/03/report.json")).unwrap()).unwrap();
+        let score = r.measurements.iter().find(|m| m.characteristic == "anomaly.score").unwrap();
+        assert!(
+            score.upper == Some(1.0) && (score.status == Status::Pass) != fails,
+            "{name}: {score:?} {}",
+            ran.stderr
+        );
+        assert!((r.verdict == Verdict::Pass) != fails && r.findings.is_empty() != fails, "{name}: {:?}", r.reasons);
+        std::fs::remove_dir_all(bench.path("named")).unwrap();
+    }
+
     // What cannot be used says so, with the file's name.
     let refused = |bytes: &[u8], word: &str| {
         std::fs::write(bench.path("bad.loupe"), bytes).unwrap();
@@ -217,19 +238,21 @@ fn strangers_among_the_good_ones_are_named() {
 fn another_backbone_and_its_inner_tensors() {
     let bench = Bench::new();
     for k in 0..10 {
-        picture(&bench.path(&format!("good/{k:02}.png")), k, false);
+        picture(&bench.path(&format!("lab/good/{k:02}.png")), k, false);
     }
+    picture(&bench.path("lab/scratch/0.png"), 50, true);
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/surface.onnx");
     let model = model.to_str().unwrap();
     let with = |layer: &str| {
         let own = ["--backbone", model, "--layers", layer, "--side", "96"];
-        bench.loupe(&[&["teach", "good", "--out", "own.loupe"][..], &own[..]].concat())
+        bench.loupe(&[&["teach", "lab/good", "--out", "own.loupe"][..], &own[..]].concat())
     };
     let ran = with("probs");
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     // Used without naming it again, the backbone at hand is another.
-    let ran = bench.loupe(&["eval", "good", "--kind", "folders", "--taught", "own.loupe", "--out", "x.json"]);
+    let ran = bench.loupe(&["eval", "lab", "--kind", "folders", "--taught", "own.loupe", "--out", "x.json"]);
     assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("own.loupe") && !ran.stderr.contains("damaged"), "{}", ran.stderr);
     let ran = with("no_such_tensor");
-    assert!(ran.code == 2 && ran.stderr.contains("no_such_tensor"), "{}", ran.stderr);
+    assert!(ran.code == 2 && ran.stderr.contains("has no tensor `no_such_tensor`"), "{}", ran.stderr);
 }

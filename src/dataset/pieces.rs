@@ -1,6 +1,6 @@
 //! Folders with `piece.json` and `truth.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -28,20 +28,24 @@ const DEPTH: usize = 4;
 /// Folders with a `piece.json` at or under `root`, where at least one has a `truth.json`; else none.
 pub(super) fn folders(root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let mut out = Vec::new();
-    walk(root, DEPTH, &mut out)?;
+    walk(root, DEPTH, &mut BTreeSet::new(), &mut out)?;
     if !out.iter().any(|d| d.join("truth.json").is_file()) {
         out.clear();
     }
     Ok(out)
 }
 
-fn walk(dir: &Path, depth: usize, out: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
+/// A folder that links lead to twice is one.
+fn walk(dir: &Path, depth: usize, been: &mut BTreeSet<PathBuf>, out: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
+    if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
+        return Ok(());
+    }
     // A folder with only its truth left is a piece too: a broken one, to be listed.
     if dir.join("piece.json").is_file() || dir.join("truth.json").is_file() {
         out.push(dir.to_owned());
     } else if depth > 0 {
         for sub in dirs(dir)? {
-            walk(&sub, depth - 1, out)?;
+            walk(&sub, depth - 1, been, out)?;
         }
     }
     Ok(())

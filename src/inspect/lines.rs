@@ -31,7 +31,7 @@ impl Metal {
         let (w, h) = (small.mask.width + 2 * MARGIN, small.mask.height + 2 * MARGIN);
         let mask = Mask { width: w, height: h, data: padded(&small.mask.data, small.mask.width) };
         let mut planes = Vec::new();
-        for index in 0..small.planes.len().min(2) {
+        for index in 0..small.fine_planes().min(2) {
             let mut z = small.standout(index, &smoothing, &surroundings)?;
             for v in &mut z.data {
                 *v = v.clamp(-5.0, 5.0);

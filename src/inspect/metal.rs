@@ -22,6 +22,9 @@ pub(super) struct Metal {
     /// Whether the metal runs on beyond the frame: left, top, right, bottom.
     pub runs_on: [bool; 4],
     pub mm_per_px: f64,
+    /// Whether the frame's colour is known at a coarser resolution than its brightness: then no single spot or line is looked for in it, and brightness is that
+    /// of the file, which its colour's blocks leave alone.
+    coarse_colour: bool,
     /// What seeds are multiplied with: 1, or less where a second opinion tells chance from defect afterwards.
     pub eagerness: f32,
     /// The same for spots.
@@ -56,13 +59,16 @@ const SAMPLE: usize = 32_768;
 const ROUNDING: f32 = 0.1;
 /// The share of the metal that is taken for as noisy as metal gets.
 const NOISIEST: f64 = 0.9;
+/// The brightness that a JPEG stores, of red, green and blue (ITU-T T.871).
+const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 /// A channel's end, less the noise about it.
 pub(super) const END: u8 = 252;
 
 impl Metal {
-    /// The metal inside `bounds`, averaged over blocks of `f` by `f` pixels, and the first pixel of its box.
+    /// The metal inside `bounds`, averaged over blocks of `f` by `f` pixels, and the first pixel of its box. image: with whether its colour is known at a
+    /// coarser resolution than its brightness.
     pub fn new(
-        image: &Image,
+        (image, coarse_colour): (&Image, bool),
         mask: &Mask,
         bounds: Rect,
         mm_per_px: f64,
@@ -115,7 +121,7 @@ impl Metal {
                     *sum += u64::from(n);
                 }
                 let sum = r + g + b_;
-                planes[0].data[i] = sum / 3.0;
+                planes[0].data[i] = if coarse_colour { LUMA[0] * r + LUMA[1] * g + LUMA[2] * b_ } else { sum / 3.0 };
                 if channels == 3 {
                     // Ratios, because a metal's colour keeps its ratios where its light falls off; the constant keeps
                     // the noise of dark pixels finite.
@@ -150,11 +156,21 @@ impl Metal {
                 black_share,
                 runs_on,
                 mm_per_px,
+                coarse_colour,
                 eagerness: 1.0,
                 eager_spots: 1.0,
             },
             [x0, y0],
         ))
+    }
+
+    /// How many planes show what is as fine as a spot or a line.
+    pub fn fine_planes(&self) -> usize {
+        if self.coarse_colour {
+            1
+        } else {
+            self.planes.len()
+        }
     }
 
     /// A length in pixels.
@@ -361,6 +377,7 @@ impl Metal {
             black_share: self.black_share,
             runs_on: self.runs_on,
             mm_per_px: self.mm_per_px * f as f64,
+            coarse_colour: self.coarse_colour,
             eagerness: self.eagerness,
             eager_spots: self.eager_spots,
         }

@@ -49,6 +49,8 @@ pub struct Scene<'a> {
     pub frame: &'a Frame,
     /// The frame's pixels.
     pub image: &'a Image,
+    /// Whether its file has the colour at a coarser resolution than the brightness ([`crate::vision::decode::has_coarse_colour`]).
+    pub coarse_colour: bool,
     /// Where the piece lies.
     pub located: &'a Located,
     /// Metal that nothing nominal covers: stones and prongs are cut out with their margin, and the rim.

@@ -103,7 +103,8 @@ impl Inspect for Surface {
         let smallest = scene.spec.limit("pit.diameter_mm", &scene.view.name).and_then(|l| l.upper);
         let needed = smallest.unwrap_or(SMALLEST_PIT_MM).max(SMALLEST_PIT_MM / 2.0) / PIXELS_ACROSS;
         let f = ((needed.min(LINE_PICTURE_MM) / mm_per_px).floor() as usize).clamp(1, 8);
-        let (mut metal, corner) = Metal::new(scene.image, scene.bare_metal, bounds, mm_per_px, f)?;
+        let (mut metal, corner) =
+            Metal::new((scene.image, scene.coarse_colour), scene.bare_metal, bounds, mm_per_px, f)?;
         if opinion::is_asked(scene) {
             metal.eagerness = EAGER;
             metal.eager_spots = EAGER_SPOT;
@@ -286,7 +287,7 @@ impl Metal {
         let surroundings = self.surroundings(wide, far)?;
         for sigma in [1.0, 2.0] {
             let smoothing = self.smoothing(sigma)?;
-            for k in 0..self.planes.len() {
+            for k in 0..self.fine_planes() {
                 let z = self.standout(k, &smoothing, &surroundings)?;
                 for (b, v) in best.data.iter_mut().zip(&z.data) {
                     *b = b.max(v.abs());
@@ -1108,7 +1109,7 @@ mod tests {
         let mut mask = Mask::full(w, h);
         // A stone's place, where the picture is wild.
         ops::fill_circle(&mut mask, 320.0, 220.0, 40.0, 0);
-        Metal::new(&image, &mask, Rect { x: 0, y: 0, width: w, height: h }, 0.012, 1).unwrap().0
+        Metal::new((&image, false), &mask, Rect { x: 0, y: 0, width: w, height: h }, 0.012, 1).unwrap().0
     }
 
     fn wild(x: f64, y: f64) -> f64 {

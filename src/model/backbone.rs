@@ -118,12 +118,16 @@ impl Backbone {
             plain
         } else {
             // The file itself runs: what fails now is a layer that it does not have.
+            let named = || inner.iter().map(|l| format!("`{l}`")).collect::<Vec<_>>().join(", ");
             let missing = |e: ModelError| {
-                shape(
-                    path,
-                    "layers",
-                    format!("{}: {e}", inner.iter().map(|l| format!("`{l}`")).collect::<Vec<_>>().join(", ")),
-                )
+                let e = e.to_string();
+                // The runtime names the first that it does not find.
+                let of = e.split_once("Graph output (").and_then(|(_, rest)| rest.split_once(')'));
+                let message = match of {
+                    Some((name, _)) => format!("the network has no tensor `{name}`"),
+                    None => format!("{}: {e}", named()),
+                };
+                shape(path, "layers", message)
             };
             Sessions::of(with_outputs(bytes, &inner), path).map_err(missing)?
         };

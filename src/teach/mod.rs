@@ -20,6 +20,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
+use crate::hash::sha256_hex;
 use crate::model::{Backbone, ModelError};
 use crate::report::round_to;
 use crate::spec::Outline;
@@ -317,7 +318,15 @@ impl Lesson {
             Some(b) => b.to_owned(),
             None => Backbone::default_path()?,
         };
-        let backbone = Backbone::load(&at, Some(&taught.header.layers))?;
+        let backbone = Backbone::load(&at, Some(&taught.header.layers));
+        if let Err(e @ ModelError::Shape { .. }) = &backbone {
+            // Another network has other layers: that it is another one says more.
+            let found = crate::files::read(&at).map(|bytes| sha256_hex(&bytes)).unwrap_or_default();
+            if found != taught.header.backbone_sha256 {
+                return Err(taught.other_backbone(path, format!("{} ({e})", at.display()), found));
+            }
+        }
+        let backbone = backbone?;
         taught.fits(&backbone, path)?;
         Ok(Lesson { taught, backbone })
     }
@@ -483,13 +492,17 @@ impl Taught {
         if info.sha256 == self.header.backbone_sha256 && info.layers == self.header.layers {
             return Ok(());
         }
-        Err(TeachError::OtherBackbone {
+        Err(self.other_backbone(path, info.name.clone(), info.sha256.clone()))
+    }
+
+    fn other_backbone(&self, path: &Path, found: String, found_sha256: String) -> TeachError {
+        TeachError::OtherBackbone {
             path: path.to_owned(),
             wanted: self.header.backbone.clone(),
             wanted_sha256: self.header.backbone_sha256.clone(),
-            found: info.name.clone(),
-            found_sha256: info.sha256.clone(),
-        })
+            found,
+            found_sha256,
+        }
     }
 
     /// Good pictures kept.
@@ -512,26 +525,7 @@ impl Header {
 
     /// Whether a view is of another part than the taught one, or a frame so much finer or coarser that its texture is another; says how.
     pub fn misplaced(&self, shape: Option<&Outline>, um_per_px: Option<f64>) -> Option<String> {
-        if let Some(own) = &self.fit.box_mm {
-            let Some(shape) = shape else {
-                return Some("it was taught on pieces placed by their outline, and the view has none".into());
-            };
-            let other = Fit::box_about(shape);
-            // A cell is laid beside those within one cell of its place.
-            let cell = (own[2] - own[0]) * (gallery::REACH * cells::CELL_PX) as f64 / self.fit.width as f64;
-            if own.iter().zip(&other).any(|(a, b)| (a - b).abs() > cell) {
-                let size = |b: &[f64; 4]| format!("{:.2} x {:.2} mm", b[2] - b[0], b[3] - b[1]);
-                let (own_size, other_size) = (size(own), size(&other));
-                return Some(if own_size == other_size {
-                    "it was taught on a part whose outline lies elsewhere about the piece's origin".into()
-                } else {
-                    format!("it was taught on a part of {own_size}, and this view's is of {other_size}")
-                });
-            }
-        }
-        let ([low, high], scale) = (self.scales?, um_per_px?);
-        (scale < low / OTHER_SCALE || scale > high * OTHER_SCALE)
-            .then(|| format!("it was taught at {} um/px, and this frame has {scale:.2}", from_to(low, high)))
+        misplaced(&self.fit, self.scales, shape, um_per_px)
     }
 
     fn scored(&self, readings: &Readings, usual: &[[f32; 2]]) -> Option<Scored> {
@@ -887,6 +881,30 @@ fn tighter(looked: &Looked, placed: bool) -> Result<Looked, VisionError> {
     Ok(Looked { image, mask: fit::seen_of(&looked.mask, &from, w, h), to_frame: looked.to_frame })
 }
 
+/// [`Header::misplaced`] of what was taught so large and at such scales.
+fn misplaced(fit: &Fit, scales: Option<[f64; 2]>, shape: Option<&Outline>, um_per_px: Option<f64>) -> Option<String> {
+    if let Some(own) = &fit.box_mm {
+        let Some(shape) = shape else {
+            return Some("it was taught on pieces placed by their outline, and the view has none".into());
+        };
+        let other = Fit::box_about(shape);
+        // A cell is laid beside those within one cell of its place.
+        let cell = (own[2] - own[0]) * (gallery::REACH * cells::CELL_PX) as f64 / fit.width as f64;
+        if own.iter().zip(&other).any(|(a, b)| (a - b).abs() > cell) {
+            let size = |b: &[f64; 4]| format!("{:.2} x {:.2} mm", b[2] - b[0], b[3] - b[1]);
+            let (own_size, other_size) = (size(own), size(&other));
+            return Some(if own_size == other_size {
+                "it was taught on a part whose outline lies elsewhere about the piece's origin".into()
+            } else {
+                format!("it was taught on a part of {own_size}, and this view's is of {other_size}")
+            });
+        }
+    }
+    let ([low, high], scale) = (scales?, um_per_px?);
+    (scale < low / OTHER_SCALE || scale > high * OTHER_SCALE)
+        .then(|| format!("it was taught at {} um/px, and this frame has {scale:.2}", from_to(low, high)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -901,6 +919,24 @@ mod tests {
         // Grey pictures have no scatter of their own.
         let grey = Tint::of(&[[0.0; 2]; 12]);
         assert!(grey.score([0.0; 2]) == 0.5 && grey.score([1.0, 1.0]) < 1.0 && grey.score([9.0, 0.0]) > 1.0);
+    }
+
+    #[test]
+    fn another_part_view_or_scale_is_told() {
+        let outline = |width_mm: f64| Outline::RoundedRect { width_mm, height_mm: 6.0, corner_mm: 0.5 };
+        let fit = Fit { width: 320, height: 256, box_mm: Some(Fit::box_about(&outline(8.0))) };
+        let told = |shape: Option<&Outline>, um| misplaced(&fit, Some([12.0, 13.0]), shape, um).unwrap_or_default();
+        assert_eq!(told(Some(&outline(8.0)), Some(12.4)), "");
+        assert!(told(Some(&outline(11.0)), Some(12.4)).contains("and this view's is of 11"));
+        assert!(told(None, Some(12.4)).contains("the view has none"));
+        // A tenth finer shows the same texture, and a scale that nobody names says nothing.
+        assert!(told(Some(&outline(8.0)), Some(11.0)).is_empty() && told(Some(&outline(8.0)), None).is_empty());
+        for um in [9.0, 17.0] {
+            assert!(told(Some(&outline(8.0)), Some(um)).contains("taught at 12.00 to 13.00 um/px"), "{um}");
+        }
+        // Pictures that nothing places are looked at whole.
+        let whole = Fit { box_mm: None, ..fit };
+        assert_eq!(misplaced(&whole, None, None, Some(30.0)), None);
     }
 
     #[test]

@@ -83,6 +83,34 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether a picture's colour is stored at half the resolution of its brightness or less, as most JPEGs have it: the file's frame header gives the
+/// sampling factors of each component (ITU-T T.81, B.2.2). False of all other formats.
+pub fn has_coarse_colour(bytes: &[u8]) -> bool {
+    if !bytes.starts_with(&[0xFF, 0xD8]) {
+        return false;
+    }
+    let mut at = 2;
+    loop {
+        // Any number of 0xFF may stand before a mark.
+        while bytes.get(at) == Some(&0xFF) && bytes.get(at + 1) == Some(&0xFF) {
+            at += 1;
+        }
+        let Some([0xFF, mark, high, low]) = bytes.get(at..at + 4) else { return false };
+        match mark {
+            // Huffman tables, arithmetic conditioning and an extension lie among the marks of frames.
+            0xC0..=0xCF if !matches!(mark, 0xC4 | 0xC8 | 0xCC) => {
+                // Length, precision, height, width; then of each component its name, its factors and its table.
+                let count = usize::from(bytes.get(at + 9).copied().unwrap_or(0));
+                let factors = (0..count).filter_map(|k| bytes.get(at + 11 + 3 * k));
+                let samples: Vec<u8> = factors.map(|f| (f >> 4) * (f & 15)).collect();
+                return samples.iter().any(|s| Some(s) != samples.first());
+            }
+            0xDA | 0xD9 => return false,
+            _ => at += 2 + (usize::from(*high) << 8 | usize::from(*low)),
+        }
+    }
+}
+
 /// The brightest value of a 16-bit picture, its alpha channel left out; none of any other.
 fn brightest(picture: &image::DynamicImage) -> Option<u16> {
     use image::DynamicImage as D;
@@ -184,6 +212,27 @@ mod tests {
     use super::*;
     use tiff::encoder::{colortype::Gray8, TiffEncoder};
     use tiff::tags::Tag;
+
+    #[test]
+    fn a_jpegs_frame_header_says_how_fine_its_colour_is() {
+        // Markers of T.81: a table first, then the frame of so many components with these factors.
+        let jpeg = |mark: u8, factors: &[u8]| {
+            let mut out =
+                vec![0xFF, 0xD8, 0xFF, 0xDB, 0, 4, 0xC0, 0, 0xFF, 0xFF, mark, 0, 8 + 3 * factors.len() as u8];
+            out.extend([8, 0, 16, 0, 16, factors.len() as u8]);
+            for (k, f) in factors.iter().enumerate() {
+                out.extend([k as u8 + 1, *f, 0]);
+            }
+            out
+        };
+        assert!(
+            has_coarse_colour(&jpeg(0xC0, &[0x22, 0x11, 0x11]))
+                && has_coarse_colour(&jpeg(0xC2, &[0x21, 0x11, 0x11]))
+        );
+        assert!(!has_coarse_colour(&jpeg(0xC0, &[0x11, 0x11, 0x11])) && !has_coarse_colour(&jpeg(0xC0, &[0x22])));
+        assert!(!has_coarse_colour(b"\x89PNG") && !has_coarse_colour(&[0xFF, 0xD8, 0xFF]) && !has_coarse_colour(&[]));
+        assert!(!has_coarse_colour(&jpeg(0xC0, &[0x22, 0x11, 0x11])[..20]));
+    }
 
     /// Pages of 20 x 20 pixels with these values of NewSubfileType.
     fn pages(kinds: &[u32]) -> Vec<u8> {
