@@ -116,6 +116,10 @@ impl Reading {
         if self.characteristic == "piece.fineness_ppt" && !(0.0..=1000.0).contains(&v) {
             return Some(format!("{v} is no fineness: 0 to 1000 ppt"));
         }
+        let yes_or_no = self.characteristic.ends_with(".present") || self.characteristic == "hallmark.text";
+        if yes_or_no && v != 0.0 && v != 1.0 {
+            return Some(format!("{v} is no answer: {} is 1 (as ordered) or 0", self.characteristic));
+        }
         let weight_or_force = ["_g", "_ct", "_n"].iter().any(|u| self.characteristic.ends_with(u));
         (weight_or_force && v < 0.0).then(|| format!("{v} is less than nothing"))
     }
@@ -125,17 +129,22 @@ impl Reading {
         let written = |(name, sign): &(&str, &str)| name.eq_ignore_ascii_case(unit) || *sign == unit;
         match unit_of(&self.characteristic) {
             Some(own) => (!written(&own)).then(|| format!("`{unit}`, and `{}` is in {}", self.characteristic, own.0)),
-            // A size or a count has none; what else a station writes there (`US`) is its own.
-            None => UNITS
-                .iter()
-                .any(written)
-                .then(|| format!("`{unit}`, and `{}` is a plain number", self.characteristic)),
+            None if UNITS.iter().any(written) => {
+                Some(format!("`{unit}`, and `{}` is a plain number", self.characteristic))
+            }
+            // A size or a count has none. A name that ends in a short word says what it is counted in (`ring.size_us`); what else a station writes is its
+            // own.
+            None => {
+                let own = self.characteristic.rsplit_once('_').map(|(_, own)| own);
+                let own = own.filter(|own| own.len() <= LONGEST_UNIT && !own.eq_ignore_ascii_case(unit));
+                own.map(|own| format!("`{unit}`, and the name `{}` ends in `{own}`", self.characteristic))
+            }
         }
     }
 }
 
 /// The units of characteristics: as their names end, and as they are written.
-const UNITS: [(&str, &str); 9] = [
+const UNITS: [(&str, &str); 10] = [
     ("mm", "mm"),
     ("mm2", "mm\u{b2}"),
     ("um", "\u{b5}m"),
@@ -143,9 +152,13 @@ const UNITS: [(&str, &str); 9] = [
     ("pct", "%"),
     ("g", "g"),
     ("n", "N"),
+    ("mnm", "mNm"),
     ("ppt", "\u{2030}"),
     ("ct", "ct"),
 ];
+
+/// A longer last word of a name is no unit.
+const LONGEST_UNIT: usize = 3;
 
 /// The unit of a characteristic, as its name ends and as it is written; none where it is a plain number.
 pub fn unit_of(characteristic: &str) -> Option<(&'static str, &'static str)> {

@@ -399,3 +399,68 @@ fn each_noisy(picture: &mut RgbImage, rng: &mut fastrand::Rng) {
         p.0 = p.0.map(|v| (f32::from(v) + 3.0 * (rng.f32() - 0.5)).clamp(0.0, 255.0) as u8);
     }
 }
+
+/// Where the seat's corners show metal, the stone that lies in it is no princess.
+#[test]
+fn a_round_stone_in_a_square_seat_is_told() {
+    let bench = Bench::new();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/regression/row-002");
+    std::fs::create_dir_all(bench.path("p")).unwrap();
+    for name in ["piece.json", "spec.toml"] {
+        std::fs::copy(from.join(name), bench.path("p").join(name)).unwrap();
+    }
+    let truth: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(from.join("truth.json")).unwrap()).unwrap();
+    let stone = truth["stones"].as_array().unwrap().iter().find(|s| s["id"] == "S3").unwrap();
+    let of = |key: &str| stone[key].as_f64().unwrap() as f32;
+    let (cx, cy) = (of("x_px"), of("y_px"));
+    let half = 500.0 * of("diameter_mm") / truth["um_per_px"].as_f64().unwrap() as f32;
+    let mut rng = fastrand::Rng::with_seed(8);
+    for name in ["top.dome.jpg", "top.bars.jpg"] {
+        let mut picture = image::open(from.join(name)).unwrap().into_rgb8();
+        let metal = median_about(&picture, cx, cy - 1.5 * half, 6.0);
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let r = (x as f32 - cx).hypot(y as f32 - cy) / half;
+            if (1.0..1.42).contains(&r) {
+                p.0 = metal.map(|v| (v * (0.9 + 0.04 * rng.f32())) as u8);
+            }
+        }
+        let file = std::fs::File::create(bench.path("p").join(name)).unwrap();
+        image::codecs::jpeg::JpegEncoder::new_with_quality(file, 95).encode_image(&picture).unwrap();
+    }
+    let r = told(&bench);
+    assert!(r.verdict != Verdict::Pass && says(&r, "the corners of stone S3 show none: it is no princess"), "{r:?}");
+}
+
+/// A dent's flanks, half of a piece of another finish, and a rough patch.
+#[test]
+fn dents_and_rough_places_are_told() {
+    let about = |picture: &RgbImage| (picture.width() as f32 / 2.0 + 30.0, picture.height() as f32 / 2.0 + 10.0);
+    let dent = |picture: &mut RgbImage| {
+        let (cx, cy) = about(picture);
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let (u, v) = ((x as f32 - cx) / 30.0, (y as f32 - cy) / 30.0);
+            let slope = (u - v) * (0.5 - (u * u + v * v) / 2.0).exp() / 2f32.sqrt();
+            p.0 = p.0.map(|w| (f32::from(w) * (1.0 + 0.2 * slope)).clamp(0.0, 255.0) as u8);
+        }
+    };
+    let r = altered("signet-001", dent, same);
+    assert!(r.verdict != Verdict::Pass && says(&r, "a dent or a bump"), "{:?}", r.reasons);
+    let mut rng = fastrand::Rng::with_seed(9);
+    let mut rough = |picture: &mut RgbImage, within: &dyn Fn(f32, f32) -> bool| {
+        let (cx, cy) = about(picture);
+        // Grains of four pixels.
+        let (w, h) = (picture.width() as usize, picture.height() as usize);
+        let grains: Vec<f32> = (0..(w / 4 + 2) * (h / 4 + 2)).map(|_| rng.f32() - 0.5).collect();
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            if within(x as f32 - cx, y as f32 - cy) {
+                let by = 1.0 + 0.3 * grains[(y as usize / 4) * (w / 4 + 2) + x as usize / 4];
+                p.0 = p.0.map(|v| (f32::from(v) * by).clamp(0.0, 255.0) as u8);
+            }
+        }
+    };
+    let r = altered("signet-001", |p| rough(p, &|u, _| u > 0.0), same);
+    assert!(r.verdict != Verdict::Pass && says(&r, "times as rough as the rest"), "{:?}", r.reasons);
+    let r = altered("signet-001", |p| rough(p, &|u, v| u.hypot(v) < 70.0), same);
+    assert!(r.verdict != Verdict::Pass && !r.findings.is_empty(), "{:?}", r.reasons);
+}

@@ -414,6 +414,10 @@ pub fn calibrate(
         let u = round_to(cut_off / 3f64.sqrt(), 7);
         budget.push(BudgetRow { name: "distortion".into(), evaluation: "B".into(), um_per_px_u: u, degrees: None });
     }
+    let lens = beyond(&problem, &best, size, reach_of(shots)) * mean;
+    if lens > 0.0 {
+        budget.push(row("lens", "A", lens * variance.sqrt().max(PLACE_U_PX), Some(freedom as f64)));
+    }
     let seen: Seen = problem
         .shots
         .iter()
@@ -445,6 +449,31 @@ pub fn calibrate(
         ),
         seen,
     ))
+}
+
+/// How unsure the length of a circle about the frame's middle is because of what is not known of the lens, over what its scale in the middle is: the largest
+/// of all circles that the frame holds, as a share and for points that are known to one pixel. A target that covers a part of the frame tells little of how the lens bends
+/// beyond it, and what was fitted goes on there.
+fn beyond(problem: &Problem, best: &Solution, size: [usize; 2], reach: f64) -> f64 {
+    let (of_lens, per, m) = (problem.shared_free(), problem.pose_free(), best.poses.len());
+    let of_circle = |rho: f64| {
+        let r2 = rho * rho;
+        // A circle's mean radius: the decentring terms move it as a whole.
+        let radial = [r2, r2 * r2, 0.0, 0.0, r2 * r2 * r2];
+        let lens = (0..of_lens).map(|k| (k, radial[k]));
+        let scale = (0..m).map(|i| (of_lens + per * i + 2, 1.0 / m as f64));
+        let all: Vec<(usize, f64)> = lens.chain(scale).collect();
+        all.iter()
+            .flat_map(|a| all.iter().map(move |b| (a, b)))
+            .map(|(a, b)| a.1 * b.1 * best.covariance[(a.0, b.0)])
+            .sum::<f64>()
+    };
+    let norm = problem.frame.norm_px;
+    let most = size[0].min(size[1]) as f64 / 2.0;
+    let (from, middle) = (reach.min(most), of_circle(0.0));
+    // Within the target it is what the fit's own row says.
+    let circles = (0..=20).map(|k| from + (most - from) * f64::from(k) / 20.0);
+    circles.map(|r| (of_circle(r / norm) - middle).max(0.0)).fold(0.0, f64::max).sqrt()
 }
 
 /// How far the points reach from their middle, in pixels: the mean over the pictures.
@@ -619,7 +648,13 @@ fn scale_bar(
         let spread: f64 = points.iter().map(|p| (p.grid[0] - mean).powi(2)).sum();
         fits.push((variance / spread).sqrt() / pitch * scale);
         freedom += dof;
-        bent += scale * bend(&points, &residuals, pitch);
+        let Some(by) = bend(&points, &residuals, pitch) else {
+            return Err(CalibrationError::Fit(format!(
+                "{}: too few lines to tell what the lens does to their distances: four at least must be in the frame",
+                s.file
+            )));
+        };
+        bent += scale * by;
         scales.push(scale);
         seen.push(residuals);
     }
@@ -646,8 +681,8 @@ fn scale_bar(
 }
 
 /// By which share the pitch of a ruling's lines departs from their mean, rms along it: a lens that distorts draws lines at equal distances along a curve
-/// of third order.
-fn bend(points: &[GridPoint], residuals: &[Pair], pitch: f64) -> f64 {
+/// of third order. None where there are too few.
+fn bend(points: &[GridPoint], residuals: &[Pair], pitch: f64) -> Option<f64> {
     let (low, high) = points.iter().fold((f64::MAX, f64::MIN), |m, p| (m.0.min(p.grid[0]), m.1.max(p.grid[0])));
     let (middle, half) = ((low + high) / 2.0, (high - low) / 2.0);
     let along = points.iter().map(|p| p.grid[1].abs()).fold(1.0, f64::max);
@@ -660,14 +695,14 @@ fn bend(points: &[GridPoint], residuals: &[Pair], pitch: f64) -> f64 {
         b += row * nalgebra::RowVector2::new(off[0], off[1]);
     }
     // Three lines tell no third order.
-    let Some(x) = a.cholesky().map(|c| c.solve(&b)) else { return 0.0 };
+    let x = a.cholesky()?.solve(&b);
     let slope = |t: f64| {
         let [x, y] = [0, 1].map(|k| x[(1, k)] + 2.0 * t * x[(3, k)] + 3.0 * t * t * x[(4, k)]);
         x.hypot(y) / (half * pitch)
     };
     let n = 100;
     let sum: f64 = (0..=n).map(|k| slope(2.0 * f64::from(k) / f64::from(n) - 1.0).powi(2)).sum();
-    (sum / f64::from(n + 1)).sqrt()
+    Some((sum / f64::from(n + 1)).sqrt())
 }
 
 /// Distance of neighbouring lines in pixels, and where points were seen and by how much they lie off; none where they show no ruling.

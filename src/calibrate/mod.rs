@@ -105,7 +105,7 @@ pub enum LensModel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetRow {
-    /// target, points, fit, repeatability, tilt, or distortion (what further terms may move).
+    /// target, points, fit, repeatability, tilt, lens (what is not known of it beyond the target), or distortion (what further terms may move).
     pub name: String,
     /// How it was found: A by statistics, B otherwise.
     pub evaluation: String,
@@ -227,7 +227,7 @@ pub enum CalibrationError {
 
 /// Distortion below this moves nothing that is measured, and a frame is left as it is: a fiftieth of a pixel.
 const LEAST_SHIFT_PX: f64 = 0.02;
-/// By how much a manifest's own scale may differ from the calibration's, relatively, where uncertainties do not explain it.
+/// By how much a manifest's own scale may differ from the calibration's, relatively, where it states no uncertainty.
 const SCALE_SLACK: f64 = 0.005;
 
 impl Marked for Calibration {
@@ -285,8 +285,9 @@ impl Calibration {
             _ => {}
         }
         if let Some(s) = frame.um_per_px {
+            let slack = if frame.um_per_px_u.is_none() { SCALE_SLACK * self.um_per_px } else { 0.0 };
             let u = 3.0 * self.um_per_px_u.hypot(frame.um_per_px_u.unwrap_or(0.0));
-            if (s - self.um_per_px).abs() > u.max(SCALE_SLACK * self.um_per_px) {
+            if (s - self.um_per_px).abs() > u.max(slack) {
                 return Err(other(format!(
                     "gives {} um per pixel, and the frame's um_per_px says {s}",
                     self.um_per_px
@@ -308,10 +309,13 @@ impl Calibration {
     }
 }
 
-/// Whether a frame's `calibration` names a file beside the manifest, and which: a station's mere name of it is left alone.
+/// Whether a frame's `calibration` names a file beside the manifest, and which: a station's mere name of it is left alone. What has a folder or ends as
+/// files do is meant as one, whether it is there or not.
 pub fn file_of(base: &Path, name: &str) -> Option<PathBuf> {
     let path = base.join(name);
-    (path.is_file() || name.ends_with(".json")).then_some(path)
+    let ends =
+        Path::new(name).extension().is_some_and(|e| e.to_string_lossy().chars().all(|c| c.is_ascii_alphabetic()));
+    (path.is_file() || ends || name.contains(['/', '\\'])).then_some(path)
 }
 
 #[cfg(test)]
@@ -332,6 +336,9 @@ mod tests {
     fn a_name_is_no_file() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(file_of(dir.path(), "station 3, May"), None);
-        assert!(file_of(dir.path(), "station.cal.json").is_some());
+        assert_eq!(file_of(dir.path(), "station 3, lens 1.5"), None);
+        for name in ["station.cal.json", "station.cal.jsn", "cal/station"] {
+            assert!(file_of(dir.path(), name).is_some(), "{name}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{EXIT_ERROR, EXIT_OK};
 use crate::calibrate::{self, target, LensModel, Shot, TargetKind, TargetRow};
 use crate::hash::sha256_hex;
+use crate::json::Marked;
 use crate::report::overlay;
 use crate::vision::{self, Image};
 
@@ -60,6 +61,10 @@ pub fn run(args: &Args) -> u8 {
 
 /// Gives whether every picture could be used.
 fn make(args: &Args) -> Result<bool, String> {
+    let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
+    if let Some(path) = args.images.iter().find(|i| same(i, &args.out)) {
+        return Err(format!("--out {}: is one of the pictures", path.display()));
+    }
     let mut ground: Option<Image> = None;
     let mut shots: Vec<Shot> = Vec::new();
     let mut all = true;
@@ -92,6 +97,12 @@ fn make(args: &Args) -> Result<bool, String> {
     let size = [ground.width, ground.height];
     let (made, seen) = calibrate::calibrate(&shots, &target, size, args.lens, args.camera_serial.clone())
         .map_err(|e| e.to_string())?;
+    if let Err(m) = made.check() {
+        return Err(format!(
+            "what the points give is no calibration: {} {}: let the target fill more of the frame",
+            m.key, m.message
+        ));
+    }
     let text = made.text().map_err(|e| format!("{}: {e}", args.out.display()))?;
     super::write(&args.out, text.as_bytes())?;
     let picture = picture_path(&args.out);

@@ -179,11 +179,11 @@ fn init(args: &InitArgs) -> Result<(), String> {
         Some(out) => {
             super::write(out, text.as_bytes())?;
             eprintln!("{}: written, from {}", out.display(), frame.display());
-            let ran = draft.ring.is_none().then(|| judged(args, settings, out, frame, &draft.view.name));
-            match ran {
-                None | Some(Ok(None)) => {}
-                Some(Ok(Some(said))) => notes.push(said),
-                Some(Err(e)) => notes.push(format!("the draft could not be tried on {}: {e}", frame.display())),
+            let light = args.light.as_deref().unwrap_or(if draft.ring.is_some() { "backlight" } else { "dome" });
+            match judged(args, settings, out, (frame, light), &draft.view.name) {
+                Ok(None) => {}
+                Ok(Some(said)) => notes.push(said),
+                Err(e) => notes.push(format!("the draft could not be tried on {}: {e}", frame.display())),
             }
             for note in &notes {
                 eprintln!("note: {note}");
@@ -202,13 +202,13 @@ fn judged(
     args: &InitArgs,
     settings: Settings,
     spec: &Path,
-    frame: &Path,
+    (frame, light): (&Path, &str),
     view: &str,
 ) -> Result<Option<String>, String> {
     let bare = Bare {
         spec: spec.to_owned(),
         view: Some(view.to_owned()),
-        light: args.light.clone().unwrap_or_else(|| "dome".into()),
+        light: light.to_owned(),
         um_per_px: Some(args.um_per_px),
         um_per_px_u: None,
     };

@@ -12,9 +12,16 @@ pub struct Carat {
     pub uncertainty: f64,
 }
 
+/// Coloured rough is cut for weight and colour, not for a diamond's angles: depths of 60 to 80 % of the width are traded. Anything between is as likely (GUM 4.3.7); published
+/// weights of calibrated round rubies of 3 to 6 mm speak for 70 to 77 %.
+const OF_COLOURED: (f64, f64) = (0.70, 0.058);
+
 /// Depth over width of a cut, and how much cutters scatter about it (standard deviation): the middle and a quarter of the
 /// span that the trade's cut guides call good to very good (round 57.5 to 63 %, fancy cuts wider).
-fn depth_ratio(cut: &str) -> (f64, f64) {
+fn depth_ratio(cut: &str, gem: &str) -> (f64, f64) {
+    if !gem.eq_ignore_ascii_case("diamond") {
+        return OF_COLOURED;
+    }
     match cut {
         "round" => (0.605, 0.015),
         "princess" => (0.70, 0.03),
@@ -126,9 +133,9 @@ const LENGTH_U: f64 = 0.05;
 pub fn estimate(stone: &Stone, width_mm: f64, width_u_mm: f64) -> Option<Carat> {
     let cut = stone.cut_word();
     let length = width_mm * stone.length_ratio()?;
-    let (ratio, ratio_u) = depth_ratio(&cut);
-    let depth = ratio * width_mm;
     let gem = stone.gem.as_deref().unwrap_or("diamond");
+    let (ratio, ratio_u) = depth_ratio(&cut, gem);
+    let depth = ratio * width_mm;
     let value = if gem.eq_ignore_ascii_case("diamond") {
         diamond(&cut, length, width_mm, depth)?
     } else {
@@ -149,7 +156,7 @@ pub fn total<'a>(stones: impl IntoIterator<Item = (&'a Stone, Carat)>) -> Carat 
     let mut sum = Carat { value: 0.0, uncertainty: 0.0 };
     let (mut width, mut depth, mut length) = (0.0, 0.0, 0.0);
     for (stone, carat) in stones {
-        let (ratio, ratio_u) = depth_ratio(&stone.cut_word());
+        let (ratio, ratio_u) = depth_ratio(&stone.cut_word(), stone.gem.as_deref().unwrap_or("diamond"));
         let depth_u = ratio_u / ratio * carat.value;
         let length_u = if stone.length_ratio().is_some_and(|r| r > 1.0) { LENGTH_U * carat.value } else { 0.0 };
         sum.value += carat.value;

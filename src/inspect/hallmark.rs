@@ -23,6 +23,7 @@ const FINENESS: &[(&str, &[&str])] = &[
     ("375", &["AU"]),
     ("417", &["AU"]),
     ("500", &["PD"]),
+    ("583", &["AU"]),
     ("585", &["AU"]),
     ("625", &[]),
     ("750", &["AU"]),
@@ -31,6 +32,7 @@ const FINENESS: &[(&str, &[&str])] = &[
     ("833", &[]),
     ("835", &["AG"]),
     ("850", &["PT"]),
+    ("875", &["AG", "AU"]),
     ("900", &["AG", "PT"]),
     ("916", &["AU"]),
     ("925", &["AG", "S"]),
@@ -40,6 +42,8 @@ const FINENESS: &[(&str, &[&str])] = &[
     ("995", &["AU", "PT"]),
     ("999", &["AU", "AG", "PT"]),
 ];
+/// Words that call a piece plated or filled.
+const PLATED: &[&str] = &["GP", "HGP", "GEP", "HGE", "GF", "RGP", "KGP", "PLATED", "FILLED"];
 /// Karat marks.
 const KARAT: &[&str] = &["8K", "9K", "10K", "12K", "14K", "18K", "20K", "21K", "22K", "24K"];
 
@@ -94,7 +98,7 @@ pub fn ordered(spec: &Spec, view: &View) -> Vec<Ordered> {
         return view
             .hallmarks
             .iter()
-            .map(|m| Ordered { text: m.text.clone(), also: vec![], place: place(m) })
+            .map(|m| Ordered { text: m.text.clone(), also: with_symbol(&m.text, &spec.metal), place: place(m) })
             .collect();
     }
     // Where the views name their marks, a view that names none has none.
@@ -166,7 +170,9 @@ fn marks(reader: &MarkReader) -> Vec<Vec<usize>> {
         add(k);
         add(&format!("{k}T"));
         add(&k.replace('K', "CT"));
+        add(&format!("K{}", &k[..k.len() - 1]));
     }
+    PLATED.iter().for_each(|p| add(p));
     out
 }
 
@@ -409,6 +415,7 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                 }
             }
             let Some((log_p, margin, at, written, text)) = best else { return reading };
+            let of_plating = |m: &Vec<usize>| PLATED.iter().any(|p| info.letters(p).as_ref() == Some(m));
             // Another mark of the trade that nobody ordered, read with the same certainty.
             let mut other: Option<(f64, &Vec<usize>, TextBox)> = None;
             for m in trade.iter().filter(|m| !own.iter().flatten().any(|o| o.1 == **m)) {
@@ -438,6 +445,10 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                 Some((_, m, _)) if sure => {
                     let text = format!("{written}, {}", info.text(m));
                     Reading { text, likely: log_p.exp(), at: Some(at), ..reading }
+                }
+                // The ordered text with more letters, or a word of plating alone, is no other fineness.
+                Some((_, m, _)) if of_plating(m) || takes_after(text, m) && m.len() > text.len() => {
+                    Reading { rival: Some(info.text(m)), ..reading }
                 }
                 Some((p, m, at)) if of_fineness && log_p < PLAUSIBLE.ln() => Reading {
                     verdict: Verdict::Another,

@@ -9,6 +9,7 @@ mod broken;
 pub mod carat;
 pub mod colour;
 pub mod contour;
+pub mod cut;
 pub mod finish;
 pub mod gap;
 mod girdle;

@@ -397,7 +397,7 @@ fn shape(path: &Path, tensor: &str, message: String) -> ModelError {
 }
 
 /// For each class of a recogniser of PP-OCR its letter, any other sign, or the blank. Its metadata `character` names its signs line by
-/// line; the blank stands before them and the space behind.
+/// line; the blank stands before them and the space behind, which is as empty between letters.
 fn signs(get: &dyn Fn(&str) -> Option<String>, charset: &[char], path: &Path) -> Result<Vec<usize>, ModelError> {
     let r = Reader { get, path };
     let text = r.text("character")?;
@@ -411,7 +411,7 @@ fn signs(get: &dyn Fn(&str) -> Option<String>, charset: &[char], path: &Path) ->
     };
     let mut out = vec![blank];
     out.extend(text.split('\n').map(one));
-    out.push(other);
+    out.push(blank);
     if let Some(k) = (0..charset.len()).find(|k| !out.contains(k)) {
         return r.bad("character", format!("has no `{}`", charset[k]));
     }

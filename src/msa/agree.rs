@@ -213,7 +213,9 @@ fn appraiser(of: &BTreeMap<String, Vec<Verdict>>, reference: &BTreeMap<String, b
         kappa: rounded(cohen(&table)),
         grade: None,
     };
-    row.grade = (!known.is_empty()).then(|| grade(&row));
+    // Without a call of either kind on good and on bad ones nothing is told of the appraiser.
+    let told = [&row.effectiveness, &row.miss, &row.false_alarm].iter().all(|r| r.rate.is_some());
+    row.grade = (!known.is_empty() && told).then(|| grade(&row));
     row
 }
 

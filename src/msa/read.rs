@@ -1,5 +1,6 @@
 //! Reports of a study out of folders, and the calls of people out of a table.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -84,6 +85,8 @@ impl Reports {
         // By operator and the run's own folder: two arguments may lead to one run.
         let mut runs: BTreeMap<(String, PathBuf), Run> = BTreeMap::new();
         let mut seen = BTreeSet::new();
+        // Piece and frames of each report, and where it lies: the same frames once more repeat nothing.
+        let mut shown: BTreeMap<(String, Vec<String>), String> = BTreeMap::new();
         for argument in paths {
             let mut found = Vec::new();
             if let Err(e) = walk(argument, &mut BTreeSet::new(), &mut found) {
@@ -124,6 +127,18 @@ impl Reports {
                         }
                     },
                 };
+                let frames: Vec<String> = report.frames.iter().filter_map(|f| f.sha256.clone()).collect();
+                if !frames.is_empty() {
+                    match shown.entry((report.piece_id.clone(), frames)) {
+                        Entry::Occupied(first) => {
+                            let first = first.get();
+                            out.errors
+                                .push(format!("{name}: is of the same frames as {first}: a copy repeats nothing"));
+                            continue;
+                        }
+                        Entry::Vacant(new) => drop(new.insert(name.clone())),
+                    }
+                }
                 let run = runs.entry((operator.clone(), folder.to_owned())).or_insert_with(|| {
                     let parent = Path::new(&name).ancestors().nth(2).filter(|p| !p.as_os_str().is_empty());
                     let name = parent.map_or_else(|| name_of(folder), |p| p.display().to_string());

@@ -983,9 +983,19 @@ impl<'p> Reader<'p> {
             }
         }
         for (i, name) in names.iter().enumerate() {
-            if names[..i].contains(name) && ["id", "x_mm", "y_mm", "diameter_mm", "cut", "gem"].contains(name) {
+            if names[..i].contains(name) && LIST_COLUMNS.contains(name) {
                 complete = false;
                 wrong(header_line, name, "the column is there twice".into());
+            }
+        }
+        for name in names.iter().filter(|n| !LIST_COLUMNS.contains(n)) {
+            // A stone whose cut is not read is taken for a round one.
+            let meant = LIST_COLUMNS
+                .iter()
+                .find(|c| c.replace('_', "").eq_ignore_ascii_case(&name.replace(['_', ' ', '-'], "")));
+            if let Some(meant) = meant {
+                complete = false;
+                wrong(header_line, name, format!("the column is called `{meant}`"));
             }
         }
         if complete {
@@ -1036,16 +1046,16 @@ impl<'p> Reader<'p> {
                 let cut = column("cut").map(|i| fields[i].clone()).filter(|c| !c.is_empty());
                 let cut = cut.unwrap_or_else(super::round_cut);
                 let gem = column("gem").map(|i| fields[i].clone()).filter(|g| !g.is_empty());
-                stones.push(Stone {
-                    id: id.clone(),
-                    x_mm,
-                    y_mm,
-                    diameter_mm,
-                    cut,
-                    turn_deg: None,
-                    gem,
-                    prongs: vec![],
-                });
+                let turn = column("turn_deg").map(|i| fields[i].as_str()).filter(|t| !t.is_empty());
+                let turn_deg = match turn.map(|t| (t, t.parse::<f64>())) {
+                    Some((_, Ok(v))) if v.is_finite() && v.abs() <= 360.0 => Some(v),
+                    Some((t, _)) => {
+                        wrong(line, "turn_deg", format!("`{t}` is no turn: -360 to 360 degrees"));
+                        None
+                    }
+                    None => None,
+                };
+                stones.push(Stone { id: id.clone(), x_mm, y_mm, diameter_mm, cut, turn_deg, gem, prongs: vec![] });
             }
         }
         if complete && mistakes.is_empty() && stones.len() == before {
@@ -1056,6 +1066,9 @@ impl<'p> Reader<'p> {
         self.lists.push(bytes);
     }
 }
+
+/// The columns that a list of stones may have; others are a CAD program's own.
+const LIST_COLUMNS: [&str; 7] = ["id", "x_mm", "y_mm", "diameter_mm", "cut", "gem", "turn_deg"];
 
 /// Where to point for a key of a limit that was read.
 fn at_limit(scopes: &[Scope], limit: &Limit, name: &str) -> (usize, String) {
