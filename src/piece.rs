@@ -423,6 +423,38 @@ mod tests {
     }
 
     #[test]
+    fn readings_that_cannot_be_are_told() {
+        let of = |characteristic: &str, value: f64| Reading {
+            characteristic: characteristic.into(),
+            value,
+            uncertainty: None,
+            instrument: None,
+            extra: BTreeMap::new(),
+        };
+        for (c, v, possible) in [
+            ("hallmark.text", 585.0, false),
+            ("hallmark.text", 1.0, true),
+            ("stone.present", 2.0, false),
+            ("prong.present", 0.0, true),
+            ("piece.fineness_ppt", 585.0, true),
+            ("piece.weight_g", -1.0, false),
+        ] {
+            assert_eq!(of(c, v).impossible().is_none(), possible, "{c} {v}");
+        }
+        for (c, unit, fits) in [
+            ("piece.torque_mnm", "mNm", true),
+            ("piece.torque_mnm", "Nm", false),
+            ("piece.weight_dwt", "oz", false),
+            ("ring.size_us", "US", true),
+            ("ring.size_uk", "US", false),
+            ("piece.stone_count", "pieces", true),
+            ("piece.stone_count", "mm", false),
+        ] {
+            assert_eq!(of(c, 1.0).other_unit(unit).is_none(), fits, "{c} {unit}");
+        }
+    }
+
+    #[test]
     fn errors_name_file_and_key() {
         for (frame, key) in [
             (r#","um_per_px":0"#, "frames[0].um_per_px"),

@@ -231,6 +231,19 @@ fn a_lens_that_bends_much_says_what_its_terms_leave() {
     }
 }
 
+/// What is fitted to a third of the frame goes on beyond it, and nobody knows how well.
+#[test]
+fn a_target_over_a_part_of_the_frame_tells_little_of_the_lens() {
+    let bench = Bench::new();
+    let of =
+        |c: &Calibration| c.budget.iter().find(|b| b.name == "lens").map_or(0.0, |b| b.um_per_px_u / c.um_per_px);
+    let board = &["--target", "chessboard"];
+    let whole = calibrated(&bench, &[shot(Kind::Chessboard, 1)], board);
+    let part = calibrated(&bench, &[Shot { um_per_px: 55.0, ..shot(Kind::Chessboard, 1) }], board);
+    assert!(of(&whole) < 0.0005, "{:?}", whole.budget);
+    assert!(of(&part) > 0.001 && (part.um_per_px / 55.0 - 1.0).abs() < 0.002, "{:?}", part.budget);
+}
+
 #[test]
 fn a_picture_that_is_given_twice_counts_once() {
     let bench = Bench::new();

@@ -46,6 +46,8 @@ struct Sim {
     rim: [f64; 2],
     /// The inner edge pressed inward on two sides that face each other: `[direction, half angle, inward by]`, as half waves.
     pinch: Option<[f64; 3]>,
+    /// Lobes all round the inner edge: how many, and how far in and out.
+    lobes: [f64; 2],
     /// The backlight mirrored in the bore: how wide, and which share of the light.
     glare: [f64; 2],
     /// The outside's centre from the opening's.
@@ -77,6 +79,7 @@ impl Sim {
             rim: [0.0; 2],
             bend_out: [0.0, 1.0, 0.0],
             pinch: None,
+            lobes: [0.0; 2],
             off: [0.0; 2],
             glare: [0.0; 2],
         }
@@ -95,7 +98,9 @@ impl Sim {
 
     /// How far inward the inner edge is pressed in a direction.
     fn pinched(&self, dx: f64, dy: f64) -> f64 {
-        let Some([at, half, by]) = self.pinch else { return 0.0 };
+        let [count, deep] = self.lobes;
+        let lobed = deep * (count * dy.atan2(dx)).cos();
+        let Some([at, half, by]) = self.pinch else { return lobed };
         let off = (dy.atan2(dx) - at + 3.5 * PI).rem_euclid(PI) - PI / 2.0;
         if off.abs() < half {
             by * (0.5 + 0.5 * (PI * off / half).cos())
@@ -159,6 +164,7 @@ impl Sim {
             || self.head.is_some()
             || self.bend_out[2] != 0.0
             || self.pinch.is_some()
+            || self.lobes[1] != 0.0
             || self.off != [0.0; 2];
         let reach =
             1.5 + self.glare[0] + (self.inner[0] - self.inner[1]).abs() / 2.0 + self.rim[0].hypot(self.rim[1]);
@@ -439,6 +445,18 @@ fn a_bright_bore_is_less_sure() {
                 assert!((d - 0.04 * 400.4).abs() < 2.0 * u, "{wide} {share} {gamma} {known:?}: {d} +- {u}");
             }
         }
+    }
+}
+
+/// An opening with facets or lobes all round is as oval as they are deep.
+#[test]
+fn lobes_all_round_are_no_noise() {
+    for (count, deep) in [(8.0, 3.0), (12.0, 1.5), (16.0, 5.0)] {
+        let lobed = ask(&Sim { lobes: [count, deep], ..Sim::plain(6) }.image(), Some(20.0), Some(0.0));
+        let (ovality, u) = value(&lobed, "ring.ovality_mm");
+        // In and out on both sides.
+        let truth = 4.0 * deep * 0.02;
+        assert!((ovality - truth).abs() < 2.0 * u + 0.05 * truth, "{count}: {ovality} +- {u} of {truth}");
     }
 }
 

@@ -144,9 +144,13 @@ pub fn circles(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
             height: p.height,
             data: dark.data.iter().map(|v| if *v > half { 255 } else { 0 }).collect(),
         };
-        let (blobs, _) = ops::components(&mask)?;
+        let (blobs, labels) = ops::components(&mask)?;
+        let cornered = cornered(&blobs, &labels, p.width);
         let round: Vec<&ops::Blob> = blobs
             .iter()
+            .zip(cornered)
+            .filter(|(_, cornered)| !cornered)
+            .map(|(b, _)| b)
             .filter(|b| {
                 let r = b.bounds;
                 let (bw, bh) = (r.width as f64, r.height as f64);
@@ -169,6 +173,36 @@ pub fn circles(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
         }
     }
     Ok(grid(&best).into_iter().map(|p| GridPoint { radius, ..p }).collect())
+}
+
+/// Blobs of fewer pixels show no corners.
+const CORNERS_FROM_PX: usize = 200;
+/// How far the farthest pixel of a disc or an ellipse lies from its middle in its own standard deviations is 2, of a square or a parallelogram the root of 6: between the two.
+const CORNERED: f64 = 2.22;
+
+/// Whether each blob has corners, as a chessboard's squares have, however they are seen aslant.
+fn cornered(blobs: &[ops::Blob], labels: &[i32], width: usize) -> Vec<bool> {
+    let pixels = |b: &ops::Blob| {
+        let (r, label) = (b.bounds, b.label);
+        let of = (r.y..r.y + r.height).flat_map(move |y| (r.x..r.x + r.width).map(move |x| (x, y)));
+        let own: Vec<[f64; 2]> = of
+            .filter(|(x, y)| labels[y * width + x] == label)
+            .map(|(x, y)| [x as f64 - b.x, y as f64 - b.y])
+            .collect();
+        own
+    };
+    let one = |b: &ops::Blob| {
+        if b.area < CORNERS_FROM_PX {
+            return false;
+        }
+        let own = pixels(b);
+        let mean = |f: fn(&[f64; 2]) -> f64| own.iter().map(f).sum::<f64>() / own.len() as f64;
+        let (xx, xy, yy) = (mean(|p| p[0] * p[0]), mean(|p| p[0] * p[1]), mean(|p| p[1] * p[1]));
+        let det = (xx * yy - xy * xy).max(1e-9);
+        let square = |p: &[f64; 2]| (yy * p[0] * p[0] - 2.0 * xy * p[0] * p[1] + xx * p[1] * p[1]) / det;
+        own.iter().map(square).fold(0.0, f64::max) > CORNERED * CORNERED
+    };
+    blobs.iter().map(one).collect()
 }
 
 /// Centre of gravity of how much the pixels of a blob and its rim differ from the ground about it.

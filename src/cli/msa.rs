@@ -81,6 +81,12 @@ fn study(args: &Args) -> Result<u8, String> {
     for error in &study.errors {
         eprintln!("loupe msa: {error}");
     }
+    if reports.copies > 0 {
+        eprintln!(
+            "loupe msa: note: {} report(s) are of the very frames of another one: what differs from frame to frame, and from hand to hand, is not in them",
+            reports.copies
+        );
+    }
     let nothing = study.gauges.is_empty() && study.agreement.is_none();
     if nothing {
         eprintln!("loupe msa: nothing could be studied: it takes pieces that were inspected twice and more, each round in a folder of its own");

@@ -213,9 +213,8 @@ fn appraiser(of: &BTreeMap<String, Vec<Verdict>>, reference: &BTreeMap<String, b
         kappa: rounded(cohen(&table)),
         grade: None,
     };
-    // Without a call of either kind on good and on bad ones nothing is told of the appraiser.
-    let told = [&row.effectiveness, &row.miss, &row.false_alarm].iter().all(|r| r.rate.is_some());
-    row.grade = (!known.is_empty() && told).then(|| grade(&row));
+    // Who left every piece to somebody else is no good appraiser, and no bad one.
+    row.grade = (!known.is_empty() && row.effectiveness.rate.is_some()).then(|| grade(&row));
     row
 }
 

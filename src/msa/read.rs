@@ -1,6 +1,5 @@
 //! Reports of a study out of folders, and the calls of people out of a table.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -65,6 +64,8 @@ pub struct Reports {
     pub runs: Vec<Run>,
     /// Reports that could not be used, naming file and key.
     pub errors: Vec<String>,
+    /// Reports of the very frames that another report of their piece is of: nothing was taken anew for them.
+    pub copies: usize,
 }
 
 /// One round over the pieces.
@@ -85,8 +86,7 @@ impl Reports {
         // By operator and the run's own folder: two arguments may lead to one run.
         let mut runs: BTreeMap<(String, PathBuf), Run> = BTreeMap::new();
         let mut seen = BTreeSet::new();
-        // Piece and frames of each report, and where it lies: the same frames once more repeat nothing.
-        let mut shown: BTreeMap<(String, Vec<String>), String> = BTreeMap::new();
+        let mut shown: BTreeSet<(String, Vec<String>)> = BTreeSet::new();
         for argument in paths {
             let mut found = Vec::new();
             if let Err(e) = walk(argument, &mut BTreeSet::new(), &mut found) {
@@ -128,16 +128,8 @@ impl Reports {
                     },
                 };
                 let frames: Vec<String> = report.frames.iter().filter_map(|f| f.sha256.clone()).collect();
-                if !frames.is_empty() {
-                    match shown.entry((report.piece_id.clone(), frames)) {
-                        Entry::Occupied(first) => {
-                            let first = first.get();
-                            out.errors
-                                .push(format!("{name}: is of the same frames as {first}: a copy repeats nothing"));
-                            continue;
-                        }
-                        Entry::Vacant(new) => drop(new.insert(name.clone())),
-                    }
+                if !frames.is_empty() && !shown.insert((report.piece_id.clone(), frames)) {
+                    out.copies += 1;
                 }
                 let run = runs.entry((operator.clone(), folder.to_owned())).or_insert_with(|| {
                     let parent = Path::new(&name).ancestors().nth(2).filter(|p| !p.as_os_str().is_empty());
