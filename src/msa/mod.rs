@@ -443,7 +443,7 @@ mod tests {
                 runs.push(Run { operator: operator.into(), name, reports: reports.collect() });
             }
         }
-        Reports { runs, errors: vec![] }
+        Reports { runs, ..Reports::default() }
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn two_finishes(cells: &Cells, all: &[Option<f64>], known: &[f64]) -> Option<Isl
     let is_coarse = |i: usize| all[i].map(|v| v > border);
     let (mut pairs, mut alike) = (0usize, 0usize);
     for i in 0..all.len() {
-        let right = ((i + 1) % cells.width > 0).then_some(i + 1);
+        let right = (!(i + 1).is_multiple_of(cells.width)).then_some(i + 1);
         let below = (i + cells.width < all.len()).then_some(i + cells.width);
         for j in [right, below].into_iter().flatten() {
             if let (Some(p), Some(q)) = (is_coarse(i), is_coarse(j)) {
@@ -184,7 +184,7 @@ mod tests {
         );
         // A texture that comes and goes by and by is of one finish.
         let mut turn = 0;
-        let mixed = metal(|x, y| ((x as usize / 40) + (y as usize / 40)) % 2 == 0, 5.0);
+        let mixed = metal(|x, y| ((x as usize / 40) + (y as usize / 40)).is_multiple_of(2), 5.0);
         turn += mixed.iter().filter(|i| matches!(i.what, What::TwoFinishes { .. })).count();
         assert_eq!(turn, 0);
     }

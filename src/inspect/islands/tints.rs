@@ -59,7 +59,7 @@ pub fn tints(image: &Image, bare: &Mask, mm_per_px: f64) -> Result<Vec<Island>, 
         [0, 1].map(|k| 1.4826 * ops::median(&mut known.iter().map(|c| (c[k] - usual[k]).abs()).collect::<Vec<_>>()));
     let own = f64::from(spread[0].hypot(spread[1]));
     // What covers a fifth of the metal is its own spread: from cell to cell the colour changes by less.
-    let next = |i: usize| ((i + 1) % cells.width > 0).then_some(i + 1);
+    let next = |i: usize| (!(i + 1).is_multiple_of(cells.width)).then_some(i + 1);
     let below = |i: usize| (i + cells.width < colours.len()).then_some(i + cells.width);
     let pairs = (0..colours.len()).flat_map(|i| [next(i), below(i)].into_iter().flatten().map(move |j| (i, j)));
     let steps: Vec<[f32; 2]> = pairs
