@@ -376,18 +376,10 @@ pub fn calibrate(
     }
     let variance = best.cost / freedom as f64;
     let bend = problem.bend(&best.shared);
-    let per = problem.pose_free();
     let scales: Vec<f64> = best.poses.iter().map(|p| 1000.0 / scale_at(p, frame.centre_px)).collect();
     let m = scales.len() as f64;
     let mean = scales.iter().sum::<f64>() / m;
-    // The scale is the mean over the pictures: its variance the mean of all their covariances (logarithms of the scale).
-    let index = |i: usize| problem.shared_free() + per * i + 2;
-    let fit_variance: f64 = (0..scales.len())
-        .flat_map(|i| (0..scales.len()).map(move |j| (i, j)))
-        .map(|(i, j)| best.covariance[(index(i), index(j))])
-        .sum::<f64>()
-        * variance
-        / (m * m);
+    let fit_variance = of_circle(&problem, &best, 0.0) * variance;
     // How far the scale varies over the frame where the target is not parallel to the sensor.
     let corners = [
         [0.0, 0.0],
@@ -408,13 +400,14 @@ pub fn calibrate(
         / m;
     let fit = fit_variance.max(0.0).sqrt() * mean;
     of_one_scale(shots, &scales)?;
-    let mut budget = budget(target, mean, fit, freedom as f64, &scales, tilt, reach_of(shots));
+    let reach = reach_of(shots);
+    let mut budget = budget(target, mean, fit, freedom as f64, &scales, tilt, reach);
     if cut_off > 0.0 {
         // Terms beyond the last are smaller than it: an even distribution up to as much.
         let u = round_to(cut_off / 3f64.sqrt(), 7);
         budget.push(BudgetRow { name: "distortion".into(), evaluation: "B".into(), um_per_px_u: u, degrees: None });
     }
-    let lens = beyond(&problem, &best, size, reach_of(shots)) * mean;
+    let lens = beyond(&problem, &best, size, reach) * mean;
     if lens > 0.0 {
         budget.push(row("lens", "A", lens * variance.sqrt().max(PLACE_U_PX), Some(freedom as f64)));
     }
@@ -455,25 +448,26 @@ pub fn calibrate(
 /// of all circles that the frame holds, as a share and for points that are known to one pixel. A target that covers a part of the frame tells little of how the lens bends
 /// beyond it, and what was fitted goes on there.
 fn beyond(problem: &Problem, best: &Solution, size: [usize; 2], reach: f64) -> f64 {
-    let (of_lens, per, m) = (problem.shared_free(), problem.pose_free(), best.poses.len());
-    let of_circle = |rho: f64| {
-        let r2 = rho * rho;
-        // A circle's mean radius: the decentring terms move it as a whole.
-        let radial = [r2, r2 * r2, 0.0, 0.0, r2 * r2 * r2];
-        let lens = (0..of_lens).map(|k| (k, radial[k]));
-        let scale = (0..m).map(|i| (of_lens + per * i + 2, 1.0 / m as f64));
-        let all: Vec<(usize, f64)> = lens.chain(scale).collect();
-        all.iter()
-            .flat_map(|a| all.iter().map(move |b| (a, b)))
-            .map(|(a, b)| a.1 * b.1 * best.covariance[(a.0, b.0)])
-            .sum::<f64>()
-    };
     let norm = problem.frame.norm_px;
     let most = size[0].min(size[1]) as f64 / 2.0;
-    let (from, middle) = (reach.min(most), of_circle(0.0));
+    let (from, middle) = (reach.min(most), of_circle(problem, best, 0.0));
     // Within the target it is what the fit's own row says.
     let circles = (0..=20).map(|k| from + (most - from) * f64::from(k) / 20.0);
-    circles.map(|r| (of_circle(r / norm) - middle).max(0.0)).fold(0.0, f64::max).sqrt()
+    circles.map(|r| (of_circle(problem, best, r / norm) - middle).max(0.0)).fold(0.0, f64::max).sqrt()
+}
+
+/// Variance of the logarithm of a circle's length about the frame's middle, of that radius in half diagonals, for a unit variance of the points. The scale is the mean over the
+/// pictures: without a radius its variance is the mean of all their covariances.
+fn of_circle(problem: &Problem, best: &Solution, radius: f64) -> f64 {
+    let (of_lens, per, m) = (problem.shared_free(), problem.pose_free(), best.poses.len());
+    let r2 = radius * radius;
+    // A circle's mean radius: the decentring terms move it as a whole.
+    let radial = [r2, r2 * r2, 0.0, 0.0, r2 * r2 * r2];
+    let lens = (0..of_lens).map(|k| (k, radial[k]));
+    let scale = (0..m).map(|i| (of_lens + per * i + 2, 1.0 / m as f64));
+    let all: Vec<(usize, f64)> = lens.chain(scale).collect();
+    let pairs = all.iter().flat_map(|a| all.iter().map(move |b| (a, b)));
+    pairs.map(|(a, b)| a.1 * b.1 * best.covariance[(a.0, b.0)]).sum()
 }
 
 /// How far the points reach from their middle, in pixels: the mean over the pictures.

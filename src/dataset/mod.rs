@@ -418,7 +418,7 @@ pub(crate) fn pictures_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 /// A folder and those below it, hidden ones left out, each before its own. One that links lead to twice is looked into once.
 pub(crate) fn folders_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     fn add(dir: &Path, been: &mut BTreeSet<PathBuf>, out: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
-        if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
+        if !is_new(dir, been) {
             return Ok(());
         }
         out.push(dir.to_owned());
@@ -427,6 +427,11 @@ pub(crate) fn folders_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let mut out = Vec::new();
     add(dir, &mut BTreeSet::new(), &mut out)?;
     Ok(out)
+}
+
+/// Whether a folder was not looked into before, by whatever links; it counts as looked into from now on.
+fn is_new(dir: &Path, been: &mut BTreeSet<PathBuf>) -> bool {
+    been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned()))
 }
 
 fn is_picture(path: &Path) -> bool {

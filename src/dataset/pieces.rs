@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    dirs, file_name, name_in, DatasetError, Kind, MarkTruth, Sample, SampleError, Set, Source, StoneTruth, Truth,
-    TruthDefect,
+    dirs, file_name, is_new, name_in, DatasetError, Kind, MarkTruth, Sample, SampleError, Set, Source, StoneTruth,
+    Truth, TruthDefect,
 };
 use crate::report::{FindingType, PoseRow, Verdict};
 
@@ -37,7 +37,7 @@ pub(super) fn folders(root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 
 /// A folder that links lead to twice is one.
 fn walk(dir: &Path, depth: usize, been: &mut BTreeSet<PathBuf>, out: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
-    if !been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned())) {
+    if !is_new(dir, been) {
         return Ok(());
     }
     // A folder with only its truth left is a piece too: a broken one, to be listed.

@@ -11,6 +11,8 @@ const PLACES: usize = 48;
 /// The corners lie outside the ellipse within the outline, enlarged so much, and within the outline made smaller so much.
 const ELLIPSE: f64 = 1.06;
 const WITHIN: f64 = 0.95;
+/// The middle lies within the ellipse made smaller so much.
+const MIDDLE: f64 = 0.8;
 /// Corners of which less can be seen tell nothing.
 const LEAST_PLACES: usize = 12;
 /// They are empty where they show less stone than this share of what the middle shows. Of 175 rendered stones with corners none shows less than 0.34; round ones
@@ -38,14 +40,18 @@ fn corners(scene: &Scene, s: &Placed) -> Option<(f64, f64, usize)> {
         // Along the stone's own axes: its length along y where it lies straight.
         let out = (u / wide).hypot(v / long);
         let at = [s.centre[0] + cos * u - sin * v, s.centre[1] + sin * u + cos * v];
+        let in_middle = out < MIDDLE;
+        if !(in_middle || (out > ELLIPSE && ops::contains(&line, at))) {
+            continue;
+        }
         if prongs.iter().any(|q| (at[0] - q.x_mm).hypot(at[1] - q.y_mm) < PRONG_HALO * q.radius_mm) {
             continue;
         }
         let p = pose.to_px(at[0], at[1]);
         let share = f64::from(map.sample(class, p[0], p[1]));
-        if out < 0.8 {
+        if in_middle {
             (middle, m) = (middle + share, m + 1);
-        } else if out > ELLIPSE && ops::contains(&line, at) {
+        } else {
             (corner, n) = (corner + share, n + 1);
         }
     }

@@ -99,6 +99,7 @@ fn from_first(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels
     // Positions of every stone in every frame, from the first.
     let mut paths: Vec<Option<Vec<Moved>>> = vec![Some(vec![]); view.stones.len()];
     let mut metals = Vec::new();
+    let mut about: Option<Metal> = None;
     for frame in rest {
         let mut ties = Vec::new();
         for (stone, prong) in view.stones.iter().flat_map(|s| s.prongs.iter().map(move |q| (s, q))) {
@@ -122,7 +123,12 @@ fn from_first(view: &View, frames: &[(&Image, Pose)], models: Option<&PartModels
         }
         let metal = match common(&ties) {
             Some(metal) => Some(metal),
-            None => without_prongs(&stones, about_stones(view, first, frame)?),
+            None => {
+                if about.is_none() {
+                    about = Some(Metal::of(view, first)?);
+                }
+                without_prongs(&stones, about.as_ref().map_or(Ok(None), |a| a.moved(frame))?)
+            }
         };
         let Some(metal) = metal else {
             for stone in &view.stones {
@@ -252,47 +258,71 @@ fn inside<'a>(view: &'a View, stone: &'a Stone) -> impl Fn(f64, f64) -> bool + '
     }
 }
 
-/// How the metal moved that no stone covers, and the edge of the piece, from one frame to another; none where it shows nothing to lay hold of. The
-/// outermost stone and a millimetre about it are looked at.
-fn about_stones(view: &View, still: &(&Image, Pose), other: &(&Image, Pose)) -> Result<Option<Rigid>, VisionError> {
-    let farthest = view.stones.iter().map(|s| s.x_mm.hypot(s.y_mm) + s.reach_mm()).fold(0.0, f64::max);
-    let reach_mm = farthest + ABOUT_MM;
-    let side = 2 * still.1.px(reach_mm).ceil() as usize + 1;
-    let mm = still.1.um_per_px / 1000.0;
-    let c = (side as f64 - 1.0) / 2.0;
-    let whole = |(image, pose): &(&Image, Pose)| -> Result<Plane, VisionError> {
+/// The metal that no stone covers, and the edge of the piece, as a frame shows them: what its motion in other frames is told by. The outermost stone and a millimetre about
+/// it are looked at.
+struct Metal<'a> {
+    view: &'a View,
+    frame: &'a (&'a Image, Pose),
+    outline: Option<Vec<[f64; 2]>>,
+    reach_mm: f64,
+    /// The frame about the piece's origin, upright.
+    picture: Plane,
+    /// Its pixels, those of the steepest brightness first.
+    steepest: Vec<usize>,
+}
+
+impl<'a> Metal<'a> {
+    fn of(view: &'a View, frame: &'a (&'a Image, Pose)) -> Result<Self, VisionError> {
+        let farthest = view.stones.iter().map(|s| s.x_mm.hypot(s.y_mm) + s.reach_mm()).fold(0.0, f64::max);
+        let reach_mm = farthest + ABOUT_MM;
+        let outline = view.outline.as_ref().map(|o| outline::polygon(o, 2.0 * reach_mm));
+        let picture = Self::whole(frame, 2 * frame.1.px(reach_mm).ceil() as usize + 1)?;
+        let (gx, gy) = ops::gradient(&ops::gaussian(&picture, 1.0)?)?;
+        let steepness: Vec<f32> = gx.data.iter().zip(&gy.data).map(|(x, y)| x.hypot(*y)).collect();
+        let mut steepest: Vec<usize> = (0..steepness.len()).collect();
+        steepest.sort_unstable_by(|i, j| steepness[*j].total_cmp(&steepness[*i]).then(i.cmp(j)));
+        Ok(Metal { view, frame, outline, reach_mm, picture, steepest })
+    }
+
+    fn whole((image, pose): &(&Image, Pose), side: usize) -> Result<Plane, VisionError> {
         let p = pose.to_px(0.0, 0.0);
         Ok(ops::window(image, p[0], p[1], side, side as f64, pose.rotation)?.mean())
-    };
-    let (a, b) = (whole(still)?, whole(other)?);
-    let line = view.outline.as_ref().map(|o| outline::polygon(o, 2.0 * reach_mm));
-    let is_metal = |p: [f64; 2]| {
-        let near = |d: [f64; 2]| line.as_ref().is_none_or(|l| ops::contains(l, [p[0] + d[0], p[1] + d[1]]));
+    }
+
+    /// Whether a place of the piece is metal, or its edge.
+    fn holds(&self, p: [f64; 2]) -> bool {
+        let near = |d: [f64; 2]| self.outline.as_ref().is_none_or(|l| ops::contains(l, [p[0] + d[0], p[1] + d[1]]));
         let about = [[EDGE_MM, 0.0], [-EDGE_MM, 0.0], [0.0, EDGE_MM], [0.0, -EDGE_MM]];
+        p[0].hypot(p[1]) < self.reach_mm
+            && self.view.stones.iter().all(|s| (p[0] - s.x_mm).hypot(p[1] - s.y_mm) > BESIDE * s.reach_mm())
+            && (near([0.0; 2]) || about.into_iter().any(near))
+    }
+
+    /// How it moved to another frame; none where it shows nothing to lay hold of.
+    fn moved(&self, other: &(&Image, Pose)) -> Result<Option<Rigid>, VisionError> {
+        let side = self.picture.width;
+        let mm = self.frame.1.um_per_px / 1000.0;
+        let c = (side as f64 - 1.0) / 2.0;
+        let place = |i: usize| [((i % side) as f64 - c) * mm, -((i / side) as f64 - c) * mm];
         // The border of a frame moves with neither.
-        let shown = |(image, pose): &(&Image, Pose)| {
+        let shown = |(image, pose): &(&Image, Pose), p: [f64; 2]| {
             let [x, y] = pose.to_px(p[0], p[1]);
             let edge = 4.0 + pose.px(EDGE_MM);
             x > edge && y > edge && x < image.width as f64 - 1.0 - edge && y < image.height as f64 - 1.0 - edge
         };
-        p[0].hypot(p[1]) < reach_mm
-            && view.stones.iter().all(|s| (p[0] - s.x_mm).hypot(p[1] - s.y_mm) > BESIDE * s.reach_mm())
-            && (near([0.0; 2]) || about.into_iter().any(near))
-            && shown(still)
-            && shown(other)
-    };
-    let (gx, gy) = ops::gradient(&ops::gaussian(&a, 1.0)?)?;
-    let steepness: Vec<f32> = gx.data.iter().zip(&gy.data).map(|(x, y)| x.hypot(*y)).collect();
-    let mut steepest: Vec<usize> = (0..steepness.len()).collect();
-    steepest.sort_unstable_by(|i, j| steepness[*j].total_cmp(&steepness[*i]).then(i.cmp(j)));
-    let place = |i: usize| [((i % side) as f64 - c) * mm, -((i / side) as f64 - c) * mm];
-    let mut mask = Mask::empty(side, side);
-    for i in steepest.into_iter().filter(|i| is_metal(place(*i))).take(MOST_PX) {
-        mask.data[i] = 255;
+        let is_metal = |i: &usize| {
+            let p = place(*i);
+            self.holds(p) && shown(self.frame, p) && shown(other, p)
+        };
+        let mut mask = Mask::empty(side, side);
+        for i in self.steepest.iter().copied().filter(is_metal).take(MOST_PX) {
+            mask.data[i] = 255;
+        }
+        let other = Self::whole(other, side)?;
+        let found = motion::between(&self.picture, &other, &mask)?.filter(|m| m.likeness > LEAST_LIKENESS);
+        let u = |m: &motion::Motion| (m.shift_u * mm).hypot(METAL_MM);
+        Ok(found.map(|m| Rigid { fit: [m.dx * mm, -m.dy * mm, -m.turn], fit_u: [u(&m), u(&m), m.turn_u] }))
     }
-    let found = motion::between(&a, &b, &mask)?.filter(|m| m.likeness > LEAST_LIKENESS);
-    let u = |m: &motion::Motion| (m.shift_u * mm).hypot(METAL_MM);
-    Ok(found.map(|m| Rigid { fit: [m.dx * mm, -m.dy * mm, -m.turn], fit_u: [u(&m), u(&m), m.turn_u] }))
 }
 
 /// The metal's motion where no prongs hold it fast. What the stones have in common is known best, for most sit fast; but all of them may have slid alike:
@@ -408,16 +438,7 @@ mod tests {
     }
 
     fn row() -> View {
-        let stone = |k: usize| Stone {
-            id: format!("S{k}"),
-            x_mm: k as f64 - 1.5,
-            y_mm: 0.0,
-            diameter_mm: 0.8,
-            cut: "round".into(),
-            turn_deg: None,
-            gem: None,
-            prongs: vec![],
-        };
+        let stone = |k: usize| Stone { id: format!("S{k}"), ..Stone::unnamed([k as f64 - 1.5, 0.0], 0.8, "round") };
         View { name: "top".into(), stones: (0..4).map(stone).collect(), ..View::default() }
     }
 

@@ -383,8 +383,8 @@ fn missing(
 ) -> Vec<NotAssessed> {
     let c = &limit.characteristic;
     // No reading names a stone or a prong: one of them says nothing of the others.
-    let of_parts = c.starts_with("stone.") || c.starts_with("prong.");
-    if piece.readings.iter().any(|r| r.characteristic == *c) && (!of_parts || c == total::TOTAL) {
+    let about_stones = c.starts_with("stone.") || c.starts_with("prong.");
+    if piece.readings.iter().any(|r| r.characteristic == *c) && (!about_stones || c == total::TOTAL) {
         return vec![];
     }
     let one = |view: Option<&str>, reason: String| NotAssessed {
@@ -411,7 +411,6 @@ fn missing(
         Some(v) => vec![v.as_str()],
         None => spec.views.iter().map(|v| v.name.as_str()).collect(),
     };
-    let about_stones = of_parts;
     if about_stones && wanted.iter().all(|name| spec.view(name).is_none_or(|v| v.stones.is_empty())) {
         return vec![one(limit.view.as_deref(), "no view has stones".into())];
     }

@@ -38,16 +38,7 @@ mod tests {
         feature.values = vec![value(PLAY, 0.003, 0.001), value(PLAY_TURN, 33.0, 1.5)];
         let limit = |c: &str| Limit { characteristic: c.into(), upper: Some(0.02), ..Limit::default() };
         let mut spec = Spec { limits: vec![limit(PLAY)], ..Spec::default() };
-        let stone = Stone {
-            id: "S1".into(),
-            x_mm: 0.0,
-            y_mm: 0.0,
-            diameter_mm: 0.8,
-            cut: "round".into(),
-            turn_deg: None,
-            gem: None,
-            prongs: vec![],
-        };
+        let stone = Stone { id: "S1".into(), ..Stone::unnamed([0.0; 2], 0.8, "round") };
         let view = View { name: "top".into(), stones: vec![stone], ..View::default() };
         let told: Vec<String> = spun(&spec, &view, std::slice::from_ref(&feature)).collect();
         assert!(told.len() == 1 && told[0].contains("stone S1 turns in its seat by 33.0 +- 3.0 degrees"), "{told:?}");

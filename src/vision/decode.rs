@@ -58,29 +58,29 @@ pub fn read_image(path: &Path) -> Result<(Vec<u8>, Image), DecodeError> {
     Ok((bytes, image))
 }
 
-/// Whether a JPEG's scans come to the mark of its end: decoders fill up what is missing with grey, and grey looks like a fault of the piece. Segments are
-/// stepped over by their lengths, for a preview in one of them has an end of its own.
-fn jpeg_ends(bytes: &[u8]) -> bool {
+/// The marks of a JPEG, each with its segment, as far as they go (ITU-T T.81, B.1.1). Segments are stepped over by their lengths, for a preview in one of them has marks of
+/// its own.
+fn marks(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut at = 2;
-    loop {
-        // In a scan 0xFF is followed by 0 or by a restart mark (ITU-T T.81, B.1.1); any number of 0xFF may stand before a mark.
-        let Some(mark) = bytes
-            .get(at..)
-            .and_then(|b| b.windows(2).position(|w| w[0] == 0xFF && !matches!(w[1], 0 | 0xFF | 0xD0..=0xD7)))
-        else {
-            return false;
-        };
-        at += mark + 2;
-        match bytes[at - 1] {
-            0xD9 => return true,
-            // Marks without a length.
-            0x01 | 0xD8 => {}
-            _ => {
-                let Some(length) = bytes.get(at..at + 2) else { return false };
-                at += usize::from(length[0]) << 8 | usize::from(length[1]);
-            }
+    std::iter::from_fn(move || {
+        // In a scan 0xFF is followed by 0 or by a restart mark; any number of 0xFF may stand before a mark.
+        let found = bytes.get(at..)?.windows(2).position(|w| w[0] == 0xFF && !matches!(w[1], 0 | 0xFF | 0xD0..=0xD7));
+        at += found? + 2;
+        let mark = bytes[at - 1];
+        // Marks without a length.
+        if matches!(mark, 0x01 | 0xD8 | 0xD9) {
+            return Some((mark, &bytes[at..at]));
         }
-    }
+        let length = bytes.get(at..at + 2)?;
+        let from = at;
+        at += usize::from(length[0]) << 8 | usize::from(length[1]);
+        Some((mark, &bytes[from..at.min(bytes.len())]))
+    })
+}
+
+/// Whether a JPEG's scans come to the mark of its end: decoders fill up what is missing with grey, and grey looks like a fault of the piece.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    marks(bytes).any(|(mark, _)| mark == 0xD9)
 }
 
 /// Whether a picture's colour is stored at half the resolution of its brightness or less, as most JPEGs have it: the file's frame header gives the
@@ -89,26 +89,15 @@ pub fn has_coarse_colour(bytes: &[u8]) -> bool {
     if !bytes.starts_with(&[0xFF, 0xD8]) {
         return false;
     }
-    let mut at = 2;
-    loop {
-        // Any number of 0xFF may stand before a mark.
-        while bytes.get(at) == Some(&0xFF) && bytes.get(at + 1) == Some(&0xFF) {
-            at += 1;
-        }
-        let Some([0xFF, mark, high, low]) = bytes.get(at..at + 4) else { return false };
-        match mark {
-            // Huffman tables, arithmetic conditioning and an extension lie among the marks of frames.
-            0xC0..=0xCF if !matches!(mark, 0xC4 | 0xC8 | 0xCC) => {
-                // Length, precision, height, width; then of each component its name, its factors and its table.
-                let count = usize::from(bytes.get(at + 9).copied().unwrap_or(0));
-                let factors = (0..count).filter_map(|k| bytes.get(at + 11 + 3 * k));
-                let samples: Vec<u8> = factors.map(|f| (f >> 4) * (f & 15)).collect();
-                return samples.iter().any(|s| Some(s) != samples.first());
-            }
-            0xDA | 0xD9 => return false,
-            _ => at += 2 + (usize::from(*high) << 8 | usize::from(*low)),
-        }
-    }
+    // Huffman tables, arithmetic conditioning and an extension lie among the marks of frames.
+    let is_frame = |mark: u8| matches!(mark, 0xC0..=0xCF) && !matches!(mark, 0xC4 | 0xC8 | 0xCC);
+    let mut headers = marks(bytes).take_while(|(mark, _)| *mark != 0xDA);
+    let Some((_, frame)) = headers.find(|(mark, _)| is_frame(*mark)) else { return false };
+    // Length, precision, height, width; then of each component its name, its factors and its table.
+    let count = usize::from(frame.get(7).copied().unwrap_or(0));
+    let factors = (0..count).filter_map(|k| frame.get(9 + 3 * k));
+    let samples: Vec<u8> = factors.map(|f| (f >> 4) * (f & 15)).collect();
+    samples.iter().any(|s| Some(s) != samples.first())
 }
 
 /// The brightest value of a 16-bit picture, its alpha channel left out; none of any other.

@@ -51,6 +51,20 @@ impl Cells {
         (0..self.width * self.height).map(mean).collect()
     }
 
+    /// Every pair of cells side by side or one above the other.
+    pub fn neighbours(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let all = self.width * self.height;
+        let right = move |i: usize| (!(i + 1).is_multiple_of(self.width)).then_some(i + 1);
+        let below = move |i: usize| (i + self.width < all).then_some(i + self.width);
+        (0..all).flat_map(move |i| [right(i), below(i)].into_iter().flatten().map(move |j| (i, j)))
+    }
+
+    /// The median of what is known of a blob's cells.
+    pub fn median(&self, labels: &[i32], blob: &ops::Blob, of: impl Fn(usize) -> Option<f64>) -> f64 {
+        let own = (0..labels.len()).filter(|i| labels[*i] == blob.label).filter_map(of);
+        f64::from(ops::median(&mut own.map(|v| v as f32).collect::<Vec<_>>()))
+    }
+
     /// The connected cells of which something holds, and the label of each cell.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ pub fn islands(grey: &[f32], bare: &Mask, mm_per_px: f64) -> Result<Vec<Island>,
                 continue;
             }
             let mut around: Vec<f32> = open.iter().map(|v| *v as f32).collect();
-            let level = level_of(&labels, &b, &ratios) / f64::from(ops::median(&mut around)).max(0.05);
+            let level = of.median(&labels, &b, |i| ratios[i]) / f64::from(ops::median(&mut around)).max(0.05);
             // Against the ring itself too: a place in a shadow's edge is none.
             if stands(level) {
                 let radius = diameter / 2.0 / mm_per_px;
@@ -80,12 +80,6 @@ pub fn islands(grey: &[f32], bare: &Mask, mm_per_px: f64) -> Result<Vec<Island>,
         }
     }
     Ok(out)
-}
-
-/// The median level of a blob's cells.
-fn level_of(labels: &[i32], blob: &ops::Blob, ratios: &[Option<f64>]) -> f64 {
-    let of = (0..labels.len()).filter(|i| labels[*i] == blob.label).filter_map(|i| ratios[i]);
-    f64::from(ops::median(&mut of.map(|v| v as f32).collect::<Vec<_>>()))
 }
 
 /// Dents and bumps: lamps stand somewhere, so one flank of them is darker and the other brighter than the metal about both.
@@ -119,7 +113,7 @@ fn dents(of: &Cells, ratios: &[Option<f64>]) -> Result<Vec<Island>, VisionError>
         let n = about.len() as f64;
         let mean = about.iter().sum::<f64>() / n;
         let scatter = (about.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / n).sqrt();
-        let [low, high] = [p, q].map(|b| level_of(&labels, b, ratios));
+        let [low, high] = [p, q].map(|b| of.median(&labels, b, |i| ratios[i]));
         if (1.0 - low).min(high - 1.0) > DENT_SCATTERS * scatter {
             let radius = of.diameter(p.area + q.area) / 2.0 / of.mm * of.side as f64;
             let [x, y] = [(p.x + q.x) / 2.0, (p.y + q.y) / 2.0].map(|v| of.full(v));

@@ -81,7 +81,7 @@ pub fn rough(grey: &Plane, bare: &Mask, mm_per_px: f64) -> Result<Vec<Island>, V
             if even < CLOSED * (ring.len() + outside) as f64 {
                 continue;
             }
-            let own = median((0..all.len()).filter(|i| labels[*i] == b.label).filter_map(|i| all[i]));
+            let own = cells.median(&labels, &b, |i| all[i]);
             let radius = diameter / 2.0 / mm_per_px;
             out.push(Island {
                 x: cells.full(b.x),
@@ -123,14 +123,10 @@ fn two_finishes(cells: &Cells, all: &[Option<f64>], known: &[f64]) -> Option<Isl
     let border = *smooth.last()?;
     let is_coarse = |i: usize| all[i].map(|v| v > border);
     let (mut pairs, mut alike) = (0usize, 0usize);
-    for i in 0..all.len() {
-        let right = (!(i + 1).is_multiple_of(cells.width)).then_some(i + 1);
-        let below = (i + cells.width < all.len()).then_some(i + cells.width);
-        for j in [right, below].into_iter().flatten() {
-            if let (Some(p), Some(q)) = (is_coarse(i), is_coarse(j)) {
-                pairs += 1;
-                alike += usize::from(p == q);
-            }
+    for (i, j) in cells.neighbours() {
+        if let (Some(p), Some(q)) = (is_coarse(i), is_coarse(j)) {
+            pairs += 1;
+            alike += usize::from(p == q);
         }
     }
     if (alike as f64) < TWO_ALIKE * pairs as f64 {

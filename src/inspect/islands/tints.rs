@@ -59,10 +59,8 @@ pub fn tints(image: &Image, bare: &Mask, mm_per_px: f64) -> Result<Vec<Island>, 
         [0, 1].map(|k| 1.4826 * ops::median(&mut known.iter().map(|c| (c[k] - usual[k]).abs()).collect::<Vec<_>>()));
     let own = f64::from(spread[0].hypot(spread[1]));
     // What covers a fifth of the metal is its own spread: from cell to cell the colour changes by less.
-    let next = |i: usize| (!(i + 1).is_multiple_of(cells.width)).then_some(i + 1);
-    let below = |i: usize| (i + cells.width < colours.len()).then_some(i + cells.width);
-    let pairs = (0..colours.len()).flat_map(|i| [next(i), below(i)].into_iter().flatten().map(move |j| (i, j)));
-    let steps: Vec<[f32; 2]> = pairs
+    let steps: Vec<[f32; 2]> = cells
+        .neighbours()
         .filter_map(|(i, j)| Some((colours[i]?, colours[j]?)))
         .map(|(a, b)| [a[0] - b[0], a[1] - b[1]])
         .collect();
@@ -75,9 +73,7 @@ pub fn tints(image: &Image, bare: &Mask, mm_per_px: f64) -> Result<Vec<Island>, 
     let mut out = Vec::new();
     for b in blobs {
         let diameter = cells.diameter(b.area);
-        let mut own: Vec<f32> =
-            (0..labels.len()).filter(|i| labels[*i] == b.label).filter_map(shift).map(|s| s as f32).collect();
-        let tint = f64::from(ops::median(&mut own));
+        let tint = cells.median(&labels, &b, shift);
         // What stands out of the cells' steps alone, and not of the spread of all, is no streak.
         let longest = if tint > usually { TINT_LONGEST } else { TINT_FULL.1 };
         if diameter < TINT_LEAST_MM || !is_compact(&b, TINT_FILLED, longest) {
