@@ -504,8 +504,9 @@ impl Inspector {
         let off_order = of_view(inspect::stones::off_order);
         let alloy = of_view(inspect::alloy::another);
         let cut = of_view(inspect::cut::another);
+        let gem = of_view(inspect::gem::odd);
         let notes: Vec<String> =
-            [note, alloy, cut, strangers, off_order, bodily, places].into_iter().flatten().collect();
+            [note, alloy, cut, gem, strangers, off_order, bodily, places].into_iter().flatten().collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));
         if inspect::prongs::astray(&answer.features) {
             for f in &mut answer.features {

@@ -347,6 +347,39 @@ fn a_stone_of_which_a_part_is_gone_is_told() {
     }
 }
 
+/// An amethyst among diamonds; where it is ordered as one, it is as it should be, and a diamond that is not clear is none.
+#[test]
+fn a_stone_of_another_colour_than_its_like_is_told() {
+    let (cx, cy, r) = s1();
+    let dyed = |picture: &mut RgbImage| {
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            if (x as f32 - cx).hypot(y as f32 - cy) < 0.95 * r {
+                for (v, k) in p.0.iter_mut().zip([0.8, 0.5, 1.0]) {
+                    *v = (f32::from(*v) * k) as u8;
+                }
+            }
+        }
+    };
+    let told = altered("pave-001", dyed, same);
+    assert!(
+        told.verdict != Verdict::Pass && says(&told, "stone S1 has another colour than those like it"),
+        "{:?}",
+        told.reasons
+    );
+    let gem = |gem: &str| {
+        let line = format!("id = \"S1\"\ngem = \"{gem}\"");
+        move |text: String| text.replacen("id = \"S1\"", &line, 1)
+    };
+    let told = altered("pave-001", dyed, gem("amethyst"));
+    assert!(!says(&told, "colour"), "{:?}", told.reasons);
+    let told = altered("pave-001", dyed, gem("diamond"));
+    assert!(
+        told.verdict != Verdict::Pass && says(&told, "stone S1 has a colour, and diamond is ordered"),
+        "{:?}",
+        told.reasons
+    );
+}
+
 /// Two pixels wide and several millimetres long: fibres look like it, and so do scratches.
 #[test]
 fn a_long_scratch_is_not_let_pass() {

@@ -12,6 +12,7 @@ pub mod contour;
 pub mod cut;
 pub mod finish;
 pub mod gap;
+pub mod gem;
 mod girdle;
 pub mod hallmark;
 pub mod islands;
