@@ -306,6 +306,19 @@ fn circles_and_lines_give_the_scale() {
 }
 
 #[test]
+fn options_that_say_nothing_of_the_target_are_refused() {
+    let bench = Bench::new();
+    for (more, word) in [
+        (&["--target", "scale-bar", "--cols", "4", "--rows", "3"][..], "--cols and --rows"),
+        (&["--target", "scale-bar", "--lens", "telecentric"], "--lens"),
+        (&["--target", "circles", "--square-u-mm", "1.5"], "--square-u-mm 1.5"),
+    ] {
+        let ran = bench.loupe(&[&["calibrate", "x.png", "--square-mm", "1", "--out", "x.json"], more].concat());
+        assert!(ran.code == 2 && ran.stderr.contains(word), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_tilted_target_is_seen_to_be_tilted() {
     let bench = Bench::new();
     let shots: Vec<Shot> =

@@ -225,6 +225,18 @@ fn one_bad_report_stops_no_other() {
 }
 
 #[test]
+fn a_folder_named_twice_counts_once() {
+    let bench = Bench::new();
+    lot(&bench);
+    for dirs in [vec!["out", "out/"], vec!["out", "out/a"], vec!["out/a", "out/b", "out/c", "out/b"]] {
+        let ran = bench.loupe(&[&["report"][..], &dirs, &["--csv", "all.csv"]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stdout.starts_with("3 pieces: 1 passed, 1 failed, 1 for review"), "{dirs:?}: {}", ran.stdout);
+        assert!(ran.stderr.contains("counts once"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn pieces_beside_their_reports() {
     let bench = Bench::new();
     bench.piece("p");

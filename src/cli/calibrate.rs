@@ -47,6 +47,9 @@ pub struct Args {
     pub out: PathBuf,
 }
 
+/// A target's uncertainty of a tenth of its square and more is a slip of the pen: rulers of school are ten times better.
+const MOST_UNSURE: f64 = 0.1;
+
 /// Runs the subcommand and gives the exit code.
 pub fn run(args: &Args) -> u8 {
     match make(args) {
@@ -64,6 +67,22 @@ fn make(args: &Args) -> Result<bool, String> {
     let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
     if let Some(path) = args.images.iter().find(|i| same(i, &args.out)) {
         return Err(format!("--out {}: is one of the pictures", path.display()));
+    }
+    if args.target == TargetKind::ScaleBar {
+        for (given, option) in [(args.cols.is_some(), "--cols and --rows"), (args.lens.is_some(), "--lens")] {
+            if given {
+                return Err(format!(
+                    "{option}: a scale bar has neither rows of points nor a lens to tell: leave it out"
+                ));
+            }
+        }
+    }
+    if let Some(u) = args.square_u_mm.filter(|u| *u >= MOST_UNSURE * args.square_mm) {
+        return Err(format!(
+            "--square-u-mm {u}: is {:.0} % of --square-mm {}: a target that is known so little calibrates nothing",
+            100.0 * u / args.square_mm,
+            args.square_mm
+        ));
     }
     let mut ground: Option<Image> = None;
     let mut shots: Vec<Shot> = Vec::new();

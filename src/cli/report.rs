@@ -107,9 +107,24 @@ fn write_all(args: &Args) -> Result<u8, String> {
         return Err(format!("{}: --pieces: no such folder", gone.display()));
     }
     let mut entries: Vec<Entry> = Vec::new();
+    let mut folders = BTreeSet::new();
     for dir in &args.dirs {
-        collect(dir, &mut entries);
+        if folders.insert(std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone())) {
+            collect(dir, &mut entries);
+        } else {
+            eprintln!("loupe report: {}: is named twice and counts once", dir.display());
+        }
     }
+    // A piece's folder beside the run that holds it.
+    let mut reports = BTreeSet::new();
+    entries.retain(|e| {
+        let twice =
+            e.path.as_ref().is_some_and(|p| !reports.insert(std::fs::canonicalize(p).unwrap_or_else(|_| p.clone())));
+        if twice {
+            eprintln!("loupe report: {}: is in two of the folders and counts once", e.piece_id);
+        }
+        !twice
+    });
     name_files(&mut entries);
     let single = args.qif.as_ref().filter(|p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("qif")));
     if let Some(path) = single.filter(|_| entries.len() != 1) {

@@ -132,6 +132,32 @@ impl Seen {
     }
 }
 
+/// Where each channel's scale ends: at [`END`], or lower where a camera's white lies lower (video levels end at 235): there the values pile up on the highest
+/// that occurs, and what is merely bright thins out towards it instead.
+fn ends(data: &[u8]) -> [u8; 3] {
+    let mut counts = [[0u32; 256]; 3];
+    for p in data.chunks_exact(3) {
+        for (of, v) in counts.iter_mut().zip(p) {
+            of[usize::from(*v)] += 1;
+        }
+    }
+    counts.map(|of| {
+        let top = of.iter().rposition(|n| *n > 0).unwrap_or(255);
+        let below = of[top.saturating_sub(BELOW)..top].iter().sum::<u32>() / BELOW as u32;
+        let piled = f64::from(of[top]) >= PILE_SHARE * (data.len() / 3) as f64 && of[top] >= PILE * below.max(1);
+        if piled {
+            END.min(top as u8)
+        } else {
+            END
+        }
+    })
+}
+
+/// Values piled up: so many times as many at the highest level as at each of the levels below it, and this share of the picture.
+const PILE: u32 = 5;
+const BELOW: usize = 6;
+const PILE_SHARE: f64 = 5e-4;
+
 fn seen(scene: &Scene) -> Result<Seen, String> {
     let c = match scene.colour {
         Some(Ok(c)) => &c.calibration,
@@ -165,7 +191,8 @@ fn seen(scene: &Scene) -> Result<Seen, String> {
     };
     let light = |p: [u8; 3]| p.map(|v| tone[usize::from(v)]);
     let mean = |p: [u8; 3]| light(p).iter().sum::<f64>() / 3.0;
-    let ended = |x: usize, y: usize| at(x, y).iter().any(|v| *v >= END);
+    let ends = ends(&image.data);
+    let ended = |x: usize, y: usize| at(x, y).iter().zip(&ends).any(|(v, end)| v >= end);
     let (mut usable, mut bare) = (Vec::new(), 0u64);
     for y in bounds.y..bounds.y + bounds.height {
         for x in bounds.x..bounds.x + bounds.width {
@@ -217,4 +244,24 @@ fn seen(scene: &Scene) -> Result<Seen, String> {
         blocks: blocks.iter().filter(|b| b.1 > least).map(|b| c.xyz(b.0.map(|s| s / b.1 as f64))).collect(),
         u: [c.u_de00, c.u_yi],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_that_ends_early_is_seen_by_what_piles_up_there() {
+        // A ramp with noise, as bright metal shows it, and the same through a camera whose white is 235.
+        let ramp: Vec<u8> =
+            (0..30_000u32).flat_map(|k| [(k * 7919 % 200) as u8 + 40, (k % 230) as u8, (k % 251) as u8]).collect();
+        assert_eq!(ends(&ramp), [END; 3]);
+        let cut: Vec<u8> = ramp.iter().map(|v| (*v).min(205)).collect();
+        assert_eq!(ends(&cut), [205; 3]);
+        // A plateau thins out towards its brightest value.
+        let plateau: Vec<u8> =
+            (0..30_000u32).flat_map(|k| [200 - (k % 7 + k / 7 % 7 + k / 49 % 7) as u8; 3]).collect();
+        assert_eq!(ends(&plateau), [END; 3]);
+        assert_eq!(ends(&[255; 300]), [END; 3]);
+    }
 }
