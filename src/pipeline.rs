@@ -301,8 +301,7 @@ impl Inspector {
         let marked = job.spec.views.iter().any(|v| !inspect::hallmark::ordered(&job.spec, v).is_empty());
         if let Some(Ok(r)) = marked.then(|| self.mark_reader()) {
             let row = |name: &str, sha256: &str| ModelRow { name: name.to_owned(), sha256: sha256.to_owned() };
-            models.push(row("text-detector", &r.info().detector_sha256));
-            models.push(row("text-reader", &r.info().sha256));
+            models.extend(r.files().map(|(name, _, sha256)| row(name, sha256)));
         }
         for path in seen {
             if let Ok(l) = &*self.lesson(&path) {

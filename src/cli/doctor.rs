@@ -139,15 +139,10 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
             },
         });
         checks.push(match MarkReader::load_default() {
-            Ok(r) => fine(
-                "mark reader",
-                format!(
-                    "{} and {}, sha256 {}",
-                    r.detector_path().display(),
-                    r.path().display(),
-                    r.info().detector_sha256
-                ),
-            ),
+            Ok(r) => {
+                let files = r.files().map(|(_, path, sha256)| format!("{}, sha256 {sha256}", path.display()));
+                fine("mark reader", files.join("; "))
+            }
             Err(e) => Check {
                 name: "mark reader",
                 ok: false,

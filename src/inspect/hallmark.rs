@@ -5,10 +5,10 @@
 
 use super::opinion;
 use super::{Answer, Feature, Inspect, Scene, Value};
-use crate::model::{Lattice, MarkReader, TextBox};
+use crate::model::{Lattice, Letters, MarkReader, Recogniser, TextBox};
 use crate::report::FindingType;
 use crate::spec::{Spec, View};
-use crate::vision::{ops, Image, Plane, Rect, VisionError};
+use crate::vision::{ops, Image, Mask, Plane, Rect, VisionError};
 
 /// The inspector of marks.
 #[derive(Debug)]
@@ -67,16 +67,22 @@ const LEAST_REACH: f64 = 32.0;
 const LETTER_OF_FRAME: f64 = 0.05;
 /// See [`LETTER_OF_FRAME`].
 const LETTER_OF_REGION: f64 = 0.2;
+/// The score of a box that the detector did not find.
+const NOT_DETECTED: f64 = 0.0;
+/// How far about what the surface model sees letters join, in pixels: a gap between letters of 16 pixels and less.
+const JOIN: f64 = 4.0;
+/// The lowest letters that are read, in pixels, and the longest text, of its height.
+const LEAST_LETTER: f64 = 6.0;
+const LONGEST_TEXT: f64 = 12.0;
 /// The detector's box, and one with more room: what both say counts. Of the box's height.
 const ROOM: [f64; 2] = [1.0, 1.22];
 /// How far beyond its box, at both ends, a text is looked for more letters, of the box's height: about one, and three.
 const BEYOND: [f64; 2] = [0.7, 1.8];
 /// Least probability of a letter there.
 const LEGIBLE: f64 = 0.5;
-/// Least probability of the text that is believed.
-const SURE: f64 = 0.8;
-/// How many times likelier than any other candidate it must be.
-const MARGIN: f64 = 20.0;
+/// Both recognisers together: the least probability of a text by each, and by both, among all texts that differ from it in a letter, that are believed.
+const EACH: f64 = 0.03;
+const TOGETHER: f64 = 0.98;
 /// Where the ordered text has more than this, no other mark is called.
 const PLAUSIBLE: f64 = 0.01;
 
@@ -159,9 +165,9 @@ pub struct Reading {
 }
 
 /// Every mark of fineness that is known, in the reader's letters.
-fn marks(reader: &MarkReader) -> Vec<Vec<usize>> {
+fn marks(letters: &Letters) -> Vec<Vec<usize>> {
     let mut out: Vec<Vec<usize>> = Vec::new();
-    let mut add = |t: &str| out.extend(reader.info().letters(t));
+    let mut add = |t: &str| out.extend(letters.of(t));
     for (number, metals) in FINENESS {
         add(number);
         metals.iter().for_each(|m| add(&format!("{m}{number}")));
@@ -198,10 +204,14 @@ fn takes_after(a: &[usize], b: &[usize]) -> bool {
     replaced || (b.len() > a.len() && (b.starts_with(a) || b.ends_with(a)))
 }
 
-/// One box read one way round: the lattices of its windows.
+/// One box read one way round by one recogniser: the lattices of its windows, and from when on its word is believed (logs).
 struct Look {
     at: TextBox,
+    /// Which recogniser.
+    by: usize,
     windows: Vec<Lattice>,
+    sure: f64,
+    margin: f64,
 }
 
 impl Look {
@@ -223,12 +233,31 @@ impl Look {
         (own, own - best.fold(f64::NEG_INFINITY, f64::max))
     }
 
+    /// Log probability of a text by this look and another recogniser's at the same box together, among the others (which may hold it) and what both read first.
+    /// None where one of them holds it hardly possible.
+    fn together(&self, other: &Look, text: &Vec<usize>, others: &[Vec<usize>]) -> Option<f64> {
+        let least = EACH.ln();
+        if self.log_likelihood(text) < least || other.log_likelihood(text) < least {
+            return None;
+        }
+        let firsts = [self.firsts(), other.firsts()].concat();
+        let all = others.iter().chain(&firsts).filter(|o| *o != text);
+        let own = self.log_likelihood(text) + other.log_likelihood(text);
+        let joint: Vec<f64> = all.map(|o| self.log_likelihood(o) + other.log_likelihood(o)).collect();
+        Some(-joint.iter().map(|j| (j - own).exp()).sum::<f64>().ln_1p())
+    }
+
+    /// Whether all windows read a text first, and are sure of it.
+    fn believes(&self, text: &[usize]) -> bool {
+        self.firsts().iter().all(|f| f == text) && self.log_likelihood(text) >= self.sure
+    }
+
     /// What all windows read first, where they agree, they are sure of it and none of them holds `text` possible.
     fn sure_of_another(&self, text: &[usize]) -> Option<Vec<usize>> {
         let mut firsts = self.firsts();
         let first = firsts.pop()?;
         let agreed = firsts.iter().all(|f| *f == first) && !first.is_empty();
-        (agreed && self.log_likelihood(&first) >= SURE.ln() && self.log_likelihood(text) < PLAUSIBLE.ln())
+        (agreed && self.log_likelihood(&first) >= self.sure && self.log_likelihood(text) < PLAUSIBLE.ln())
             .then_some(first)
     }
 }
@@ -269,6 +298,11 @@ pub fn look(
             looks.extend(read(reader, grey, boxes, [r.x, r.y])?);
         }
     }
+    // What the surface model takes for neither plain metal nor ground, and the lines that letters found one by one stand in.
+    let mut boxes = marked(scene).map_err(refused)?;
+    boxes.truncate(MOST);
+    boxes.extend(lines(&looks));
+    looks.extend(read(reader, grey, boxes, [0, 0])?);
     let mut again = decide(scene, reader, wanted, &looks);
     longer(reader, grey, wanted, &mut again)?;
     for (first, again) in out.iter_mut().zip(again) {
@@ -278,6 +312,84 @@ pub fn look(
         }
     }
     Ok(out)
+}
+
+/// Boxes about what the surface model takes for marks, stones that nobody ordered and defects: a letter cut into metal looks like any of them. The largest
+/// first.
+fn marked(scene: &Scene) -> Result<Vec<TextBox>, VisionError> {
+    let Some(map) = scene.classes else { return Ok(vec![]) };
+    let mut odd = map.defect_plane();
+    for class in ["mark", "stone"].iter().filter_map(|c| map.class(c)) {
+        odd.data.iter_mut().zip(&map.class_plane(class).data).for_each(|(to, p)| *to += p);
+    }
+    let metal = &scene.located.metal.data;
+    let data = odd.data.iter().zip(metal).map(|(p, m)| if *p >= 0.5 && *m != 0 { 255 } else { 0 });
+    let mut mask = Mask { width: odd.width, height: odd.height, data: data.collect() };
+    let pose = &scene.located.pose;
+    for s in &scene.view.stones {
+        let p = pose.to_px(s.x_mm, s.y_mm);
+        ops::fill_circle(&mut mask, p[0], p[1], pose.px(s.reach_mm()), 0);
+    }
+    // Grown, so that letters join.
+    let mut ground = mask;
+    ground.data.iter_mut().for_each(|v| *v = 255 - *v);
+    let mut grown = ops::erode(&ground, JOIN)?;
+    grown.data.iter_mut().for_each(|v| *v = 255 - *v);
+    let (mut blobs, labels) = ops::components(&grown)?;
+    blobs.sort_by(|a, b| b.area.cmp(&a.area).then(a.label.cmp(&b.label)));
+    let mut out = Vec::new();
+    for b in blobs.iter().take(MOST) {
+        let outline = ops::blob_outline(&labels, grown.width, b)?;
+        let Some(r) = ops::min_area_rect(&outline)? else { continue };
+        let grown = TextBox::about(&r, NOT_DETECTED);
+        out.push(TextBox { length: grown.length - 2.0 * JOIN, height: grown.height - 2.0 * JOIN, ..grown });
+    }
+    out.retain(may_be_text);
+    Ok(out)
+}
+
+/// Boxes about letters that were found one by one, or in pieces of a text: neighbours of about one size.
+fn lines(looks: &[Look]) -> Vec<TextBox> {
+    let mut boxes: Vec<TextBox> = Vec::new();
+    for l in looks {
+        // Each was read several ways round.
+        if boxes.iter().all(|b| (b.x - l.at.x).hypot(b.y - l.at.y) > 0.5) {
+            boxes.push(l.at);
+        }
+    }
+    let size = |b: &TextBox| b.length.max(b.height);
+    let near = |a: &TextBox, b: &TextBox| {
+        let (large, small) = (size(a).max(size(b)), size(a).min(size(b)));
+        (a.x - b.x).hypot(a.y - b.y) < 0.5 * (large + small) + 0.7 * a.height.min(b.height)
+            && a.height.max(b.height) < 2.0 * a.height.min(b.height)
+    };
+    let mut group: Vec<usize> = (0..boxes.len()).collect();
+    for i in 0..boxes.len() {
+        for j in 0..i {
+            if near(&boxes[i], &boxes[j]) && group[i] != group[j] {
+                let (from, to) = (group[i], group[j]);
+                group.iter_mut().filter(|g| **g == from).for_each(|g| *g = to);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    for k in 0..boxes.len() {
+        let of: Vec<[f64; 2]> =
+            boxes.iter().zip(&group).filter(|(_, g)| **g == k).flat_map(|(b, _)| b.corners()).collect();
+        if of.len() < 8 {
+            continue;
+        }
+        let Ok(Some(r)) = ops::min_area_rect(&of) else { continue };
+        out.push(TextBox::about(&r, NOT_DETECTED));
+    }
+    out.retain(may_be_text);
+    out.truncate(MOST);
+    out
+}
+
+/// Whether a box has a text's shape.
+fn may_be_text(b: &TextBox) -> bool {
+    b.height >= LEAST_LETTER && b.length <= LONGEST_TEXT * b.height
 }
 
 /// Reads boxes of a part of the frame, each both ways round, and one that may stand upright four ways.
@@ -297,41 +409,60 @@ fn read(reader: &MarkReader, grey: &Plane, mut boxes: Vec<TextBox>, corner: [usi
             turned.push(t);
         }
     }
-    let (height, width) = (reader.info().height, reader.info().width);
-    let mut windows = Vec::new();
-    for t in &turned {
-        for room in ROOM {
-            windows.push(window(grey, t, room, height, width).map_err(|e| e.to_string())?);
+    let mut looks = Vec::new();
+    for (by, r) in reader.recognisers().iter().enumerate() {
+        let mut windows = Vec::new();
+        for t in &turned {
+            for room in ROOM {
+                windows.push(window(grey, t, room, r).map_err(|e| e.to_string())?);
+            }
         }
+        let lattices = r.read(&windows).map_err(|e| e.to_string())?;
+        let (sure, margin) = (r.info().sure.ln(), r.info().margin.ln());
+        let read = turned.iter().zip(lattices.chunks_exact(ROOM.len()));
+        looks.extend(read.map(|(at, windows)| Look { at: *at, by, windows: windows.to_vec(), sure, margin }));
     }
-    let lattices = reader.read(&windows).map_err(|e| e.to_string())?;
-    let read = turned.into_iter().zip(lattices.chunks_exact(ROOM.len()));
-    Ok(read.map(|(at, windows)| Look { at, windows: windows.to_vec() }).collect())
+    for l in &looks {
+        let first = l.firsts().iter().map(|f| reader.letters().text(f)).collect::<Vec<_>>();
+        tracing::debug!(
+            "a mark at ({:.0}, {:.0}), {:.0} x {:.0}, {:.0} degrees: {first:?}",
+            l.at.x,
+            l.at.y,
+            l.at.length,
+            l.at.height,
+            l.at.angle.to_degrees()
+        );
+    }
+    Ok(looks)
 }
 
 /// Leaves to a person an ordered text that goes on beyond its box: the detector cuts off what stands apart or fades, and 18K GP is
 /// plated.
 fn longer(reader: &MarkReader, grey: &Plane, wanted: &[Ordered], readings: &mut [Reading]) -> Result<(), String> {
-    let info = reader.info();
+    let info = reader.letters();
     let own: Vec<Vec<usize>> =
-        wanted.iter().flat_map(|w| std::iter::once(&w.text).chain(&w.also)).filter_map(|t| info.letters(t)).collect();
+        wanted.iter().flat_map(|w| std::iter::once(&w.text).chain(&w.also)).filter_map(|t| info.of(t)).collect();
     for r in readings.iter_mut().filter(|r| r.verdict == Verdict::Ordered) {
-        let (Some(at), Some(text)) = (r.at, info.letters(&r.text)) else { continue };
-        let mut windows = Vec::new();
-        for more in BEYOND {
-            let wide = TextBox { length: at.length + 2.0 * more * at.height, ..at };
-            windows.push(window(grey, &wide, 1.0, info.height, info.width).map_err(|e| e.to_string())?);
+        let (Some(at), Some(text)) = (r.at, info.of(&r.text)) else { continue };
+        let mut lattices = Vec::new();
+        for by in reader.recognisers() {
+            let mut windows = Vec::new();
+            for more in BEYOND {
+                let wide = TextBox { length: at.length + 2.0 * more * at.height, ..at };
+                windows.push(window(grey, &wide, 1.0, by).map_err(|e| e.to_string())?);
+            }
+            lattices.extend(by.read(&windows).map_err(|e| e.to_string())?);
         }
-        for lattice in reader.read(&windows).map_err(|e| e.to_string())? {
+        for lattice in lattices {
             let first: Vec<usize> = lattice.greedy().into_iter().filter(|g| g.1 >= LEGIBLE).map(|g| g.0).collect();
             let Some(k) = first.windows(text.len()).position(|w| *w == text[..]) else { continue };
             let (before, behind) = (&first[..k], &first[k + text.len()..]);
             // Another ordered mark may stand beside it, and signs that are no letters.
             let extra = |t: &[usize]| {
-                t.iter().any(|c| *c < info.charset.len()) && !own.iter().any(|o| o.starts_with(t) || o.ends_with(t))
+                t.iter().any(|c| *c < info.count()) && !own.iter().any(|o| o.starts_with(t) || o.ends_with(t))
             };
             if extra(before) || extra(behind) {
-                let letters: Vec<usize> = first.iter().copied().filter(|c| *c < info.charset.len()).collect();
+                let letters: Vec<usize> = first.iter().copied().filter(|c| *c < info.count()).collect();
                 (r.verdict, r.text) = (Verdict::Unsure, info.text(&letters));
                 r.rival = Some(r.text.clone());
                 break;
@@ -372,13 +503,11 @@ fn closer(image: &Image, found: &[Feature]) -> Vec<Rect> {
 
 /// What is made of the boxes that were read.
 fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]) -> Vec<Reading> {
-    let info = reader.info();
-    let trade = marks(reader);
+    let info = reader.letters();
+    let trade = marks(info);
     let own: Vec<Vec<(&str, Vec<usize>)>> = wanted
         .iter()
-        .map(|w| {
-            std::iter::once(&w.text).chain(&w.also).filter_map(|t| Some((t.as_str(), info.letters(t)?))).collect()
-        })
+        .map(|w| std::iter::once(&w.text).chain(&w.also).filter_map(|t| Some((t.as_str(), info.of(t)?))).collect())
         .collect();
     wanted
         .iter()
@@ -391,7 +520,8 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                 text: String::new(),
                 likely: 0.0,
                 at: None,
-                perhaps: near.iter().map(|l| l.at).collect(),
+                // A defect that was merely read to see whether it is a letter stays one.
+                perhaps: near.iter().map(|l| l.at).filter(|at| at.score > NOT_DETECTED).collect(),
                 rival: None,
             };
             // What is read most surely, whatever it is, for the person who decides.
@@ -403,42 +533,58 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                     }
                 }
             }
-            let mut best: Option<(f64, f64, TextBox, &str, &Vec<usize>)> = None;
+            let mut best: Option<(f64, bool, TextBox, &str, &Vec<usize>)> = None;
             for (written, text) in texts.iter().filter(|t| !t.1.is_empty()) {
-                let mut rivals = neighbours(text, info.charset.len());
+                let mut rivals = neighbours(text, info.count());
                 rivals.extend(trade.iter().filter(|m| !texts.iter().any(|t| t.1 == **m)).cloned());
                 for l in &near {
                     let (p, margin) = l.against(text, &rivals);
-                    if best.is_none_or(|b| p > b.0) {
-                        best = Some((p, margin, l.at, *written, text));
+                    let sure = p >= l.sure && margin >= l.margin;
+                    // One that believes it before one that does not: they err in other ways.
+                    if best.is_none_or(|b| (sure, p) > (b.1, b.0)) {
+                        best = Some((p, sure, l.at, *written, text));
+                    }
+                }
+                // What neither is sure of both may be.
+                let pairs = near
+                    .iter()
+                    .flat_map(|l| near.iter().filter(|q| q.by > l.by && q.at == l.at).map(move |q| (l, q)));
+                for (l, q) in pairs {
+                    let Some(p) = l.together(q, text, &rivals).filter(|p| *p >= TOGETHER.ln()) else { continue };
+                    if best.is_none_or(|b| (true, p) > (b.1, b.0)) {
+                        best = Some((p, true, l.at, *written, text));
                     }
                 }
             }
-            let Some((log_p, margin, at, written, text)) = best else { return reading };
-            let of_plating = |m: &Vec<usize>| PLATED.iter().any(|p| info.letters(p).as_ref() == Some(m));
+            let Some((log_p, sure, at, written, text)) = best else { return reading };
+            let of_plating = |m: &Vec<usize>| PLATED.iter().any(|p| info.of(p).as_ref() == Some(m));
             // Another mark of the trade that nobody ordered, read with the same certainty.
             let mut other: Option<(f64, &Vec<usize>, TextBox)> = None;
             for m in trade.iter().filter(|m| !own.iter().flatten().any(|o| o.1 == **m)) {
-                let mut against = neighbours(m, info.charset.len());
+                let mut against = neighbours(m, info.count());
                 against.extend(trade.iter().filter(|t| *t != m).cloned());
                 against.push(text.clone());
                 for l in &near {
                     // The full comparison only where it can be believed.
                     let p = l.log_likelihood(m);
-                    if p < SURE.ln() || other.as_ref().is_some_and(|o| o.0 > p) {
+                    if p < l.sure || other.as_ref().is_some_and(|o| o.0 > p) {
                         continue;
                     }
-                    if l.against(m, &against).1 >= MARGIN.ln() {
+                    if l.against(m, &against).1 >= l.margin {
                         other = Some((p, m, l.at));
                     }
                 }
             }
             let one_off = near.iter().find_map(|l| {
                 let t = l.sure_of_another(text)?;
+                // The edge of a mark's field may be read as a 1, but not by both recognisers.
+                let edge = info.of("1").is_some_and(|i| t == [&i[..], text].concat() || t == [text, &i[..]].concat());
+                if edge && near.iter().any(|q| q.at == l.at && q.believes(text)) {
+                    return None;
+                }
                 (takes_after(text, &t) && !own.iter().flatten().any(|o| o.1 == t)).then_some(t)
             });
             reading.rival = one_off.map(|t| info.text(&t));
-            let sure = log_p >= SURE.ln() && margin >= MARGIN.ln();
             let of_fineness = trade.contains(text) || w.text.chars().any(|c| c.is_ascii_digit());
             match other {
                 // A piece that bears a second mark of fineness is a person's matter.
@@ -480,7 +626,8 @@ fn is_near(scene: &Scene, wanted: &Ordered, at: &TextBox) -> bool {
 }
 
 /// A box upright and at the reader's height; `room` times as high as found, and as much longer.
-fn window(grey: &Plane, at: &TextBox, room: f64, height: usize, width: (usize, usize)) -> Result<Plane, VisionError> {
+fn window(grey: &Plane, at: &TextBox, room: f64, by: &Recogniser) -> Result<Plane, VisionError> {
+    let (height, width) = (by.info().height, by.info().width);
     let (tall, long) = (at.height * room, at.length + (room - 1.0) * at.height);
     let ky = tall / height as f64;
     let w = ((long / ky).round() as usize).clamp(width.0, width.1);
@@ -584,7 +731,8 @@ pub fn spare(scene: &Scene, features: &mut [Feature]) {
     let Some(Ok(readings)) = &scene.marks else { return };
     for r in readings {
         let perhaps: &[TextBox] = if r.verdict == Verdict::Unsure { &r.perhaps } else { &[] };
-        for at in r.at.iter().chain(perhaps) {
+        let at = r.at.iter().filter(|at| r.verdict != Verdict::Unsure || at.score > NOT_DETECTED);
+        for at in at.chain(perhaps) {
             let room = TextBox { length: at.length + ABOUT * at.height, height: (1.0 + ABOUT) * at.height, ..*at };
             for f in features.iter_mut().filter(|f| !f.nominal && room.holds([f.x_px, f.y_px])) {
                 let stroke = f.opinion.filter(|o| {

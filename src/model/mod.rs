@@ -28,7 +28,9 @@ pub(crate) use finish::shares;
 pub use finish::{FinishInfo, FinishModel, FinishSight, FinishThresholds, Shown, FINISH_FILE};
 pub use girdles::{ChipOdds, GirdleInfo, GirdleModel, Girdles, Ray, Strip};
 pub use info::{ModelInfo, MODEL_SCHEMA};
-pub use ocr::{Lattice, MarkReader, ReaderInfo, TextBox, DETECTOR_FILE, READER_FILE};
+pub use ocr::{
+    Lattice, Letters, MarkReader, ReaderInfo, Recogniser, TextBox, DETECTOR_FILE, MARKS_FILE, READER_FILE,
+};
 pub use parts::{Part, PartInfo, PartModel, ProngSight, RimSight, StoneSight};
 pub use runtime::{runtime_info, RuntimeInfo};
 pub use sessions::find_file;

@@ -1,5 +1,6 @@
-//! Reading short texts with PP-OCR: where they are (its detector, "differentiable binarization") and what they say (its
-//! recogniser with CTC). A reading is kept as its whole lattice, so that one text can be weighed against another.
+//! Reading short texts: where they are (PP-OCR's detector, "differentiable binarization") and what they say (two recognisers with CTC: PP-OCR's,
+//! which knows print, and one of our own, which knows letters cut into metal). A reading is kept as its whole lattice, so that one text can be weighed
+//! against another.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 use super::info::Reader;
-use super::sessions::{damaged, find_made, Sessions};
+use super::sessions::{damaged, find_file, find_made, Sessions};
 use super::ModelError;
 use crate::vision::{ops, Image, Mask, Plane, VisionError};
 
@@ -16,11 +17,14 @@ pub const DETECTOR_FILE: &str = "text_det.onnx";
 /// The recogniser that `script/setup` fetches.
 pub const READER_FILE: &str = "text_rec.onnx";
 
+/// The shipped recogniser of letters in metal.
+pub const MARKS_FILE: &str = "marks.onnx";
+
 /// The letters of marks. O and 0, I and 1 look alike on metal: one stands for both.
 const CHARSET: &str = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ";
-/// Height of a window that is read, in pixels, and its least and most width: as PP-OCR was trained.
-const HEIGHT: usize = 48;
-const WIDTH: (usize, usize) = (16, 320);
+/// Height of a window that is read, in pixels, and its least and most width: as PP-OCR was trained. Its probabilities were believed from this one on, and
+/// with this margin, before there was another recogniser (measured on rendered marks).
+const PRINT: ReaderInfo = ReaderInfo { height: 48, width: (16, 320), sure: 0.8, margin: 20.0, sha256: String::new() };
 
 /// Sides of what the detector is shown are multiples of this.
 const GRANULE: usize = 32;
@@ -49,11 +53,24 @@ pub struct TextBox {
     pub height: f64,
     /// Direction of the longer side, radians from the x axis towards y (down).
     pub angle: f64,
-    /// The detector's mean probability within it.
+    /// The detector's mean probability within it; 0 where it did not find it.
     pub score: f64,
 }
 
 impl TextBox {
+    /// A rectangle, along its longer side.
+    pub fn about(r: &ops::Turned, score: f64) -> TextBox {
+        let quarter = if r.width < r.height { std::f64::consts::FRAC_PI_2 } else { 0.0 };
+        TextBox {
+            x: r.x,
+            y: r.y,
+            length: r.width.max(r.height),
+            height: r.width.min(r.height),
+            angle: r.angle + quarter,
+            score,
+        }
+    }
+
     /// Its corners, in order.
     pub fn corners(&self) -> Vec<[f64; 2]> {
         let (s, c) = self.angle.sin_cos();
@@ -160,30 +177,43 @@ fn add(a: f64, b: f64) -> f64 {
     }
 }
 
-/// What the reader says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a recogniser says of itself.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ReaderInfo {
-    /// Its letters; O is read as 0 and I as 1.
-    pub charset: Vec<char>,
     /// Height of a window in pixels.
     pub height: usize,
     /// Least and most width of a window in pixels.
     pub width: (usize, usize),
+    /// Least probability of a text that is believed.
+    pub sure: f64,
+    /// How many times likelier than any other candidate it must be.
+    pub margin: f64,
     /// sha256 of its file, lower-case hex.
     pub sha256: String,
-    /// sha256 of the detector's file, lower-case hex.
-    pub detector_sha256: String,
 }
 
-impl ReaderInfo {
-    /// A text in the reader's letters; none where one of them is not known. Blanks and points are left out.
-    pub fn letters(&self, text: &str) -> Option<Vec<usize>> {
-        text.chars().filter(|c| !c.is_whitespace() && *c != '.').map(|c| letter(&self.charset, c)).collect()
+/// The letters that recognisers tell apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letters(Vec<char>);
+
+impl Letters {
+    fn of_marks() -> Self {
+        Letters(CHARSET.chars().collect())
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A text in these letters; none where one of them is not known. Blanks and points are left out.
+    pub fn of(&self, text: &str) -> Option<Vec<usize>> {
+        text.chars().filter(|c| !c.is_whitespace() && *c != '.').map(|c| letter(&self.0, c)).collect()
     }
 
     /// Letters as text; a sign that is no letter is a question mark.
     pub fn text(&self, letters: &[usize]) -> String {
-        letters.iter().map(|k| self.charset.get(*k).copied().unwrap_or('?')).collect()
+        letters.iter().map(|k| self.0.get(*k).copied().unwrap_or('?')).collect()
     }
 }
 
@@ -197,38 +227,52 @@ fn letter(charset: &[char], c: char) -> Option<usize> {
     charset.iter().position(|k| *k == c)
 }
 
-/// Detector and reader, shared by threads.
+/// A network that says what a window with one line of letters reads.
+pub struct Recogniser {
+    sessions: Sessions,
+    /// For each class of its answer: its letter, any other sign, or the blank.
+    classes: Vec<usize>,
+    /// Whether it takes three channels of -1 to 1 and answers probabilities (PP-OCR's), or one of 0 to 255 and answers their logs (our own).
+    is_print: bool,
+    info: ReaderInfo,
+}
+
+/// Detector and recognisers, shared by threads.
 pub struct MarkReader {
     detector: Sessions,
+    detector_sha256: String,
     input: String,
-    reader: Sessions,
-    /// For each class of the recogniser: its letter, any other sign, or the blank.
-    classes: Vec<usize>,
-    info: ReaderInfo,
+    recognisers: [Recogniser; 2],
+    letters: Letters,
 }
 
 impl std::fmt::Debug for MarkReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MarkReader").field("path", &self.path()).field("info", &self.info).finish_non_exhaustive()
+        let info: Vec<&ReaderInfo> = self.recognisers.iter().map(|r| &r.info).collect();
+        f.debug_struct("MarkReader")
+            .field("detector", &self.detector_path())
+            .field("recognisers", &info)
+            .finish_non_exhaustive()
     }
 }
 
 impl MarkReader {
     /// Loads what the set-up fetched, beside the shipped models, or in `.deps/models/` of a folder above the program or above the
-    /// current folder.
+    /// current folder, and the shipped recogniser.
     ///
     /// # Errors
-    /// [`ModelError::NoTextModels`], or as [`MarkReader::load`].
+    /// [`ModelError::NoTextModels`], [`ModelError::NotFound`], or as [`MarkReader::load`].
     pub fn load_default() -> Result<Self, ModelError> {
         let find = |file| find_made(file).ok_or(ModelError::NoTextModels { file });
-        Self::load(&find(DETECTOR_FILE)?, &find(READER_FILE)?)
+        let marks = find_file(MARKS_FILE).ok_or(ModelError::NotFound { file: MARKS_FILE })?;
+        Self::load(&find(DETECTOR_FILE)?, &find(READER_FILE)?, &marks)
     }
 
-    /// Loads and checks both files.
+    /// Loads and checks the files: the detector, the recogniser of print, that of letters in metal.
     ///
     /// # Errors
     /// [`ModelError`]: the runtime is missing; a file is missing, empty, damaged, or is not what it should be.
-    pub fn load(detector: &Path, reader: &Path) -> Result<Self, ModelError> {
+    pub fn load(detector: &Path, print: &Path, marks: &Path) -> Result<Self, ModelError> {
         let (found, detector_sha256) = Sessions::read(detector)?;
         let input = found.with(|s| {
             let names: Vec<String> = s.inputs().iter().map(|i| i.name().to_owned()).collect();
@@ -237,28 +281,35 @@ impl MarkReader {
                 _ => Err(shape(detector, "inputs", format!("{names:?}; a detector of text has one"))),
             }
         })?;
-        let (sessions, sha256) = Sessions::read(reader)?;
-        let charset: Vec<char> = CHARSET.chars().collect();
-        let classes = sessions.with(|session| {
-            let metadata = session.metadata().map_err(|e| damaged(reader, &e))?;
-            signs(&|key| metadata.custom(key), &charset, reader)
-        })?;
-        let info = ReaderInfo { charset, height: HEIGHT, width: WIDTH, sha256, detector_sha256 };
-        let out = MarkReader { detector: found, input, reader: sessions, classes, info };
+        let letters = Letters::of_marks();
+        let recognisers = [Recogniser::of_print(print, &letters)?, Recogniser::of_metal(marks, &letters)?];
+        let out = MarkReader { detector: found, detector_sha256, input, recognisers, letters };
         // Grey pictures: networks whose answers have another shape are refused before any piece is judged by them.
         out.map(&Image { width: 64, height: 64, data: vec![128; 3 * 64 * 64], grey: true })?;
-        out.read(&[Plane::filled(2 * HEIGHT, HEIGHT, 128.0)])?;
+        for r in &out.recognisers {
+            r.read(&[Plane::filled(2 * r.info.height, r.info.height, 128.0)])?;
+        }
         Ok(out)
     }
 
-    /// What it says of itself.
-    pub fn info(&self) -> &ReaderInfo {
-        &self.info
+    /// The letters of marks.
+    pub fn letters(&self) -> &Letters {
+        &self.letters
     }
 
-    /// The reader's file.
-    pub fn path(&self) -> PathBuf {
-        self.reader.path().to_owned()
+    /// What reads a window.
+    pub fn recognisers(&self) -> &[Recogniser] {
+        &self.recognisers
+    }
+
+    /// The files: what each is, where it lies, its sha256 (lower-case hex).
+    pub fn files(&self) -> [(&'static str, PathBuf, &str); 3] {
+        let [print, metal] = &self.recognisers;
+        [
+            ("text-detector", self.detector_path(), self.detector_sha256.as_str()),
+            ("text-reader", print.sessions.path().to_owned(), print.info.sha256.as_str()),
+            ("marks", metal.sessions.path().to_owned(), metal.info.sha256.as_str()),
+        ]
     }
 
     /// The detector's file.
@@ -316,14 +367,9 @@ impl MarkReader {
         for b in &blobs {
             let outline = ops::blob_outline(&labels, w, b).map_err(refused)?;
             let Some(r) = ops::min_area_rect(&outline).map_err(refused)? else { continue };
-            let [mut length, mut height] = [r.width, r.height];
-            if length.min(height) < THINNEST {
+            let TextBox { length, height, angle, .. } = TextBox::about(&r, 0.0);
+            if height < THINNEST {
                 continue;
-            }
-            let mut angle = r.angle;
-            if length < height {
-                std::mem::swap(&mut length, &mut height);
-                angle += std::f64::consts::FRAC_PI_2;
             }
             let mut sum = 0.0;
             for y in b.bounds.y..b.bounds.y + b.bounds.height {
@@ -352,22 +398,53 @@ impl MarkReader {
         out.sort_by(|a, b| b.score.total_cmp(&a.score));
         Ok(out)
     }
+}
 
-    /// Reads windows of the reader's height (grey levels of 0 to 255).
+impl Recogniser {
+    /// PP-OCR's: its metadata name its signs.
+    fn of_print(path: &Path, letters: &Letters) -> Result<Self, ModelError> {
+        let (sessions, sha256) = Sessions::read(path)?;
+        let classes = sessions.with(|session| {
+            let metadata = session.metadata().map_err(|e| damaged(path, &e))?;
+            signs(&|key| metadata.custom(key), &letters.0, path)
+        })?;
+        Ok(Recogniser { sessions, classes, is_print: true, info: ReaderInfo { sha256, ..PRINT } })
+    }
+
+    /// Our own (`models/train_marks.py`).
+    fn of_metal(path: &Path, letters: &Letters) -> Result<Self, ModelError> {
+        let (sessions, sha256) = Sessions::read(path)?;
+        let info = sessions.with(|session| {
+            let metadata = session.metadata().map_err(|e| damaged(path, &e))?;
+            parse(&|key| metadata.custom(key), sha256, path)
+        })?;
+        // The letters, any other sign, none.
+        Ok(Recogniser { sessions, classes: (0..letters.count() + 2).collect(), is_print: false, info })
+    }
+
+    /// What it says of itself.
+    pub fn info(&self) -> &ReaderInfo {
+        &self.info
+    }
+
+    /// Reads windows of its height (grey levels of 0 to 255).
     ///
     /// # Errors
     /// [`ModelError::Run`], [`ModelError::Shape`].
     pub fn read(&self, windows: &[Plane]) -> Result<Vec<Lattice>, ModelError> {
         // One by one: their widths differ, and padding would change what is read.
-        self.reader.with(|s| windows.iter().map(|w| self.read_one(s, w)).collect())
+        self.sessions.with(|s| windows.iter().map(|w| self.read_one(s, w)).collect())
     }
 
     fn read_one(&self, session: &mut Session, window: &Plane) -> Result<Lattice, ModelError> {
-        let path = self.reader.path();
+        let path = self.sessions.path();
         let failed = |e: ort::Error| ModelError::Run { path: path.to_owned(), message: e.to_string() };
-        let grey: Vec<f32> = window.data.iter().map(|v| v / 127.5 - 1.0).collect();
-        let data = grey.repeat(3);
-        let shape_in = [1usize, 3, window.height, window.width];
+        let (data, channels) = if self.is_print {
+            (window.data.iter().map(|v| v / 127.5 - 1.0).collect::<Vec<f32>>().repeat(3), 3)
+        } else {
+            (window.data.clone(), 1)
+        };
+        let shape_in = [1usize, channels, window.height, window.width];
         let input = TensorRef::from_array_view((shape_in, data.as_slice())).map_err(failed)?;
         let outputs = session.run(ort::inputs![input]).map_err(failed)?;
         let (got, rows) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
@@ -379,17 +456,45 @@ impl MarkReader {
             return Err(shape(path, "output", "holds values that are no numbers".into()));
         }
         // Letters that look alike on metal are one letter; all that no mark has is one sign.
-        let classes = self.info.charset.len() + 2;
+        let classes = CHARSET.len() + 2;
         let mut log_probs = Vec::with_capacity(rows.len() / n * classes);
         for row in rows.chunks_exact(n) {
             let mut sums = vec![0f32; classes];
             for (p, to) in row.iter().zip(&self.classes) {
-                sums[*to] += p;
+                sums[*to] += if self.is_print { *p } else { p.exp() };
             }
             log_probs.extend(sums.iter().map(|p| p.max(LEAST).ln()));
         }
         Ok(Lattice::new(classes, log_probs))
     }
+}
+
+/// What the metadata of our own recogniser say.
+fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> Result<ReaderInfo, ModelError> {
+    let r = Reader { get, path };
+    r.schema()?;
+    let letters: Vec<String> = CHARSET.chars().map(String::from).collect();
+    r.columns(&letters.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let height: usize = r.number("loupe.height")?;
+    let width: (usize, usize) = (r.number("loupe.width_min")?, r.number("loupe.width_max")?);
+    let Believed { sure, margin } = r.json("loupe.thresholds")?;
+    for (key, sound) in [
+        ("loupe.height", (8..=256).contains(&height)),
+        ("loupe.width_min", width.0 >= 4 && width.0 <= width.1 && width.1 <= 4096),
+        ("loupe.thresholds", sure > 0.0 && sure < 1.0 && margin >= 1.0 && margin.is_finite()),
+    ] {
+        if !sound {
+            return r.bad(key, "holds a number that cannot be".into());
+        }
+    }
+    Ok(ReaderInfo { height, width, sure, margin, sha256 })
+}
+
+/// From when on a text is believed.
+#[derive(serde::Deserialize)]
+struct Believed {
+    sure: f64,
+    margin: f64,
 }
 
 fn shape(path: &Path, tensor: &str, message: String) -> ModelError {
@@ -474,15 +579,9 @@ mod tests {
         assert!(e.contains("m.onnx") && e.contains("character") && e.contains('K'), "{e}");
         let e = signs(&|_| None, &charset, Path::new("m.onnx")).unwrap_err().to_string();
         assert!(e.contains("m.onnx") && e.contains("character"), "{e}");
-        let info = ReaderInfo {
-            charset,
-            height: HEIGHT,
-            width: WIDTH,
-            sha256: String::new(),
-            detector_sha256: String::new(),
-        };
-        assert_eq!(info.letters("1O k"), Some(vec![1, 0, 3]));
-        assert_eq!(info.letters("7"), None);
+        let info = Letters(charset);
+        assert_eq!(info.of("1O k"), Some(vec![1, 0, 3]));
+        assert_eq!(info.of("7"), None);
         assert_eq!(info.text(&[2, 3, 4]), "5K?");
     }
 }
