@@ -503,7 +503,11 @@ impl Inspector {
         let off_order = of_view(inspect::stones::off_order);
         let alloy = of_view(inspect::alloy::another);
         let cut = of_view(inspect::cut::another);
-        let gem = of_view(inspect::gem::odd);
+        let gem = if silhouette { None } else { inspect::gem::odd(&scene) };
+        let gem = gem.map(|(features, text)| {
+            answer.features.extend(features);
+            text
+        });
         let notes: Vec<String> =
             [note, alloy, cut, gem, strangers, off_order, bodily, places].into_iter().flatten().collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));

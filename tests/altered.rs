@@ -366,6 +366,8 @@ fn a_stone_of_another_colour_than_its_like_is_told() {
         "{:?}",
         told.reasons
     );
+    let seen = told.findings.iter().find(|f| f.feature == "S1-colour").unwrap();
+    assert!(seen.kind == FindingType::Anomaly && (seen.x_px - f64::from(cx)).hypot(seen.y_px - f64::from(cy)) < 3.0);
     let gem = |gem: &str| {
         let line = format!("id = \"S1\"\ngem = \"{gem}\"");
         move |text: String| text.replacen("id = \"S1\"", &line, 1)

@@ -1,9 +1,9 @@
 //! Stones of another colour than their like: an amethyst among diamonds, a pale ruby among red ones. What a camera's white or a warm metal's reflections tint,
 //! they tint alike in all stones of a piece, so stones are held against one another.
 
-use super::stones::{self, Placed};
-use super::Scene;
-use crate::report::listed;
+use super::stones::{self, part, Placed};
+use super::{Feature, Scene};
+use crate::report::{listed, FindingType};
 use crate::vision::{ops, Image, Rect};
 
 /// A stone is looked at within this share of its girdle's width, away from rim and prongs.
@@ -54,8 +54,9 @@ fn colour(image: &Image, at: [f64; 2], radius: f64) -> Option<[f64; 2]> {
     tint(&part.data, (0..part.width * part.height).map(within))
 }
 
-/// The stones whose colour is another than that of their like, as a person reads it; none where there are none.
-pub fn odd(scene: &Scene) -> Option<String> {
+/// The stones whose colour is another than that of their like, as features that no limit decides, and what a person should know of them; none where there are
+/// none.
+pub fn odd(scene: &Scene) -> Option<(Vec<Feature>, String)> {
     if scene.image.grey {
         return None;
     }
@@ -69,7 +70,7 @@ pub fn odd(scene: &Scene) -> Option<String> {
         })
         .collect();
     let metal = tint(&scene.image.data, scene.bare_metal.data.iter().map(|m| *m != 0));
-    let mut words = Vec::new();
+    let (mut features, mut words) = (Vec::new(), Vec::new());
     for (s, c) in &seen {
         let stone = &scene.view.stones[s.index];
         let alike: Vec<[f64; 2]> = seen
@@ -82,28 +83,30 @@ pub fn odd(scene: &Scene) -> Option<String> {
             .map(|q| q.1)
             .collect();
         if let Some(m) = metal {
-            tracing::debug!(
-                "{}: gemown {} {:.3} {:.3} metal {:.3} {:.3} {:.3}",
-                scene.frame.file,
-                stone.id,
-                c[0],
-                c[1],
-                m[0],
-                m[1],
-                own(*c, m)
-            );
+            tracing::debug!("{}: the colour of {} is {c:.3?}, of the metal {m:.3?}", scene.frame.file, stone.id);
         }
-        if stone.gem.as_deref().is_some_and(is_clear) && metal.is_some_and(|m| own(*c, m) > CLEAR) {
-            words.push(format!(
-                "stone {} has a colour, and {} is ordered",
-                stone.id,
-                stone.gem.as_deref().unwrap_or_default()
-            ));
-        } else if alike.len() + 1 >= LEAST_STONES && is_odd(*c, &alike) {
-            words.push(format!("stone {} has another colour than those like it", stone.id));
-        }
+        let what = match stone.gem.as_deref() {
+            Some(gem) if is_clear(gem) && metal.is_some_and(|m| own(*c, m) > CLEAR) => {
+                format!("has a colour, and {gem} is ordered")
+            }
+            _ if alike.len() + 1 >= LEAST_STONES && is_odd(*c, &alike) => {
+                "has another colour than those like it".to_owned()
+            }
+            _ => continue,
+        };
+        let at = pose.to_px(s.centre[0], s.centre[1]);
+        let mut feature = part(&format!("{}-colour", stone.id), at, pose.px(0.5 * s.seen));
+        feature.kind = Some(FindingType::Anomaly);
+        feature.found_by = vec!["gem".to_owned()];
+        feature.nominal = false;
+        feature.doubt = Some(format!("it {what}"));
+        features.push(feature);
+        words.push(format!("stone {} {what}", stone.id));
     }
-    (!words.is_empty()).then(|| format!("{}: another gem, or dirt, or the spec lacks a `gem`", listed(&words, NAMED)))
+    (!words.is_empty()).then(|| {
+        let named = listed(&words, NAMED);
+        (features, format!("{named}: another gem, or dirt, or the spec lacks a `gem`"))
+    })
 }
 
 /// Whether a colour is another than that of the stones like it.
