@@ -496,18 +496,11 @@ impl Inspector {
             true => inspect::islands::seen(&scene, &answer.features).map_err(|e| e.to_string())?,
             false => None,
         };
-        let places = places.map(|(features, text)| {
-            answer.features.extend(features);
-            text
-        });
+        let places = told(&mut answer, places);
         let off_order = of_view(inspect::stones::off_order);
         let alloy = of_view(inspect::alloy::another);
         let cut = of_view(inspect::cut::another);
-        let gem = if silhouette { None } else { inspect::gem::odd(&scene) };
-        let gem = gem.map(|(features, text)| {
-            answer.features.extend(features);
-            text
-        });
+        let gem = told(&mut answer, if silhouette { None } else { inspect::gem::odd(&scene) });
         let notes: Vec<String> =
             [note, alloy, cut, gem, strangers, off_order, bodily, places].into_iter().flatten().collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));
@@ -762,6 +755,13 @@ struct Look {
 
 /// How far apart two frames of a view may show one and the same small thing, in mm.
 const REACH_MM: f64 = 0.05;
+
+/// Takes features that no limit decides into an answer, and gives what a person should know of them.
+fn told(answer: &mut Answer, seen: Option<(Vec<Feature>, String)>) -> Option<String> {
+    let (features, text) = seen?;
+    answer.features.extend(features);
+    Some(text)
+}
 
 /// Whether two places are those of one thing of that radius in mm; not where one of them is not known.
 fn near(a: Option<[f64; 2]>, b: Option<[f64; 2]>, radius_mm: f64) -> bool {

@@ -179,7 +179,7 @@ fn look(args: &Args, path: &Path, size: Option<[usize; 2]>) -> Result<(Shot, Ima
             target::LEAST_POINTS
         )));
     }
-    if let Some((cols, rows)) = args.cols.zip(args.rows).filter(|_| args.target != TargetKind::ScaleBar) {
+    if let Some((cols, rows)) = args.cols.zip(args.rows) {
         let span = |c: usize| {
             let (lo, hi) =
                 points.iter().map(|p| p.grid[c]).fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(v), b.max(v)));

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::inspect::{flat_name, SummaryRow};
 use super::{cannot_write, EXIT_ERROR, EXIT_OK};
+use crate::dataset::is_new;
 use crate::hash::sha256_hex;
 use crate::piece::Piece;
 use crate::report::page::doc::Doc;
@@ -109,7 +110,7 @@ fn write_all(args: &Args) -> Result<u8, String> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut folders = BTreeSet::new();
     for dir in &args.dirs {
-        if folders.insert(std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone())) {
+        if is_new(dir, &mut folders) {
             collect(dir, &mut entries);
         } else {
             eprintln!("loupe report: {}: is named twice and counts once", dir.display());
@@ -118,8 +119,7 @@ fn write_all(args: &Args) -> Result<u8, String> {
     // A piece's folder beside the run that holds it.
     let mut reports = BTreeSet::new();
     entries.retain(|e| {
-        let twice =
-            e.path.as_ref().is_some_and(|p| !reports.insert(std::fs::canonicalize(p).unwrap_or_else(|_| p.clone())));
+        let twice = e.path.as_ref().is_some_and(|p| !is_new(p, &mut reports));
         if twice {
             eprintln!("loupe report: {}: is in two of the folders and counts once", e.piece_id);
         }

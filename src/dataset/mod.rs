@@ -429,8 +429,8 @@ pub(crate) fn folders_below(dir: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     Ok(out)
 }
 
-/// Whether a folder was not looked into before, by whatever links; it counts as looked into from now on.
-fn is_new(dir: &Path, been: &mut BTreeSet<PathBuf>) -> bool {
+/// Whether a folder or a file was not come by before, by whatever links; it counts as known from now on.
+pub(crate) fn is_new(dir: &Path, been: &mut BTreeSet<PathBuf>) -> bool {
     been.insert(dir.canonicalize().unwrap_or_else(|_| dir.to_owned()))
 }
 

@@ -98,7 +98,7 @@ pub fn knows(gem: &str) -> bool {
 
 /// Specific gravity of a gem (middle of the range of gemmological tables); none of one that is not listed.
 pub fn specific_gravity(gem: &str) -> Option<f64> {
-    Some(match gem.to_lowercase().replace([' ', '-'], "_").as_str() {
+    Some(match crate::spec::word(gem).as_str() {
         "ruby" | "sapphire" | "corundum" => 4.00,
         "emerald" | "aquamarine" | "beryl" | "morganite" => 2.72,
         "amethyst" | "citrine" | "quartz" => 2.65,

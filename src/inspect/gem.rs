@@ -2,8 +2,10 @@
 //! they tint alike in all stones of a piece, so stones are held against one another.
 
 use super::stones::{self, part, Placed};
+use super::texture::median;
 use super::{Feature, Scene};
 use crate::report::{listed, FindingType};
+use crate::spec::word;
 use crate::vision::{ops, Image, Rect};
 
 /// A stone is looked at within this share of its girdle's width, away from rim and prongs.
@@ -33,10 +35,11 @@ fn tint(data: &[u8], counts: impl Iterator<Item = bool>) -> Option<[f64; 2]> {
     for (p, _) in
         data.chunks_exact(3).zip(counts).filter(|(p, counts)| *counts && p.iter().all(|v| LEVELS.contains(v)))
     {
-        red.push((f32::from(p[0]) / f32::from(p[1])).ln());
-        blue.push((f32::from(p[2]) / f32::from(p[1])).ln());
+        red.push(f32::from(p[0]) / f32::from(p[1]));
+        blue.push(f32::from(p[2]) / f32::from(p[1]));
     }
-    (red.len() >= LEAST_PIXELS).then(|| [f64::from(ops::median(&mut red)), f64::from(ops::median(&mut blue))])
+    // The log of the median is the median of the logs.
+    (red.len() >= LEAST_PIXELS).then(|| [&mut red, &mut blue].map(|v| f64::from(ops::median(v).ln())))
 }
 
 /// The colour of a stone about a place.
@@ -69,7 +72,13 @@ pub fn odd(scene: &Scene) -> Option<(Vec<Feature>, String)> {
             Some((s, colour(scene.image, at, pose.px(WITHIN * s.seen))?))
         })
         .collect();
-    let metal = tint(&scene.image.data, scene.bare_metal.data.iter().map(|m| *m != 0));
+    // All of the metal is looked at only where a clear gem is ordered by name.
+    let ordered = |s: &Placed| scene.view.stones[s.index].gem.as_deref().filter(|g| is_clear(g));
+    let metal = seen
+        .iter()
+        .any(|(s, _)| ordered(s).is_some())
+        .then(|| tint(&scene.image.data, scene.bare_metal.data.iter().map(|m| *m != 0)))
+        .flatten();
     let (mut features, mut words) = (Vec::new(), Vec::new());
     for (s, c) in &seen {
         let stone = &scene.view.stones[s.index];
@@ -82,11 +91,9 @@ pub fn odd(scene: &Scene) -> Option<(Vec<Feature>, String)> {
             })
             .map(|q| q.1)
             .collect();
-        if let Some(m) = metal {
-            tracing::debug!("{}: the colour of {} is {c:.3?}, of the metal {m:.3?}", scene.frame.file, stone.id);
-        }
-        let what = match stone.gem.as_deref() {
-            Some(gem) if is_clear(gem) && metal.is_some_and(|m| own(*c, m) > CLEAR) => {
+        tracing::debug!("{}: the colour of {} is {c:.3?}, of the metal {metal:.3?}", scene.frame.file, stone.id);
+        let what = match ordered(s) {
+            Some(gem) if metal.is_some_and(|m| own(*c, m) > CLEAR) => {
                 format!("has a colour, and {gem} is ordered")
             }
             _ if alike.len() + 1 >= LEAST_STONES && is_odd(*c, &alike) => {
@@ -111,9 +118,9 @@ pub fn odd(scene: &Scene) -> Option<(Vec<Feature>, String)> {
 
 /// Whether a colour is another than that of the stones like it.
 fn is_odd(c: [f64; 2], alike: &[[f64; 2]]) -> bool {
-    let mid = [0, 1].map(|k| median(alike.iter().map(|c| c[k])));
+    let mid = [0, 1].map(|k| median(&alike.iter().map(|c| c[k]).collect::<Vec<_>>()));
     let off = |c: &[f64; 2]| (c[0] - mid[0]).hypot(c[1] - mid[1]);
-    let spread = median(alike.iter().map(off));
+    let spread = median(&alike.iter().map(off).collect::<Vec<_>>());
     off(&c) > ODD.max(SHARE * mid[0].hypot(mid[1])).max(SCATTER * spread)
 }
 
@@ -126,13 +133,7 @@ fn own(c: [f64; 2], metal: [f64; 2]) -> f64 {
 
 /// Gems without a colour.
 fn is_clear(gem: &str) -> bool {
-    CLEAR_GEMS.contains(&gem.to_lowercase().replace([' ', '-'], "_").as_str())
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut v: Vec<f64> = values.collect();
-    v.sort_by(f64::total_cmp);
-    v.get(v.len() / 2).copied().unwrap_or(0.0)
+    CLEAR_GEMS.contains(&word(gem).as_str())
 }
 
 #[cfg(test)]

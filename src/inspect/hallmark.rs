@@ -254,11 +254,8 @@ impl Look {
 
     /// What all windows read first, where they agree, they are sure of it and none of them holds `text` possible.
     fn sure_of_another(&self, text: &[usize]) -> Option<Vec<usize>> {
-        let mut firsts = self.firsts();
-        let first = firsts.pop()?;
-        let agreed = firsts.iter().all(|f| *f == first) && !first.is_empty();
-        (agreed && self.log_likelihood(&first) >= self.sure && self.log_likelihood(text) < PLAUSIBLE.ln())
-            .then_some(first)
+        let first = self.firsts().pop()?;
+        (!first.is_empty() && self.believes(&first) && self.log_likelihood(text) < PLAUSIBLE.ln()).then_some(first)
     }
 }
 
@@ -300,7 +297,6 @@ pub fn look(
     }
     // What the surface model takes for neither plain metal nor ground, and the lines that letters found one by one stand in.
     let mut boxes = marked(scene).map_err(refused)?;
-    boxes.truncate(MOST);
     boxes.extend(lines(&looks));
     looks.extend(read(reader, grey, boxes, [0, 0])?);
     let mut again = decide(scene, reader, wanted, &looks);
@@ -331,10 +327,7 @@ fn marked(scene: &Scene) -> Result<Vec<TextBox>, VisionError> {
         ops::fill_circle(&mut mask, p[0], p[1], pose.px(s.reach_mm()), 0);
     }
     // Grown, so that letters join.
-    let mut ground = mask;
-    ground.data.iter_mut().for_each(|v| *v = 255 - *v);
-    let mut grown = ops::erode(&ground, JOIN)?;
-    grown.data.iter_mut().for_each(|v| *v = 255 - *v);
+    let grown = ops::erode(&mask.inverse(), JOIN)?.inverse();
     let (mut blobs, labels) = ops::components(&grown)?;
     blobs.sort_by(|a, b| b.area.cmp(&a.area).then(a.label.cmp(&b.label)));
     let mut out = Vec::new();
@@ -383,7 +376,6 @@ fn lines(looks: &[Look]) -> Vec<TextBox> {
         out.push(TextBox::about(&r, NOT_DETECTED));
     }
     out.retain(may_be_text);
-    out.truncate(MOST);
     out
 }
 

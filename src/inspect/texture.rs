@@ -262,7 +262,8 @@ fn centre(bins: &Bins, power: &Plane, top: usize) -> f64 {
     (middle as f64 + shift) / FINE as f64 * std::f64::consts::PI
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The upper median; 0 of none.
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut v = values.to_vec();
     v.sort_by(f64::total_cmp);
     v.get(v.len() / 2).copied().unwrap_or(0.0)

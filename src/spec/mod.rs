@@ -163,6 +163,11 @@ pub struct Stone {
     pub prongs: Vec<Prong>,
 }
 
+/// A term of the trade as the contract writes it: in small letters, with `_` between words.
+pub fn word(term: &str) -> String {
+    term.to_lowercase().replace([' ', '-'], "_")
+}
+
 impl Stone {
     /// One that was seen and is not, or not yet, of a spec: at (x, y) in mm.
     pub fn unnamed([x_mm, y_mm]: [f64; 2], diameter_mm: f64, cut: &str) -> Self {
@@ -180,7 +185,7 @@ impl Stone {
 
     /// The cut's name in lower case, words joined by `_`.
     pub fn cut_word(&self) -> String {
-        self.cut.to_lowercase().replace([' ', '-'], "_")
+        word(&self.cut)
     }
 
     /// Whether the girdle is a circle.

@@ -427,7 +427,7 @@ impl<'p> Reader<'p> {
         let metal = self.text(root, "metal");
         if let Some(m) = metal.as_deref().filter(|m| !METALS.contains(m)) {
             // A metal of one's own is fine; one or two letters off a known one is a typo.
-            if let Some(near) = nearest(&m.to_lowercase().replace([' ', '-'], "_"), METALS) {
+            if let Some(near) = nearest(&super::word(m), METALS) {
                 let message = format!("`{m}` is no metal the program knows; did you mean `{near}`?");
                 self.mistake(root.offset_of("metal"), "metal", message);
             }
