@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::json;
+use crate::spec::parse::never_negative;
 
 /// The `schema` value of a piece manifest.
 pub const PIECE_SCHEMA: &str = "loupe.piece/1";
@@ -121,7 +122,8 @@ impl Reading {
             return Some(format!("{v} is no answer: {} is 1 (as ordered) or 0", self.characteristic));
         }
         let weight_or_force = ["_g", "_ct", "_n"].iter().any(|u| self.characteristic.ends_with(u));
-        (weight_or_force && v < 0.0).then(|| format!("{v} is less than nothing"))
+        (v < 0.0 && (weight_or_force || never_negative(&self.characteristic)))
+            .then(|| format!("{v} is less than nothing"))
     }
 
     /// Why it cannot be in a unit; none where that is the one its characteristic is in.
@@ -224,7 +226,7 @@ const FRAME_KEYS: &[&str] = &[
     "sha256",
     "burst",
 ];
-const READING_KEYS: &[&str] = &["characteristic", "value", "uncertainty", "instrument"];
+const READING_KEYS: &[&str] = &["characteristic", "value", "uncertainty", "instrument", "unit"];
 
 impl Frame {
     /// A frame of which no more is known than its picture, what it shows, and its scale with its standard uncertainty.
@@ -372,7 +374,7 @@ fn likely_typo(
     known: &[&str],
     prefix: &str,
 ) -> Result<(), (String, String)> {
-    for key in extra.keys() {
+    for key in extra.keys().filter(|k| !known.contains(&k.as_str())) {
         if let Some(near) = nearest(key, known) {
             return Err((format!("{prefix}{key}"), format!("unknown key; did you mean `{near}`?")));
         }

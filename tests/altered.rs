@@ -163,11 +163,16 @@ fn a_seat_that_was_never_cut_is_a_missing_stone() {
     );
 }
 
-/// Centre and radius of S1 in the frame of pave-001, out of its truth.
+/// Centre and radius of S1 in the frame of pave-001.
 fn s1() -> (f32, f32, f32) {
-    let truth = std::fs::read_to_string(demo("pave-001").join("truth.json")).unwrap();
+    stone_of("pave-001", "S1")
+}
+
+/// Centre and radius of a stone in the first frame of a piece, out of its truth.
+fn stone_of(piece: &str, id: &str) -> (f32, f32, f32) {
+    let truth = std::fs::read_to_string(demo(piece).join("truth.json")).unwrap();
     let truth: serde_json::Value = serde_json::from_str(&truth).unwrap();
-    let stone = truth["stones"].as_array().unwrap().iter().find(|s| s["id"] == "S1").unwrap();
+    let stone = truth["stones"].as_array().unwrap().iter().find(|s| s["id"] == id).unwrap();
     let of = |k: &str| stone[k].as_f64().unwrap();
     let r = of("diameter_mm") * 500.0 / truth["um_per_px"].as_f64().unwrap();
     (of("x_px") as f32, of("y_px") as f32, r as f32)
@@ -427,6 +432,33 @@ fn a_burst_in_which_nothing_moves_is_not_assessed() {
     let r = told(&bench);
     assert!(r.measurements.iter().all(|m| m.characteristic != "stone.play_mm"), "{:?}", r.measurements);
     assert!(r.verdict != Verdict::Pass && says(&r, "was it shaken?"), "{:?}", r.reasons);
+}
+
+/// A stone that comes out as the piece is shaken is named, though the frames before show it.
+#[test]
+fn a_stone_that_comes_out_within_a_burst_is_told() {
+    let bench = Bench::new();
+    let from = demo("loose-003");
+    std::fs::create_dir_all(bench.path("p")).unwrap();
+    for name in ["piece.json", "spec.toml", "burst-0.jpg", "burst-1.jpg"] {
+        std::fs::copy(from.join(name), bench.path("p").join(name)).unwrap();
+    }
+    let (cx, cy, r) = stone_of("loose-003", "S4");
+    for k in 2..4u64 {
+        let mut frame = image::open(from.join(format!("burst-{k}.jpg"))).unwrap().into_rgb8();
+        for (x, y, p) in frame.enumerate_pixels_mut() {
+            // A dark seat that gets brighter outwards.
+            let out = (x as f32 - cx).hypot(y as f32 - cy) / r;
+            if out < 0.94 {
+                let noise = (((u64::from(x) * 7919 + u64::from(y) * 104_729) * 2_654_435_761) >> 20) % 9;
+                p.0 = [120.0, 95.0, 45.0].map(|v: f32| (v * (0.3 + 0.7 * out)) as u8 + noise as u8);
+            }
+        }
+        frame.save(bench.path(&format!("p/burst-{k}.jpg"))).unwrap();
+    }
+    let r = told(&bench);
+    let there = r.measurements.iter().find(|m| m.characteristic == "stone.present" && m.feature == "S4").unwrap();
+    assert!(there.status == Status::Review && says(&r, "it may have come out"), "{:?}", r.reasons);
 }
 
 fn each_noisy(picture: &mut RgbImage, rng: &mut fastrand::Rng) {

@@ -426,23 +426,37 @@ pub fn calibrate(
         k3: round(bend.k3),
         ..bend
     };
-    Ok((
-        whole(
-            shots,
-            target,
-            size,
-            camera_serial,
-            &scales,
-            budget,
-            problem.lens,
-            Some(distortion),
-            tilt,
-            &left_out,
-            &seen,
-        ),
-        seen,
-    ))
+    let made = whole(
+        shots,
+        target,
+        size,
+        camera_serial,
+        &scales,
+        budget,
+        problem.lens,
+        Some(distortion),
+        tilt,
+        &left_out,
+        &seen,
+    );
+    if made.residual_rms_px > MOST_GRID_PX || made.um_per_px_u > MOST_SHARE * made.um_per_px {
+        return Err(CalibrationError::Fit(format!(
+            "{}: the points lie {:.2} px off a grid (rms; at most {MOST_GRID_PX}), and the scale is {:.4} +- {:.4} um/px (at most {} %): it does not show this \
+             target, or it is blurred or bent",
+            shots.first().map_or("", |s| s.file.as_str()),
+            made.residual_rms_px,
+            made.um_per_px,
+            made.um_per_px_u,
+            100.0 * MOST_SHARE
+        )));
+    }
+    Ok((made, seen))
 }
+
+/// How far the points of a board may lie off where the lens model has them, rms: one that is made and seen well is read to a few hundredths of a pixel.
+const MOST_GRID_PX: f64 = 0.5;
+/// How unsure a scale may be, as a share: beyond it no limit of a ring or stone can be kept.
+const MOST_SHARE: f64 = 0.02;
 
 /// How unsure the length of a circle about the frame's middle is because of what is not known of the lens, over what its scale in the middle is: the largest
 /// of all circles that the frame holds, as a share and for points that are known to one pixel. A target that covers a part of the frame tells little of how the lens bends

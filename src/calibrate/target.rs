@@ -162,11 +162,11 @@ pub fn circles(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
             .collect();
         let mut areas: Vec<f32> = round.iter().map(|b| b.area as f32).collect();
         let usual = f64::from(ops::median(&mut areas));
-        let centres: Vec<[f64; 2]> = round
-            .iter()
-            .filter(|b| (0.5 * usual..2.0 * usual).contains(&(b.area as f64)))
-            .map(|b| centre_of(&p, b))
-            .collect();
+        let discs: Vec<&ops::Blob> =
+            round.into_iter().filter(|b| (0.5 * usual..2.0 * usual).contains(&(b.area as f64))).collect();
+        let rough: Vec<[f64; 2]> = discs.iter().map(|b| [b.x, b.y]).collect();
+        let free = nearest_distances(&rough);
+        let centres: Vec<[f64; 2]> = discs.iter().zip(free).map(|(b, free)| centre_of(&p, b, free)).collect();
         if centres.len() > best.len() {
             best = centres;
             radius = (usual / std::f64::consts::PI).sqrt();
@@ -205,10 +205,12 @@ fn cornered(blobs: &[ops::Blob], labels: &[i32], width: usize) -> Vec<bool> {
     blobs.iter().map(one).collect()
 }
 
-/// Centre of gravity of how much the pixels of a blob and its rim differ from the ground about it.
-fn centre_of(p: &Plane, b: &ops::Blob) -> [f64; 2] {
+/// Centre of gravity of how much the pixels of a blob and its rim differ from the ground about it. apart: how far the next blob's centre lies, which may not
+/// reach into what is looked at.
+fn centre_of(p: &Plane, b: &ops::Blob, apart: f64) -> [f64; 2] {
     let r = b.bounds;
-    let margin = 3 + r.width.max(r.height) / 8;
+    let wide = r.width.max(r.height);
+    let margin = (3 + wide / 8).min(((apart - wide as f64) / 2.0) as usize).max(2);
     let (x0, y0) = (r.x.saturating_sub(margin), r.y.saturating_sub(margin));
     let (x1, y1) = ((r.x + r.width + margin).min(p.width), (r.y + r.height + margin).min(p.height));
     // The ground under the disc is the plane through its rim: a light that falls off would pull the centre, and the more the darker.

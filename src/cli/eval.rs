@@ -83,6 +83,13 @@ fn measure(args: &Args) -> Result<u8, String> {
     }
     // Before the long run: a baseline that cannot be read must not be learnt of after it.
     let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
+    let real = |p: &Path| std::fs::canonicalize(p).ok();
+    if args.baseline.as_deref().and_then(real).is_some_and(|b| real(&args.out) == Some(b)) {
+        return Err(format!(
+            "--out {}: it is the baseline, and worse figures would be the next one",
+            args.out.display()
+        ));
+    }
     let spec = args.spec.as_deref().map(Spec::read).transpose().map_err(|e| e.to_string())?;
     let load = dataset::Options { kind: args.kind.0, split: args.split, protocol: args.protocol };
     let set = dataset::load(&args.set, load).map_err(|e| e.to_string())?;

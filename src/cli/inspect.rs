@@ -375,7 +375,9 @@ fn drop_old_report(entry: &Entry, out: &Path, row: &mut SummaryRow) {
     if !entry.owns_name() {
         return;
     }
-    let path = out.join(&entry.name).join("report.json");
+    let folder = out.join(&entry.name);
+    row.errors.extend(drop_old_pictures(&folder));
+    let path = folder.join("report.json");
     match std::fs::remove_file(&path) {
         // A name that is too long for a folder had none.
         Err(e)
@@ -392,13 +394,15 @@ fn drop_old_report(entry: &Entry, out: &Path, row: &mut SummaryRow) {
     }
 }
 
-/// Close-ups and maps of an earlier run must not pass for this one's, and what one that was killed had half written is of no use.
+/// Pictures of an earlier run must not pass for this one's, and what one that was killed had half written is of no use.
 fn drop_old_pictures(folder: &Path) -> Vec<String> {
     let mut errors = vec![];
     for old in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = old.file_name();
         let name = name.to_string_lossy();
-        if [".crop.png", ".map.png"].iter().any(|end| name.ends_with(end)) || WholeFile::is_unfinished(&name) {
+        if [".overlay.png", ".crop.png", ".map.png"].iter().any(|end| name.ends_with(end))
+            || WholeFile::is_unfinished(&name)
+        {
             if let Err(e) = std::fs::remove_file(old.path()) {
                 errors.push(format!("{}: an older picture cannot be removed: {e}", old.path().display()));
             }
@@ -429,7 +433,7 @@ fn write_pictures(
                 let findings = inspected.report.findings.iter().filter(|f| f.status >= Status::Review);
                 for f in findings {
                     let file = format!("{name}.{}.{}.crop.png", flat_name(&f.feature), f.kind.as_str());
-                    pictures.extend(overlay::crop(view, drawn, f).map(|c| (file, c)));
+                    pictures.extend(overlay::crop(view, drawn, f, &inspected.report).map(|c| (file, c)));
                 }
             }
             if let Some(drawn) = drawn.filter(|_| !args.no_overlay) {

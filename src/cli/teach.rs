@@ -1,6 +1,6 @@
 //! `loupe teach`: a part learned from good pictures alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,6 +120,9 @@ impl Placed {
 fn learn(args: &Args) -> Result<u8, String> {
     if !(args.false_alarms > 0.0 && args.false_alarms < 0.5) {
         return Err(format!("--false-alarms {} must be above 0 and below 0.5", args.false_alarms));
+    }
+    if args.out.is_dir() {
+        return Err(format!("--out {}: it is a folder, and one file is written", args.out.display()));
     }
     let date = match &args.date {
         Some(d) => checked_day(d)?,
@@ -311,6 +314,7 @@ struct Gathered {
 
 fn gather(args: &Args) -> Result<Gathered, String> {
     let (mut all, mut errors, mut light) = (Vec::new(), Vec::new(), args.light.clone());
+    let mut lights = BTreeSet::new();
     for path in &args.good {
         if !path.exists() {
             return Err(format!("{}: no such file or folder", path.display()));
@@ -365,12 +369,17 @@ fn gather(args: &Args) -> Result<Gathered, String> {
             let job = &piece.0;
             let of = job.piece.frames.iter().enumerate();
             for (frame, f) in of.filter(|(_, f)| f.view == job.spec.views[view].name && f.light != "backlight") {
+                lights.insert(f.light.clone());
                 if *light.get_or_insert_with(|| f.light.clone()) == f.light {
                     let placed = Placed { piece: piece.clone(), frame, view };
                     all.push(Good { path: job.base.join(&f.file), placed: Some(placed) });
                 }
             }
         }
+    }
+    if let Some(wanted) = light.as_ref().filter(|l| all.is_empty() && !lights.is_empty() && !lights.contains(*l)) {
+        let lights: Vec<String> = lights.into_iter().collect();
+        return Err(format!("no frame is under the light `{wanted}`: there are {}", lights.join(", ")));
     }
     if all.iter().any(|g| g.placed.is_some()) && all.iter().any(|g| g.placed.is_none()) {
         return Err("pieces and plain pictures cannot be taught together: nothing places the pictures".into());

@@ -374,8 +374,7 @@ fn detect(root: &Path) -> Result<Kind, DatasetError> {
         root,
         "looked for folders with piece.json and truth.json; test/<class> beside train/ or ground_truth/ (MVTec \
          AD); a JSON with `images` and `annotations` (COCO) or with `labels`; pictures with a mask of the same \
-         name beside them; at least two class folders of pictures, one of them called good or ok. \
-         --kind names the layout",
+         name beside them; at least two class folders of pictures, one of them called good or ok",
     ))
 }
 

@@ -197,6 +197,15 @@ pub fn draft(
         name_in_rows(&mut view.stones);
     }
     notes.extend(unlike(&view.stones));
+    if view.stones.is_empty() {
+        notes.push("no stone was found: where the piece has some, write them in, or give a list (--from-csv)".into());
+    } else if view.stones.iter().all(|s| s.prongs.is_empty()) {
+        let many = view.stones.len();
+        notes.push(format!(
+            "no prong was found about the {many} stone(s): where they have some, write them in and limit prong.present, and check the stones' cuts, for corners \
+             under prongs are not seen"
+        ));
+    }
     Ok(Draft { metal: metal(image, &map, &piece), view, pose, ring: None, notes })
 }
 

@@ -15,7 +15,8 @@ const BY_CHANCE: f64 = 0.05;
 impl EvalReport {
     /// What is worse than in an earlier evaluation of the same set, one line each, empty where nothing is: an escape or a good sample failed that
     /// was none before (unless they have become fewer); more good stones failed, wrong marks accepted or right ones failed; surely more defects over their limits missed, and more samples left to a person than
-    /// decided in exchange (sign test); an AUROC that fell (the 95 % interval of the difference, by resampling the samples, lies below 0).
+    /// decided in exchange (sign test); an AUROC or an IoU that fell (the 95 % interval of the difference, by
+    /// resampling the samples, lies below 0), an AUROC of the pixels or a PRO whose whole interval lies below the earlier one's.
     ///
     /// # Errors
     /// Where the two are not of the same samples.
@@ -71,6 +72,16 @@ impl EvalReport {
             ));
         }
         out.extend(ranked_worse(&pairs));
+        out.extend(overlaps_less(&pairs));
+        let pixels = |r: &EvalReport| r.pixels.as_ref().map(|p| [p.auroc.clone(), p.pro.clone()]);
+        for (now, then) in pixels(self).into_iter().zip(pixels(baseline)) {
+            for ((what, now), then) in ["AUROC of the pixels", "PRO"].into_iter().zip(now).zip(then) {
+                let (Some(now), Some(then)) = (now, then) else { continue };
+                if now.ci95.zip(then.ci95).is_some_and(|(now, then)| now[1] < then[0]) {
+                    out.push(format!("{what}: {:.4} instead of {:.4}", now.value, then.value));
+                }
+            }
+        }
         Ok(out)
     }
 }
@@ -91,6 +102,23 @@ fn ranked_worse(pairs: &[[&SampleRow; 2]]) -> Option<String> {
     }
     let [_, high] = bootstrap(ours.len(), |times| Some(auroc_drawn(&ours, times)? - auroc_drawn(&theirs, times)?))?;
     (high < 0.0).then(|| format!("AUROC of the pictures: {now:.4} instead of {then:.4}"))
+}
+
+/// Whether the defects' pixels are called less well than before, picture by picture.
+fn overlaps_less(pairs: &[[&SampleRow; 2]]) -> Option<String> {
+    let rows: Vec<[f64; 2]> = pairs.iter().filter_map(|[a, b]| Some([a.iou?, b.iou?])).collect();
+    let mean = |times: &[u32], k: usize| {
+        let drawn = || times.iter().zip(&rows);
+        let n: u32 = times.iter().sum();
+        drawn().map(|(t, r)| f64::from(*t) * r[k]).sum::<f64>() / f64::from(n.max(1))
+    };
+    let once = vec![1; rows.len()];
+    let (now, then) = (mean(&once, 0), mean(&once, 1));
+    if now >= then {
+        return None;
+    }
+    let [_, high] = bootstrap(rows.len(), |times| Some(mean(times, 0) - mean(times, 1)))?;
+    (high < 0.0).then(|| format!("IoU of the defective pictures, mean: {now:.4} instead of {then:.4}"))
 }
 
 /// Probability of `k` heads or more in `n` throws of a fair coin.

@@ -200,6 +200,10 @@ pub(super) fn run(
         });
         if let Some(source) = &truth.mask {
             let mask = source.load(w, h)?;
+            // Its pixels would count as sound.
+            if defective == Some(true) && mask.count() == 0 {
+                return Err(format!("{}: its class is a defect's and its mask marks no pixel", job.origin.display()));
+            }
             defective = defective.or(Some(mask.count() > 0));
             pixels = Some(pixels_of(&mask, view.defect_prob.as_ref(), threshold, &findings));
         }

@@ -19,7 +19,7 @@ const OF_COLOURED: (f64, f64) = (0.70, 0.058);
 /// Depth over width of a cut, and how much cutters scatter about it (standard deviation): the middle and a quarter of the
 /// span that the trade's cut guides call good to very good (round 57.5 to 63 %, fancy cuts wider).
 fn depth_ratio(cut: &str, gem: &str) -> (f64, f64) {
-    if !gem.eq_ignore_ascii_case("diamond") {
+    if as_diamond(gem).is_none() {
         return OF_COLOURED;
     }
     match cut {
@@ -28,6 +28,19 @@ fn depth_ratio(cut: &str, gem: &str) -> (f64, f64) {
         "emerald" | "baguette" => (0.64, 0.04),
         "oval" | "pear" | "marquise" => (0.61, 0.025),
         _ => (0.62, 0.04),
+    }
+}
+
+/// Specific gravity of a diamond.
+const DIAMOND: f64 = 3.52;
+
+/// How much heavier than a diamond of its size a gem is that is cut to a diamond's angles; none of a gem that is not. Those made to look like diamonds are sold by
+/// a diamond's width and weigh as their matter does.
+fn as_diamond(gem: &str) -> Option<f64> {
+    match crate::spec::word(gem).as_str() {
+        "diamond" => Some(1.0),
+        "moissanite" | "cubic_zirconia" | "zirconia" => Some(specific_gravity(gem)? / DIAMOND),
+        _ => None,
     }
 }
 
@@ -136,10 +149,9 @@ pub fn estimate(stone: &Stone, width_mm: f64, width_u_mm: f64) -> Option<Carat> 
     let gem = stone.gem.as_deref().unwrap_or("diamond");
     let (ratio, ratio_u) = depth_ratio(&cut, gem);
     let depth = ratio * width_mm;
-    let value = if gem.eq_ignore_ascii_case("diamond") {
-        diamond(&cut, length, width_mm, depth)?
-    } else {
-        coloured(&cut, length, width_mm, depth, specific_gravity(gem)?)?
+    let value = match as_diamond(gem) {
+        Some(heavier) => heavier * diamond(&cut, length, width_mm, depth)?,
+        None => coloured(&cut, length, width_mm, depth, specific_gravity(gem)?)?,
     };
     // The weight goes with the third power of the width; the length of a long cut is nominal, some 5 % either way.
     let length_u = if length > width_mm { LENGTH_U } else { 0.0 };
@@ -197,6 +209,28 @@ mod tests {
             let c = estimate(&stone(d), d, 0.01).unwrap();
             assert!((c.value - ct).abs() < 2.0 * c.uncertainty + 0.0005, "{d}: {c:?}");
         }
+    }
+
+    #[test]
+    fn what_looks_like_a_diamond_weighs_as_its_matter() {
+        let of = |gem: &str| {
+            let stone = Stone {
+                id: "S".into(),
+                x_mm: 0.0,
+                y_mm: 0.0,
+                diameter_mm: 6.5,
+                cut: "round".into(),
+                turn_deg: None,
+                gem: Some(gem.into()),
+                prongs: vec![],
+            };
+            estimate(&stone, 6.5, 0.0).unwrap().value
+        };
+        let carat = of("Diamond");
+        assert!((0.9..1.1).contains(&carat), "{carat}");
+        assert!(
+            (of("moissanite") / carat - 0.915).abs() < 0.01 && (of("cubic zirconia") / carat - 1.65).abs() < 0.01
+        );
     }
 
     #[test]

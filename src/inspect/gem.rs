@@ -27,7 +27,8 @@ const SCATTER: f64 = 4.0;
 /// A clear stone shows no more colour than this beside what it mirrors.
 const CLEAR: f64 = 0.3;
 /// Gems that have none.
-const CLEAR_GEMS: &[&str] = &["diamond", "moissanite", "cubic_zirconia", "white_sapphire", "white_topaz", "zircon"];
+const CLEAR_GEMS: &[&str] =
+    &["diamond", "moissanite", "cubic_zirconia", "zirconia", "white_sapphire", "white_topaz", "zircon"];
 
 /// A colour: natural logs of red over green and of blue over green, the median of each over the pixels that count and are neither clipped nor black.
 fn tint(data: &[u8], counts: impl Iterator<Item = bool>) -> Option<[f64; 2]> {
@@ -58,8 +59,8 @@ fn colour(image: &Image, at: [f64; 2], radius: f64) -> Option<[f64; 2]> {
 }
 
 /// The stones whose colour is another than that of their like, as features that no limit decides, and what a person should know of them; none where there are
-/// none.
-pub fn odd(scene: &Scene) -> Option<(Vec<Feature>, String)> {
+/// none. missing: the stones that are not there.
+pub fn odd(scene: &Scene, missing: &[String]) -> Option<(Vec<Feature>, String)> {
     if scene.image.grey {
         return None;
     }
@@ -67,6 +68,7 @@ pub fn odd(scene: &Scene) -> Option<(Vec<Feature>, String)> {
     let (placed, _) = stones::placed(scene);
     let seen: Vec<(&Placed, [f64; 2])> = placed
         .iter()
+        .filter(|s| !missing.contains(&scene.view.stones[s.index].id))
         .filter_map(|s| {
             let at = pose.to_px(s.centre[0], s.centre[1]);
             Some((s, colour(scene.image, at, pose.px(WITHIN * s.seen))?))
@@ -124,15 +126,16 @@ fn is_odd(c: [f64; 2], alike: &[[f64; 2]]) -> bool {
     off(&c) > ODD.max(SHARE * mid[0].hypot(mid[1])).max(SCATTER * spread)
 }
 
-/// How far a colour is from all that a clear stone mirrors: no colour, the metal's own, and that squared and once more.
+/// How far a colour is from all that a clear stone mirrors, from no colour to the metal's own: of 346 looks at diamonds in gold (the samples, regression and 60
+/// other rendered pieces) none has more than 0.71 of the metal's.
 fn own(c: [f64; 2], metal: [f64; 2]) -> f64 {
     let square = metal[0] * metal[0] + metal[1] * metal[1];
-    let along = if square > 0.0 { ((c[0] * metal[0] + c[1] * metal[1]) / square).clamp(0.0, 3.0) } else { 0.0 };
+    let along = if square > 0.0 { ((c[0] * metal[0] + c[1] * metal[1]) / square).clamp(0.0, 1.0) } else { 0.0 };
     (c[0] - along * metal[0]).hypot(c[1] - along * metal[1])
 }
 
 /// Gems without a colour.
-fn is_clear(gem: &str) -> bool {
+pub fn is_clear(gem: &str) -> bool {
     CLEAR_GEMS.contains(&word(gem).as_str())
 }
 
@@ -156,7 +159,9 @@ mod tests {
     #[test]
     fn a_clear_stone_may_have_the_metals_colour_and_no_other() {
         let gold = [0.12, -0.4];
-        assert!(own([0.24, -0.8], gold) < 1e-9 && own([0.0, 0.0], gold) < 1e-9);
+        assert!(own([0.12, -0.4], gold) < 1e-9 && own([0.0, 0.0], gold) < 1e-9);
+        // Citrine is yellower than yellow gold.
+        assert!(own([0.28, -0.95], gold) > CLEAR);
         assert!(own([-0.3, 0.5], gold) > CLEAR && own([0.6, 0.8], gold) > CLEAR);
         assert!(own([0.1, 0.0], [0.0, 0.0]) < CLEAR);
         assert!(is_clear("Diamond") && is_clear("cubic zirconia") && !is_clear("ruby"));

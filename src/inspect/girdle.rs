@@ -149,29 +149,23 @@ pub fn strip(info: &GirdleInfo, image: &Image, looked: &Looked, circle: &Circle,
     let [low, high] = s.span(circle.radius);
     let width = 2.0 * circle.radius;
     // How far out the samples of a direction lie: over the facets from the centre, across the rim from the girdle.
-    let facets: Vec<f64> = (0..s.facets)
-        .map(|i| 2.0 * width * (s.facets_from + (s.facets_to - s.facets_from) * share(i, s.facets)))
-        .collect();
-    let rim: Vec<f64> = (0..s.rim).map(|i| low + (high - low) * share(i, s.rim)).collect();
+    let reach = 2.0 * width * (s.facets_to - s.facets_from);
+    let (facets, facets_step) = (2.0 * width * s.facets_from + reach * share(0, s.facets), reach / s.facets as f64);
+    let (rim, rim_step) = (low + (high - low) * share(0, s.rim), (high - low) / s.rim as f64);
     let (red, rest) = out.split_at_mut(n);
     let (green, blue) = rest.split_at_mut(n);
     let planes = red.chunks_exact_mut(s.samples()).zip(green.chunks_exact_mut(s.samples()));
     let planes = planes.zip(blue.chunks_exact_mut(s.samples()));
+    let into_window =
+        |[x, y]: [f64; 2]| [turn_c * x - turn_s * y, turn_s * x + turn_c * y].map(|v| v / looked.coarse);
     for (Crossing { at, across, .. }, ((red, green), blue)) in course.0.iter().zip(planes) {
-        let to = red.iter_mut().zip(green).zip(blue).map(|((r, g), b)| [r, g, b]);
-        let of_facets = facets.iter().map(|r| {
-            let (x, y) = (circle.x + r * at[0] - looked.at[0], circle.y - r * at[1] - looked.at[1]);
-            let u = (turn_c * x - turn_s * y) / looked.coarse;
-            let v = (turn_s * x + turn_c * y) / looked.coarse;
-            looked.image.sample(half + u, half + v)
-        });
-        let of_rim = rim.iter().map(|r| {
-            let (x, y) = (width * at[0] + r * across[0], width * at[1] + r * across[1]);
-            image.sample(circle.x + x, circle.y - y)
-        });
-        for (to, seen) in to.zip(of_facets.chain(of_rim)) {
-            to.into_iter().zip(seen).for_each(|(to, v)| *to = v);
-        }
+        let mut to = |k: usize, [r, g, b]: [f32; 3]| (red[k], green[k], blue[k]) = (r, g, b);
+        let from = into_window([circle.x + facets * at[0] - looked.at[0], circle.y - facets * at[1] - looked.at[1]]);
+        let step = into_window([facets_step * at[0], -facets_step * at[1]]);
+        looked.image.along(from.map(|v| half + v), step, s.facets, &mut to);
+        let from = [circle.x + width * at[0] + rim * across[0], circle.y - width * at[1] - rim * across[1]];
+        let step = [rim_step * across[0], -rim_step * across[1]];
+        image.along(from, step, s.rim, |k, v| to(s.facets + k, v));
     }
     out
 }

@@ -296,9 +296,9 @@ pub fn look(
         }
     }
     // What the surface model takes for neither plain metal nor ground, and the lines that letters found one by one stand in.
-    let mut boxes = marked(scene).map_err(refused)?;
-    boxes.extend(lines(&looks));
-    looks.extend(read(reader, grey, boxes, [0, 0])?);
+    for boxes in [marked(scene).map_err(refused)?, lines(&looks)] {
+        looks.extend(read(reader, grey, boxes, [0, 0])?);
+    }
     let mut again = decide(scene, reader, wanted, &looks);
     longer(reader, grey, wanted, &mut again)?;
     for (first, again) in out.iter_mut().zip(again) {

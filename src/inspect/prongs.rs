@@ -3,7 +3,7 @@
 use super::stones::{self, part, value, Placed};
 use super::{sight, Answer, Feature, Inspect, Scene};
 use crate::report::FindingType;
-use crate::spec::{Prong, Stone};
+use crate::spec::{Outline, Prong, Stone, View};
 use crate::vision::VisionError;
 
 /// The inspector of prongs.
@@ -43,15 +43,37 @@ fn covered(stones: &[Stone], of: usize, k: usize) -> bool {
     stones.iter().enumerate().any(|(i, s)| s.prongs.iter().enumerate().any(|(j, q)| (i, j) != (of, k) && over(q)))
 }
 
-/// Fewest prongs that say together where a piece lies.
+/// Fewest prongs or stones that say together where a piece lies.
 const COMPANY: usize = 4;
 
-/// Whether most prongs of a frame are not at their places: then it is rather the piece that lies another way (a round head whose
-/// direction was mistaken) than all its prongs that are gone, and a person decides.
+/// Cuts that look another way when they are turned by half a turn.
+const ONE_WAY: [&str; 4] = ["pear", "heart", "trilliant", "trillion"];
+
+/// Whether a piece may have been placed another way than it lies so that its prongs are looked for where none are: one whose outline or stones fix how it lies
+/// cannot, nor one that is the same after half a turn, where they leave only that open.
+pub fn may_lie_otherwise(view: &View) -> bool {
+    let turned_only =
+        !matches!(view.outline, Some(Outline::Disc { .. }) | None) || view.stones.iter().any(|s| !s.is_round());
+    let prongs = || view.stones.iter().flat_map(|s| &s.prongs);
+    let same = prongs().all(|p| prongs().any(|q| (p.x_mm + q.x_mm).hypot(p.y_mm + q.y_mm) < p.radius_mm));
+    let one_way = view.stones.iter().any(|s| ONE_WAY.contains(&s.cut_word().as_str()));
+    !one_way && !(turned_only && same)
+}
+
+/// Whether most prongs of a frame, or of one of its stones, or most stones are not at their places: then it is rather the piece that lies another way (a round head
+/// whose direction was mistaken, a halo turned by one of its stones) than all of them that are gone, and a person decides.
 pub fn astray(features: &[Feature]) -> bool {
-    let all = || features.iter().flat_map(|f| &f.values).filter(|v| v.characteristic == PRESENT);
-    let gone = all().filter(|v| v.value == 0.0).count();
-    all().count() >= COMPANY && 2 * gone > all().count()
+    let most_gone = |characteristic: &str, of: Option<&str>| {
+        let about = |f: &&Feature| of.is_none_or(|s| f.name.rsplit_once('.').is_some_and(|(stone, _)| stone == s));
+        let all =
+            || features.iter().filter(about).flat_map(|f| &f.values).filter(|v| v.characteristic == characteristic);
+        let gone = all().filter(|v| v.value == 0.0).count();
+        all().count() >= COMPANY && 2 * gone > all().count()
+    };
+    let stones = || features.iter().filter(|f| f.values.iter().any(|v| v.characteristic == stones::PRESENT));
+    most_gone(PRESENT, None)
+        || most_gone(stones::PRESENT, None)
+        || stones().any(|s| most_gone(PRESENT, Some(&s.name)))
 }
 
 impl Inspect for Prongs {
@@ -195,5 +217,38 @@ mod tests {
         assert!(!astray(&of(&[false, false, true, true])));
         assert!(!astray(&of(&[false, false, false])));
         assert!(!astray(&[]));
+        // A halo turned by one of its stones: only the centre's prongs lie elsewhere.
+        let feature = |name: &str, characteristic, there: bool| {
+            let mut f = part(name, [0.0, 0.0], 4.0);
+            f.values.push(value(characteristic, f64::from(u8::from(there)), 0.0));
+            f
+        };
+        let halo = |gone: usize| -> Vec<Feature> {
+            let centre = (0..4).map(|k| feature(&format!("C.p{k}"), PRESENT, k >= gone));
+            let about = (0..12).map(|k| feature(&format!("H{k}.p1"), PRESENT, true));
+            centre.chain(about).chain([feature("C", stones::PRESENT, true)]).collect()
+        };
+        assert!(astray(&halo(3)) && !astray(&halo(2)));
+        let stones = |gone: usize| -> Vec<Feature> {
+            (0..6).map(|k| feature(&format!("S{k}"), stones::PRESENT, k >= gone)).collect()
+        };
+        assert!(astray(&stones(4)) && !astray(&stones(3)));
+    }
+
+    #[test]
+    fn what_fixes_how_a_piece_lies_leaves_nothing_open() {
+        let view = |outline: Outline, cut: &str, prongs: &[[f64; 2]]| {
+            let prongs = prongs.iter().map(|[x, y]| Prong { x_mm: *x, y_mm: *y, radius_mm: 0.2 }).collect();
+            let (id, cut) = ("C".to_owned(), cut.to_owned());
+            let stone = Stone { id, x_mm: 0.0, y_mm: 0.0, diameter_mm: 4.0, cut, turn_deg: None, gem: None, prongs };
+            View { outline: Some(outline), stones: vec![stone], ..View::default() }
+        };
+        let four = [[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0], [0.0, -2.0]];
+        let (disc, oval) = (Outline::Disc { radius_mm: 4.0 }, Outline::Ellipse { rx_mm: 4.0, ry_mm: 5.0 });
+        assert!(may_lie_otherwise(&view(disc.clone(), "round", &four)));
+        assert!(!may_lie_otherwise(&view(oval.clone(), "round", &four)));
+        assert!(
+            may_lie_otherwise(&view(oval, "round", &four[..3])) && !may_lie_otherwise(&view(disc, "pear", &four))
+        );
     }
 }

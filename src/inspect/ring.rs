@@ -134,7 +134,13 @@ impl Inspect for Ring {
         let off = (inner.local > 0.0).then(|| {
             format!("the inner edge departs by {:.3} mm: a dent, a crack, a burr, or dirt", mm * inner.local)
         });
-        let doubts: Vec<String> = [tilted, bright, off].into_iter().flatten().collect();
+        let lobed = inner.lobes().map(|(n, px)| {
+            format!(
+                "the opening has {n} lobes, {:.3} mm from hollow to crest: less goes in than its diameter says",
+                2.0 * mm * px
+            )
+        });
+        let doubts: Vec<String> = [tilted, bright, lobed, off].into_iter().flatten().collect();
         let doubt = (!doubts.is_empty()).then(|| doubts.join("; "));
         answer.features.push(Feature {
             kind: None,
@@ -172,7 +178,9 @@ fn diameter(b: &Boundary, mm: f64, scale_u: f64) -> (f64, f64) {
     let edge = 2.0 * mm * b.radius_u.hypot(b.edge_u);
     // Whether a local departure is the ring's or dirt is not known: it is left out, and would move the mean radius by its share.
     let local = mm * b.local * b.local_share;
-    (d, (scale_u * d).hypot(edge).hypot(pose).hypot(rims).hypot(local))
+    // What goes into an opening of three lobes is smaller than its mean by their amplitude on either side: which of both is meant is not known.
+    let lobes = b.lobes().map_or(0.0, |l| mm * l.1);
+    (d, (scale_u * d).hypot(edge).hypot(pose).hypot(rims).hypot(local).hypot(lobes))
 }
 
 /// Largest less smallest inner diameter in mm with its standard uncertainty: edge noise, pose, scale. What all edges share moves

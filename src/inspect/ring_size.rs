@@ -21,19 +21,20 @@ pub type Size = (f64, f64);
 /// The sizes that ISO 8653 has.
 pub const ISO: std::ops::RangeInclusive<f64> = 41.0..=76.0;
 
-/// Of a size that may be the next one: at k = 2 one size beyond the limit is no fail.
-const UNSURE: f64 = 0.6;
+/// Of what lies between two sizes, where it may be either: at k = 2 it reaches a little beyond both, so that one on the limit is no fail.
+const EITHER: f64 = 0.26;
 
-/// Size by ISO 8653 of an inner diameter with a standard uncertainty in mm: a whole number. Where rounding is not sure at k = 2 its
-/// uncertainty is more than half a size, so that a person decides; else it is 0, because a size has no
-/// in-between. None outside 41 to 76.
+/// Size by ISO 8653 of an inner diameter with a standard uncertainty in mm: a whole number, known without uncertainty, because a size has no in-between.
+/// Where rounding is not sure at k = 2 it is what lies between the two sizes, with an uncertainty that reaches both, so that limits that hold both and some room pass it and
+/// a person decides where one of them lies on a limit or beyond. None outside 41 to 76.
 pub fn iso(d: f64, u: f64) -> Option<Size> {
     let c = PI * d;
     // Half a millimetre is rounded up, as in ISO 80000-1 rule B.
     let size = (c + 0.5).floor();
     let to_border = 0.5 - (c - size).abs();
     let doubtful = to_border < 2.0 * PI * u;
-    ISO.contains(&size).then_some((size, if doubtful { UNSURE } else { 0.0 }))
+    let between = (size + 0.5f64.copysign(c - size), EITHER);
+    ISO.contains(&size).then_some(if doubtful { between } else { (size, 0.0) })
 }
 
 /// US size, not rounded: a quarter is 0.2 mm. None below size 0.
@@ -72,8 +73,8 @@ mod tests {
 
     #[test]
     fn a_size_near_the_rounding_is_doubtful() {
-        assert_eq!(iso(54.49 / PI, 0.005), Some((54.0, UNSURE)));
-        assert_eq!(iso(54.5 / PI + 1e-9, 0.001), Some((55.0, UNSURE)));
+        assert_eq!(iso(54.49 / PI, 0.005), Some((54.5, EITHER)));
+        assert_eq!(iso(54.5 / PI + 1e-9, 0.001), Some((54.5, EITHER)));
         assert_eq!(iso(54.4 / PI, 0.005), Some((54.0, 0.0)));
     }
 

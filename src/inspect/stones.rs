@@ -4,7 +4,7 @@
 //! measures (`sight`). Places, widths and slopes are then set against all stones of the frame together (`align`).
 
 use super::align::{self, Rigid};
-use super::{carat, seat, sight, Answer, Feature, Inspect, Scene, Value};
+use super::{carat, gem, seat, sight, Answer, Feature, Inspect, Scene, Value};
 use crate::locate::SETTING_TOLERANCE_MM;
 use crate::model::{ChipOdds, StoneSight};
 use crate::report::{listed, round_to, FindingType, StoneRow};
@@ -15,7 +15,8 @@ use crate::vision::VisionError;
 #[derive(Debug)]
 pub struct Stones;
 
-const PRESENT: &str = "stone.present";
+/// The characteristic: 1 where it is there, 0 where it is missing.
+pub const PRESENT: &str = "stone.present";
 const OFFSET: &str = "stone.offset_mm";
 const DIAMETER: &str = "stone.diameter_mm";
 const TILT: &str = "stone.tilt_deg";
@@ -258,7 +259,9 @@ impl Inspect for Stones {
             let look = seat::look(scene, stone, &metal);
             tracing::debug!("seat of stone {} of {}: {look:.3?}", stone.id, scene.frame.file);
             let black = look.is_some_and(|l| l.is_black());
-            let classic = look.map(|l| seat::second_opinion(scene, stone, l.score()));
+            let of_gem = stone.gem.as_deref().is_some_and(|g| !gem::is_clear(g));
+            let score = |l: seat::Look| if of_gem { l.score_of_gem() } else { l.score() };
+            let classic = look.map(|l| seat::second_opinion(scene, stone, score(l)));
             let model = seen.and_then(|s| s.as_ref().ok()).map(|s| s.present);
             let bare = look.is_some_and(|l| l.is_metal());
             // What is burnt out or blurred does not show that nothing is there.
@@ -483,13 +486,16 @@ const OFF_ORDER: f64 = 0.05;
 const OFF_ORDER_NAMED: usize = 4;
 
 /// The stones that are surely of another size than ordered, where the view's spec does not limit their diameters: a limit holds for stones of one size,
-/// and a ring of several has none.
-pub fn off_order(scene: &Scene) -> Option<String> {
+/// and a ring of several has none. missing: the stones that are not there.
+pub fn off_order(scene: &Scene, missing: &[String]) -> Option<String> {
     if scene.sights.is_none() || scene.spec.limit(DIAMETER, &scene.view.name).is_some() {
         return None;
     }
     let all = placed(scene).0.iter().filter_map(|s| {
         let stone = &scene.view.stones[s.index];
+        if missing.contains(&stone.id) {
+            return None;
+        }
         let off = (s.diameter - stone.diameter_mm).abs() - 2.0 * s.diameter_u;
         (off > OFF_ORDER * stone.diameter_mm)
             .then(|| format!("{} is {:.2} mm wide and {:.2} ordered", stone.id, s.diameter, stone.diameter_mm))

@@ -155,11 +155,15 @@ impl Inspect for Surface {
             return Ok(answer);
         }
         let colour = metal.colour_share();
-        if colour < LEAST_COLOURED {
-            let text = format!(
-                "{:.0} % of the bare metal has a channel at its end and shows no colour",
-                100.0 * (1.0 - colour)
-            );
+        let ended = || {
+            format!("{:.0} % of the bare metal has a channel at its end and shows no colour", 100.0 * (1.0 - colour))
+        };
+        let colourless = if scene.image.grey {
+            Some("the frame is grey and shows no colour".to_owned())
+        } else {
+            (colour < LEAST_COLOURED).then(ended)
+        };
+        if let Some(text) = colourless {
             answer.assessed.retain(|c| *c != "worn_plating.area_mm2");
             answer.not_assessed.push(("worn_plating.area_mm2", text));
         }

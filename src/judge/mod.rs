@@ -673,8 +673,10 @@ mod tests {
             ..limit(Some(59.0), Some(59.0))
         };
         for coverage in [None, Some(1.0), Some(1.65)] {
-            assert_eq!(status(60.0, 0.6, &size(coverage)), Status::Review);
+            assert_eq!(status(59.5, 0.26, &size(coverage)), Status::Review);
             assert_eq!(status(60.0, 0.0, &size(coverage)), Status::Fail);
+            let both = Limit { lower: Some(58.0), upper: Some(61.0), ..size(coverage) };
+            assert_eq!(status(59.5, 0.26, &both), Status::Pass);
         }
     }
 

@@ -36,10 +36,7 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
         }));
     }
     for (i, a) in view.stones.iter().enumerate() {
-        if let Some(b) = view.stones[..i]
-            .iter()
-            .find(|b| (a.x_mm - b.x_mm).hypot(a.y_mm - b.y_mm) < 0.5 * a.reach_mm().max(b.reach_mm()))
-        {
+        if let Some(b) = view.stones[..i].iter().find(|b| b.is_where(a)) {
             out.push(format!("view {}: the stones {} and {} lie over each other", view.name, b.id, a.id));
         }
         for (k, q) in a.prongs.iter().enumerate() {
@@ -215,6 +212,25 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
         "anomaly.score" if views.iter().all(|v| v.taught.is_none()) => lacks("no view names a taught file"),
         hallmark::TEXT if limit.nominal.is_none() && spec.views.iter().all(|v| v.hallmarks.is_empty()) => {
             lacks("neither its nominal nor a [[view.hallmark]] says which mark")
+        }
+        "prong.coverage_pct" if stones().all(|s| !s.is_round() || s.prongs.is_empty()) => {
+            lacks("how far a tip reaches over its stone is measured of round stones only")
+        }
+        "stone.offset_mm" | "stone.diameter_mm" | "stone.tilt_deg" | stones::CHIP | "stone.carat"
+            if stones().any(|s| s.length_ratio().is_none()) =>
+        {
+            let other = stones().find(|s| s.length_ratio().is_none()).map_or("", |s| s.id.as_str());
+            lacks(&format!("of a stone of that cut ({other}) it is only told whether it is there"))
+        }
+        "stone.diameter_mm" => {
+            let of = |s: &&Stone| {
+                limit.lower.is_some_and(|l| s.diameter_mm < l) || limit.upper.is_some_and(|u| s.diameter_mm > u)
+            };
+            let other = stones().find(of)?;
+            Some(format!(
+                "{name} is limited, and stone {} of {} mm as ordered does not keep it: a limit holds for stones of one size",
+                other.id, other.diameter_mm
+            ))
         }
         "colour.delta_e00" if spec.colour.is_none() => lacks("the spec has no [colour]"),
         gap::GAP if stones().all(|s| s.length_ratio().is_none()) => {

@@ -188,8 +188,9 @@ impl Boundary {
         let mut out = [f64::MIN, f64::MAX];
         for k in 0..360 {
             let t = std::f64::consts::PI * f64::from(k) / 360.0;
-            let r = self.radius + wave * (2.0 * (t - turn)).cos() + self.further(t);
-            let d = 2.0 * r + more(t) + more(t + std::f64::consts::PI);
+            let r = self.radius + wave * (2.0 * (t - turn)).cos();
+            let further = self.further(t) + self.further(t + std::f64::consts::PI);
+            let d = 2.0 * r + further + more(t) + more(t + std::f64::consts::PI);
             out = [out[0].max(d), out[1].min(d)];
         }
         out
@@ -210,6 +211,12 @@ impl Boundary {
         let finer = self.facets.iter().map(|(m, w)| (w, *m));
         let all = self.waves.iter().zip([4.0, 6.0]).chain(finer);
         all.map(|(w, m)| w[0] * (m * t).cos() + w[1] * (m * t).sin()).sum()
+    }
+
+    /// How many lobes an opening has that changes no diameter by them, and their largest amplitude in pixels; none where it has none.
+    pub fn lobes(&self) -> Option<(usize, f64)> {
+        let odd = self.facets.iter().filter(|(m, _)| *m as usize % 2 == 1);
+        odd.map(|(m, w)| (*m as usize, w[0].hypot(w[1]))).max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// The fit with its further waves.
@@ -916,6 +923,7 @@ fn refine(
 ) -> Result<Boundary, SilhouetteError> {
     let which = if side == Side::Inner { "inner" } else { "outer" };
     let mut last = None;
+    let mut lobes = Lobes::default();
     for round in 0..ROUNDS {
         // Levels are read beyond the blur, and within the metal.
         let reach = (4.0 * b.blur + 0.5 * END as f64 + 3.0).min(0.45 * width).max(6.0);
@@ -930,7 +938,7 @@ fn refine(
             .enumerate()
             .filter_map(|(k, e)| {
                 let t = angle(k);
-                Some((b.row(t, b.normal(t)), profiles.outward * (*e)?))
+                Some((b.row(t, b.normal(t)), profiles.outward * (*e)? - lobes.at(t)))
             })
             .collect();
         if rows.len() * 2 < n {
@@ -947,8 +955,12 @@ fn refine(
                 Some(profiles.outward * (*e)? - row.iter().zip(&x).map(|(a, b)| a * b).sum::<f64>())
             })
             .collect();
+        // Of lobes found just now the scatter of the fit before knows nothing.
+        let before = std::mem::replace(&mut lobes, Lobes::of(&raw));
+        let sigma = if before == lobes { sigma } else { lobes.scatter(&raw) };
+        let about = |(k, r): (usize, &Option<f64>)| r.map(|r| r - lobes.at(angle(k)));
         let residuals: Vec<Option<f64>> =
-            raw.iter().map(|r| r.filter(|r| r.abs() < 4.685 * sigma.max(1e-6))).collect();
+            raw.iter().enumerate().map(about).map(|r| r.filter(|r| r.abs() < 4.685 * sigma.max(1e-6))).collect();
         b.update(x);
         if round > 0 {
             b.blur = blur_of(&profiles, &residuals).unwrap_or(b.blur);
@@ -991,6 +1003,7 @@ fn refine(
             *w = seen;
         }
     }
+    b.facets.extend(lobes.waves());
     // Finer ones come of no press and no mandrel, and pixels have a pattern: only what is plain to see.
     for m in (8..=30).step_by(2) {
         let seen = wave(m);
@@ -1153,6 +1166,51 @@ const STEEP: f64 = 2.0;
 
 /// Local departures of less, in pixels, are the pixels' own pattern and the response's.
 const LOCAL_PX: f64 = 0.5;
+
+/// The odd waves of a boundary about its ellipse, as three or five jaws leave them: they change no diameter, but how thick the metal is and what goes in.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Lobes([f64; 6]);
+
+impl Lobes {
+    const WAVES: [f64; 3] = [3.0, 5.0, 7.0];
+
+    fn row(t: f64) -> [f64; 6] {
+        let [(a, b), (c, d), (e, f)] = Self::WAVES.map(|m| (m * t).sin_cos());
+        [b, a, d, c, f, e]
+    }
+
+    fn turn(k: usize, n: usize) -> f64 {
+        std::f64::consts::TAU * k as f64 / n as f64
+    }
+
+    /// Those of a boundary whose edge runs so far outside the fit in each direction; waves of less than [`FACET_PX`] are the noise's.
+    fn of(raw: &[Option<f64>]) -> Self {
+        let n = raw.len();
+        let rows: Vec<([f64; 6], f64)> =
+            raw.iter().enumerate().filter_map(|(k, r)| Some((Self::row(Self::turn(k, n)), (*r)?))).collect();
+        let (mut x, ..) = robust_fit(&rows, &[0.0; 6]);
+        for w in x.chunks_exact_mut(2).filter(|w| w[0].hypot(w[1]) < FACET_PX) {
+            w.fill(0.0);
+        }
+        Lobes(x)
+    }
+
+    fn at(&self, t: f64) -> f64 {
+        Self::row(t).iter().zip(&self.0).map(|(a, b)| a * b).sum()
+    }
+
+    /// Standard deviation of what they leave.
+    fn scatter(&self, raw: &[Option<f64>]) -> f64 {
+        let off = |(k, r): (usize, &Option<f64>)| Some(((*r)? - self.at(Self::turn(k, raw.len()))).abs() as f32);
+        1.4826 * f64::from(ops::median(&mut raw.iter().enumerate().filter_map(off).collect::<Vec<_>>()))
+    }
+
+    /// Each that there is: how many to a turn, and its parts along cosine and sine.
+    fn waves(&self) -> impl Iterator<Item = (f64, [f64; 2])> + '_ {
+        let all = Self::WAVES.into_iter().zip(self.0.chunks_exact(2).map(|w| [w[0], w[1]]));
+        all.filter(|(_, w)| *w != [0.0; 2])
+    }
+}
 
 /// The least amplitude of a finer wave of an opening, in pixels. Of some hundred drawn and rendered rings none that lies flat and is neither dented nor faceted has one
 /// above 0.05; the eighth of tilted ones has up to 0.16.

@@ -473,6 +473,8 @@ impl Recogniser {
 fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> Result<ReaderInfo, ModelError> {
     let r = Reader { get, path };
     r.schema()?;
+    r.text("loupe.name")?;
+    r.text("loupe.version")?;
     let letters: Vec<String> = CHARSET.chars().map(String::from).collect();
     r.columns(&letters.iter().map(String::as_str).collect::<Vec<_>>())?;
     let height: usize = r.number("loupe.height")?;
@@ -526,6 +528,7 @@ fn signs(get: &dyn Fn(&str) -> Option<String>, charset: &[char], path: &Path) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::info::every_mistake;
 
     /// Two letters and the blank, three steps, every step the same.
     fn lattice(a: f64, b: f64) -> Lattice {
@@ -565,6 +568,29 @@ mod tests {
         let step = |k: usize| (0..3).map(|j| if j == k { -0.1f32 } else { -3.0 }).collect::<Vec<_>>();
         let l = Lattice::new(3, [0, 0, 2, 0, 1, 2].iter().flat_map(|k| step(*k)).collect());
         assert_eq!(l.greedy().iter().map(|g| g.0).collect::<Vec<_>>(), [0, 0, 1]);
+    }
+
+    #[test]
+    fn every_mistake_names_file_and_key() {
+        let good = [
+            ("loupe.height", "32"),
+            ("loupe.width_min", "16"),
+            ("loupe.width_max", "320"),
+            ("loupe.thresholds", r#"{"sure":0.58,"margin":20}"#),
+        ];
+        let wrong = [
+            ("loupe.schema", "loupe.model/2"),
+            ("loupe.columns", r#"["0","1"]"#),
+            ("loupe.height", "0"),
+            ("loupe.height", "tall"),
+            ("loupe.width_min", "400"),
+            ("loupe.thresholds", r#"{"sure":0.58}"#),
+            ("loupe.thresholds", r#"{"sure":1.2,"margin":20}"#),
+            ("loupe.thresholds", r#"{"sure":0.58,"margin":0.5}"#),
+        ];
+        let letters: Vec<String> = CHARSET.chars().map(String::from).collect();
+        let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+        assert_eq!(every_mistake(&letters, &good, &wrong, parse).width, (16, 320));
     }
 
     #[test]

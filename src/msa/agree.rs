@@ -51,7 +51,7 @@ pub struct AppraiserRow {
     pub false_alarm: Rate,
     /// Cohen's kappa of the decided calls against the reference; null where there is nothing to tell.
     pub kappa: Option<f64>,
-    /// How fit the appraiser is; null without a reference.
+    /// How fit the appraiser is; null without a reference, and where what was called cannot tell: no bad piece, or no good one.
     pub grade: Option<Grade>,
 }
 
@@ -214,29 +214,29 @@ fn appraiser(of: &BTreeMap<String, Vec<Verdict>>, reference: &BTreeMap<String, b
         grade: None,
     };
     // Who left every piece to somebody else is no good appraiser, and no bad one.
-    row.grade = (!known.is_empty() && row.effectiveness.rate.is_some()).then(|| grade(&row));
+    row.grade = row.effectiveness.rate.and(grade(&row));
     row
 }
 
 /// AIAG MSA 4's table of effectiveness, miss and false alarm rates, and its words on kappa.
-fn grade(row: &AppraiserRow) -> Grade {
+///
+/// None of who kept all bounds that were asked of him, but was not shown both good and bad pieces.
+fn grade(row: &AppraiserRow) -> Option<Grade> {
     let above = |r: &Rate, bound: f64| r.rate.is_some_and(|v| v > bound);
     let below = |r: &Rate, bound: f64| r.rate.is_some_and(|v| v < bound);
-    if below(&row.effectiveness, 0.80)
+    let unfit = below(&row.effectiveness, 0.80)
         || above(&row.miss, 0.05)
         || above(&row.false_alarm, 0.10)
-        || row.kappa.is_some_and(|k| k < POOR_KAPPA)
-    {
-        Grade::Unfit
-    } else if below(&row.effectiveness, 0.90)
+        || row.kappa.is_some_and(|k| k < POOR_KAPPA);
+    if unfit {
+        return Some(Grade::Unfit);
+    }
+    row.miss.rate.and(row.false_alarm.rate)?;
+    let conditional = below(&row.effectiveness, 0.90)
         || above(&row.miss, 0.02)
         || above(&row.false_alarm, 0.05)
-        || row.kappa.is_some_and(|k| k < GOOD_KAPPA)
-    {
-        Grade::Conditional
-    } else {
-        Grade::Good
-    }
+        || row.kappa.is_some_and(|k| k < GOOD_KAPPA);
+    Some(if conditional { Grade::Conditional } else { Grade::Good })
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ pub struct MsaReport {
     pub not_studied: BTreeMap<String, String>,
     /// Agreement of verdicts and calls; null where nobody called anything more than once or beside another.
     pub agreement: Option<Agreement>,
+    /// Reports of the very frames of another one: what differs from frame to frame, and from hand to hand, is not in them, and no gauge is good by them.
+    #[serde(default)]
+    pub copies: u64,
     /// What could not be read or used; it is in no figure.
     pub errors: Vec<String>,
 }
@@ -67,7 +70,7 @@ pub struct RunRow {
 pub enum Grade {
     /// %GRR below 10.
     Good,
-    /// %GRR from 10 to 30, or fewer than five distinct categories where the parts' own variation is the measure.
+    /// %GRR from 10 to 30, or fewer than five distinct categories where the parts' own variation is the measure; or some reports are copies.
     Conditional,
     /// %GRR above 30.
     Unfit,
@@ -96,6 +99,9 @@ pub struct Gauge {
     pub trials: u64,
     /// Parts left out, because some operator measured them less often.
     pub left_out: u64,
+    /// Values of the parts kept that are left out, because not every operator has as many: of consecutive trials those with the largest GRR are kept.
+    #[serde(default)]
+    pub unused: u64,
     /// Mean over everything.
     pub mean: f64,
     /// Mean of the standard uncertainties that the reports state, to be set beside EV and GRR.
@@ -145,7 +151,7 @@ pub fn study(reports: &Reports, human: &Calls, reference: &BTreeMap<String, bool
         if !options.only.is_empty() && !options.only.contains(&characteristic) {
             continue;
         }
-        match gauge(&parts) {
+        match gauge(&parts, reports.copies > 0) {
             Ok(g) => {
                 gauges.insert(characteristic, g);
             }
@@ -180,6 +186,7 @@ pub fn study(reports: &Reports, human: &Calls, reference: &BTreeMap<String, bool
         gauges,
         not_studied,
         agreement,
+        copies: reports.copies as u64,
         errors,
     }
 }
@@ -294,8 +301,8 @@ const GRR_PCT: (f64, f64) = (10.0, 30.0);
 /// Fewest distinct categories of a gauge that tells parts apart (AIAG MSA 4).
 const LEAST_NDC: u64 = 5;
 
-/// The study of one characteristic; why there is none.
-fn gauge(parts: &Parts) -> Result<Gauge, String> {
+/// The study of one characteristic; why there is none. copied: some reports are of the very frames of others.
+fn gauge(parts: &Parts, copied: bool) -> Result<Gauge, String> {
     let operators: BTreeSet<&String> = parts.values().flat_map(BTreeMap::keys).collect();
     // The number of trials that most parts have from every operator.
     let least = |of: &BTreeMap<String, Vec<Value>>| {
@@ -312,21 +319,31 @@ fn gauge(parts: &Parts) -> Result<Gauge, String> {
             n => format!("no part was measured twice by each of {n} operators"),
         });
     };
-    let kept: Vec<(&String, Vec<&[Value]>)> = parts
-        .iter()
-        .filter(|(_, of)| least(of) >= trials)
-        .map(|(name, of)| (name, operators.iter().filter_map(|o| of.get(*o)?.get(..trials)).collect()))
-        .collect();
-    if kept.len() < 2 {
-        return Err("only one part was measured often enough".into());
-    }
-    let all = || kept.iter().flat_map(|(_, cells)| cells.iter().copied().flatten());
-    let study = Study {
+    type Kept<'a> = Vec<(&'a String, Vec<&'a [Value]>)>;
+    let from = |first: usize| -> Kept {
+        let cell = |of: &'_ Vec<Value>| first.min(of.len() - trials)..first.min(of.len() - trials) + trials;
+        let parts = parts.iter().filter(|(_, of)| least(of) >= trials);
+        parts
+            .map(|(name, of)| (name, operators.iter().filter_map(|o| of.get(*o)).map(|v| &v[cell(v)]).collect()))
+            .collect()
+    };
+    let study_of = |kept: &Kept| Study {
         values: kept
             .iter()
             .map(|(_, cells)| cells.iter().map(|c| c.iter().map(|v| v.value).collect()).collect())
             .collect(),
     };
+    // Which round is one too many must not depend on what its folder is called: the worst of them counts.
+    let most = parts.values().filter(|of| least(of) >= trials).flat_map(BTreeMap::values).map(Vec::len).max();
+    let worst = (0..=most.unwrap_or(trials) - trials)
+        .map(|first| (study_of(&from(first)).anova().map_or(f64::INFINITY, |a| a.1.grr), first))
+        .reduce(|a, b| if b.0 > a.0 { b } else { a });
+    let kept = from(worst.map_or(0, |w| w.1));
+    if kept.len() < 2 {
+        return Err("only one part was measured often enough".into());
+    }
+    let all = || kept.iter().flat_map(|(_, cells)| cells.iter().copied().flatten());
+    let study = study_of(&kept);
     let n = all().count() as f64;
     let (anova, variation) = study.anova().ok_or("it cannot be analysed")?;
     if variation.tv <= gauge::RESIDUE * study.largest() {
@@ -342,6 +359,7 @@ fn gauge(parts: &Parts) -> Result<Gauge, String> {
         p if p > GRR_PCT.1 => Grade::Unfit,
         p if p >= GRR_PCT.0 => Grade::Conditional,
         _ if of_tolerance.is_none() && variation.ndc.is_some_and(|n| n < LEAST_NDC) => Grade::Conditional,
+        _ if copied => Grade::Conditional,
         _ => Grade::Good,
     };
     Ok(Gauge {
@@ -349,6 +367,10 @@ fn gauge(parts: &Parts) -> Result<Gauge, String> {
         operators: operators.into_iter().cloned().collect(),
         trials: trials as u64,
         left_out: (parts.len() - kept.len()) as u64,
+        unused: kept
+            .iter()
+            .map(|(name, _)| parts[*name].values().map(|v| v.len() - trials).sum::<usize>() as u64)
+            .sum(),
         mean: round_to(all().map(|v| v.value).sum::<f64>() / n, 6),
         mean_u: round_to(all().map(|v| v.uncertainty).sum::<f64>() / n, 6),
         anova,

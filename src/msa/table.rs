@@ -83,6 +83,13 @@ fn write(out: &mut String, r: &MsaReport) -> std::fmt::Result {
         for (c, g) in r.gauges.iter().filter(|(_, g)| g.left_out > 0) {
             writeln!(out, "{c}: {} parts left out that somebody measured less often", g.left_out)?;
         }
+        for (c, g) in r.gauges.iter().filter(|(_, g)| g.unused > 0) {
+            let (n, trials) = (g.unused, g.trials);
+            writeln!(out, "{c}: {n} values left out, for not every operator has more than {trials} trials of all parts: the worst {trials} count")?;
+        }
+        if r.copies > 0 {
+            writeln!(out, "{} reports are of the very frames of another one: no gauge is good by them", r.copies)?;
+        }
     }
     for (c, why) in &r.not_studied {
         writeln!(out, "not studied: {c}: {why}")?;

@@ -140,9 +140,9 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
 /// Least side of a close-up in pixels.
 const CROP_SIDE: usize = 360;
 
-/// A close-up of a finding: the bare frame on the left, the drawn one on the right, enlarged by a whole number. None where
-/// the finding is not on this frame. `drawn` is what [`draw`] gave of the same frame.
-pub fn crop(view: &FrameView, drawn: &Image, finding: &Finding) -> Option<Image> {
+/// A close-up of a finding: the bare frame on the left, the drawn one on the right, enlarged by a whole number, and below in words what it is. None where
+/// the finding is not on this frame. `drawn` is what [`draw`] gave of the same frame, of which the close-up may cut a label off.
+pub fn crop(view: &FrameView, drawn: &Image, finding: &Finding, report: &Report) -> Option<Image> {
     let bare = &view.image;
     if finding.file != view.file || !(finding.x_px.is_finite() && finding.y_px.is_finite()) || bare.width == 0 {
         return None;
@@ -168,8 +168,30 @@ pub fn crop(view: &FrameView, drawn: &Image, finding: &Finding) -> Option<Image>
             }
         }
     }
-    Some(Image { width, height: h * k, data, grey: false })
+    let mut out = Image { width, height: h * k, data, grey: false };
+    let letters = (width as u32 / CROP_TEXT + 1) as usize / super::text::ADVANCE as usize;
+    let of = report.measurements.iter().filter(|m| m.feature == finding.feature && m.view == finding.view);
+    let of = of.filter(|m| judge::finding_of(&m.characteristic).is_none_or(|k| k == finding.kind));
+    let values = of.map(|m| {
+        let limits = [(m.lower, "at least"), (m.upper, "at most")];
+        let limits: Vec<String> = limits.iter().filter_map(|(l, w)| l.map(|l| format!("{w} {l}"))).collect();
+        let u = super::round_to(2.0 * m.uncertainty, 3);
+        format!("{} {} +- {u} ({})", m.characteristic, super::round_to(m.value, 3), limits.join(", "))
+    });
+    let head = format!("{} {}: {}", finding.kind.as_str(), finding.feature, super::page::status_word(finding.status));
+    let lines: Vec<String> = std::iter::once(head).chain(values.take(MAX_REASONS)).collect();
+    let below = out.height as i32 + CROP_TEXT as i32;
+    out.height += lines.len() * line_height(CROP_TEXT) as usize + 2 * CROP_TEXT as usize;
+    out.data.resize(3 * out.width * out.height, 14);
+    for (n, line) in lines.iter().enumerate() {
+        let y = below + n as i32 * line_height(CROP_TEXT);
+        draw_text(&mut out, CROP_TEXT as i32, y, CROP_TEXT, WHITE, &shorten(line, letters));
+    }
+    Some(out)
 }
+
+/// Size of the letters below a close-up, in pixels to a dot.
+const CROP_TEXT: u32 = 2;
 
 /// Encodes a picture as PNG, for speed rather than size.
 ///
@@ -739,11 +761,11 @@ mod tests {
         let view = frame(300, 200);
         let drawn = draw(&view, &report(Verdict::Fail, &[], vec![]));
         let f = finding(FindingType::Pit, 290.0, 10.0, 6.0, Status::Fail, 1);
-        let c = crop(&view, &drawn, &f).unwrap();
-        assert!(c.height >= CROP_SIDE && c.data.len() == 3 * c.width * c.height);
+        let c = crop(&view, &drawn, &f, &report(Verdict::Fail, &[], vec![])).unwrap();
+        assert!(c.height > CROP_SIDE && c.data.len() == 3 * c.width * c.height);
         assert_eq!(c.data[0], 128);
         let elsewhere = Finding { file: "b.png".into(), ..f };
-        assert!(crop(&view, &drawn, &elsewhere).is_none());
+        assert!(crop(&view, &drawn, &elsewhere, &report(Verdict::Fail, &[], vec![])).is_none());
     }
 
     fn finding(kind: FindingType, x: f64, y: f64, r: f64, status: Status, n: usize) -> Finding {

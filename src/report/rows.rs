@@ -3,6 +3,7 @@
 
 use crate::report::page::doc::{self, Doc};
 use crate::report::page::{status_word, words};
+use crate::report::Measurement;
 use crate::spec::Rule;
 
 /// The columns.
@@ -45,6 +46,11 @@ pub fn harmless(text: &str) -> String {
     }
 }
 
+/// Whether a limit judged a measurement.
+fn limited(m: &Measurement) -> bool {
+    m.lower.is_some() || m.upper.is_some()
+}
+
 fn number(value: Option<f64>) -> String {
     value.map_or_else(String::new, |v| v.to_string())
 }
@@ -85,8 +91,8 @@ pub fn of(doc: &Doc, errors: &[String]) -> Result<Vec<u8>, csv::Error> {
             number(Some(crate::report::round_to(doc::coverage(m) * m.uncertainty, 9))),
             number(m.lower),
             number(m.upper),
-            status_word(m.status).into(),
-            m.decision.map_or(Rule::GuardBand, |d| d.rule).as_str().into(),
+            if limited(m) { status_word(m.status).into() } else { "no_limit".into() },
+            if limited(m) { m.decision.map_or(Rule::GuardBand, |d| d.rule).as_str().into() } else { String::new() },
             number(Some(doc::coverage(m))),
             harmless(m.text.as_deref().unwrap_or_default()),
             String::new(),

@@ -188,6 +188,12 @@ impl Stone {
         word(&self.cut)
     }
 
+    /// Whether another one cannot be there as well: it is the same stone twice, or a mistake.
+    pub fn is_where(&self, other: &Stone) -> bool {
+        let apart = (self.x_mm - other.x_mm).hypot(self.y_mm - other.y_mm);
+        apart < 0.5 * self.reach_mm().max(other.reach_mm())
+    }
+
     /// Whether the girdle is a circle.
     pub fn is_round(&self) -> bool {
         self.cut_word() == "round"

@@ -971,7 +971,12 @@ impl<'p> Reader<'p> {
                 Some(i) => *slot = i,
                 None => {
                     complete = false;
+                    let inches =
+                        |n: &&&str| name.ends_with("_mm") && n.eq_ignore_ascii_case(&name.replace("_mm", "_in"));
                     let message = match names.iter().find(|n| nearest(n, &[name]).is_some()) {
+                        Some(inch) if inches(&inch) => {
+                            format!("the column is missing; lengths are in millimetres: multiply those of `{inch}` by 25.4 and call them `{name}`")
+                        }
                         Some(near) => format!("the column is missing; `{near}` looks like it mistyped"),
                         None if header.is_some_and(|(_, l)| l.contains(';')) => {
                             "the column is missing; the fields must be separated by commas, not `;`".into()
@@ -1217,10 +1222,12 @@ pub(crate) fn unknown_characteristic(c: &str) -> Option<String> {
     }
 }
 
-fn never_negative(c: &str) -> bool {
-    ["_mm", "_mm2", "_pct", "_count", "_deg", "_g", ".present", ".carat", ".finish", "_e00"]
-        .iter()
-        .any(|unit| c.ends_with(unit))
+/// Whether a characteristic that the program knows cannot be below 0.
+pub(crate) fn never_negative(c: &str) -> bool {
+    CHARACTERISTICS.contains(&c)
+        && ["_mm", "_mm2", "_pct", "_count", "_deg", "_g", ".present", ".carat", ".finish", "_e00"]
+            .iter()
+            .any(|unit| c.ends_with(unit))
 }
 
 /// Whether a disc has no point in common with the outline.

@@ -180,8 +180,11 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, DecodeError> {
              was no light"
         )));
     }
-    let grey = !picture.color().has_color();
+    let coloured = picture.color().has_color();
     let rgb = picture.into_rgb8();
+    // A grey camera's picture may be written in three channels.
+    let same = |p: &[u8]| p[0].abs_diff(p[1]) <= 1 && p[1].abs_diff(p[2]) <= 1;
+    let grey = !coloured || rgb.as_raw().chunks_exact(3).all(same);
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
     Ok(Image { width, height, data: rgb.into_raw(), grey })
 }

@@ -181,6 +181,33 @@ impl Image {
         })
     }
 
+    /// [`Image::sample`] at so many points in a line, equally far from one another: `to` is told the number and the values of each.
+    pub fn along(&self, from: [f64; 2], step: [f64; 2], count: usize, mut to: impl FnMut(usize, [f32; 3])) {
+        let at = |i: usize| [0, 1].map(|k| from[k] + i as f64 * step[k]);
+        // Two pixels to the right and one row below are read without asking where the picture ends.
+        let inside =
+            |[x, y]: [f64; 2]| x >= 0.0 && y >= 0.0 && x + 3.0 <= self.width as f64 && y + 2.0 <= self.height as f64;
+        if count == 0 || !(inside(at(0)) && inside(at(count - 1))) {
+            return (0..count).map(at).enumerate().for_each(|(i, [x, y])| to(i, self.sample(x, y)));
+        }
+        let below = 3 * self.width;
+        let four = |p: &[u8]| -> [f32; 4] { std::array::from_fn(|k| f32::from(p[k])) };
+        for i in 0..count {
+            let [x, y] = at(i);
+            let (x0, y0) = (x as i32, y as i32);
+            let (fx, fy) = ((x - f64::from(x0)) as f32, (y - f64::from(y0)) as f32);
+            let k = 3 * (y0 as usize * self.width + x0 as usize);
+            let (p, q) = (&self.data[k..k + 7], &self.data[k + below..k + below + 7]);
+            let (a, b, c, d) = (four(&p[..4]), four(&p[3..]), four(&q[..4]), four(&q[3..]));
+            let v: [f32; 4] = std::array::from_fn(|k| {
+                let top = a[k] * (1.0 - fx) + b[k] * fx;
+                let low = c[k] * (1.0 - fx) + d[k] * fx;
+                top * (1.0 - fy) + low * fy
+            });
+            to(i, [v[0], v[1], v[2]]);
+        }
+    }
+
     /// A part of the picture, which must lie within it.
     pub fn cut(&self, r: Rect) -> Image {
         let line = |y: usize| 3 * (y * self.width + r.x)..3 * (y * self.width + r.x + r.width);
@@ -202,5 +229,36 @@ impl Image {
             .map(|p| (u32::from(p[0]) + u32::from(p[1]) + u32::from(p[2])) as f32 / 3.0)
             .collect();
         Plane { width: self.width, height: self.height, data }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_in_a_line_are_those_looked_at_one_by_one() {
+        let (width, height) = (40, 30);
+        let data = (0..3 * width * height).map(|i| ((i * 2_654_435_761) >> 11) as u8).collect();
+        let image = Image { width, height, data, grey: false };
+        // Within the picture, along its last columns and rows, out of it, and no point at all.
+        let lines = [
+            ([5.3, 4.1], [0.71, 0.33], 40),
+            ([36.9, 2.0], [0.02, 0.9], 25),
+            ([2.0, 27.9], [1.2, 0.02], 30),
+            ([30.0, 20.0], [0.9, 0.8], 20),
+            ([-4.0, -3.0], [1.0, 1.0], 40),
+            ([5.0, 5.0], [1.0, 1.0], 0),
+        ];
+        for (from, step, count) in lines {
+            let mut seen = 0;
+            image.along(from, step, count, |i, v| {
+                assert_eq!(i, seen);
+                let t = i as f64;
+                assert_eq!(v, image.sample(from[0] + t * step[0], from[1] + t * step[1]));
+                seen += 1;
+            });
+            assert_eq!(seen, count);
+        }
     }
 }

@@ -18,6 +18,12 @@ const LONGEST: f64 = 2.0;
 const LEAST_FILLED: f64 = 0.5;
 /// The share of the cells around it that are open metal.
 const CLOSED: f64 = 0.9;
+/// One that is as dark as this and as compact as a disc may lie against an edge: it is a hole or dirt where the open metal around it, so much of the ring, is bright by
+/// this share of its cells, each by this level.
+const BLACK: f64 = 0.4;
+const BLACK_FORM: (f64, f64) = (0.6, 1.6);
+const BLACK_OPEN: f64 = 0.45;
+const BLACK_BRIGHT: (f64, f64) = (0.85, 0.75);
 
 /// The flanks of a dent are darker and brighter than the metal about it by this share, and by so many standard deviations of that metal.
 const DENT: f64 = 0.06;
@@ -67,7 +73,14 @@ pub fn islands(grey: &[f32], bare: &Mask, mm_per_px: f64) -> Result<Vec<Island>,
             }
             let (ring, outside) = of.around(&labels, &[&b]);
             let open: Vec<f64> = ring.iter().filter_map(|i| ratios[*i]).collect();
-            if (open.len() as f64) < CLOSED * (ring.len() + outside) as f64 {
+            let share = open.len() as f64 / (ring.len() + outside).max(1) as f64;
+            let bright = open.iter().filter(|r| **r >= BLACK_BRIGHT.1).count() as f64 / open.len().max(1) as f64;
+            let black = of.median(&labels, &b, |i| ratios[i]) < BLACK;
+            let at_edge = black
+                && is_compact(&b, BLACK_FORM.0, BLACK_FORM.1)
+                && share >= BLACK_OPEN
+                && bright >= BLACK_BRIGHT.0;
+            if share < CLOSED && !at_edge {
                 continue;
             }
             let mut around: Vec<f32> = open.iter().map(|v| *v as f32).collect();
@@ -151,6 +164,11 @@ mod tests {
             );
             assert!((2.0 * 0.012 * all[0].radius - diameter_mm).abs() < 0.15, "{all:?}");
         }
+        // A black one against an edge of the metal; half as dark it may be the edge's own shade.
+        let cut =
+            Mask { data: (0..400 * 300).map(|i| if i % 400 > 170 { 255 } else { 0 }).collect(), ..bare.clone() };
+        let at_edge = |times| islands(&metal([200.0, 150.0], 22.0, times), &cut, 0.012).unwrap().len();
+        assert_eq!([at_edge(0.15), at_edge(0.55)], [1, 0]);
         // Too faint, too small, cut off by the frame, and none.
         assert!(found([200.0, 150.0], 40.0, 0.9).is_empty() && found([200.0, 150.0], 10.0, 0.2).is_empty());
         assert!(found([10.0, 150.0], 40.0, 0.2).is_empty() && found([200.0, 150.0], 0.0, 1.0).is_empty());

@@ -103,8 +103,12 @@ pub fn seen(scene: &Scene, known: &[Feature]) -> Result<Option<(Vec<Feature>, St
     };
     // A soft stain looks like one to the map, so only where one is ordered.
     let marked = !super::hallmark::ordered(scene.spec, scene.view).is_empty();
-    let mut more: Vec<Island> =
-        tints::tints(scene.image, scene.bare_metal, mm)?.into_iter().filter(|t| !marked || !is_mark(t)).collect();
+    // A metal of a name of its own may be two.
+    let one_metal = crate::spec::parse::METALS.contains(&scene.spec.metal.as_str());
+    let mut more: Vec<Island> = tints::tints(scene.image, scene.bare_metal, mm, one_metal)?
+        .into_iter()
+        .filter(|t| !marked || !is_mark(t))
+        .collect();
     if !by_slope {
         let rough = rough::rough(scene.grey(), scene.bare_metal, mm)?;
         more.extend(rough.into_iter().filter(|t| matches!(t.what, What::TwoFinishes { .. }) || !is_mark(t)));
