@@ -450,7 +450,7 @@ fn a_stone_that_comes_out_within_a_burst_is_told() {
             // A dark seat that gets brighter outwards.
             let out = (x as f32 - cx).hypot(y as f32 - cy) / r;
             if out < 0.94 {
-                let noise = (((u64::from(x) * 7919 + u64::from(y) * 104_729) * 2_654_435_761) >> 20) % 9;
+                let noise = (((u64::from(x) * 7919 + u64::from(y) * 104_729) * 2_654_435_761) >> 20) % 3;
                 p.0 = [120.0, 95.0, 45.0].map(|v: f32| (v * (0.3 + 0.7 * out)) as u8 + noise as u8);
             }
         }

@@ -455,8 +455,8 @@ pub fn calibrate(
 
 /// How far the points of a board may lie off where the lens model has them, rms: one that is made and seen well is read to a few hundredths of a pixel.
 const MOST_GRID_PX: f64 = 0.5;
-/// How unsure a scale may be, as a share: beyond it no limit of a ring or stone can be kept.
-const MOST_SHARE: f64 = 0.02;
+/// How unsure a scale may be, as a share, as of the target's squares: a board that lies tilted reaches half of that.
+const MOST_SHARE: f64 = 0.1;
 
 /// How unsure the length of a circle about the frame's middle is because of what is not known of the lens, over what its scale in the middle is: the largest
 /// of all circles that the frame holds, as a share and for points that are known to one pixel. A target that covers a part of the frame tells little of how the lens bends

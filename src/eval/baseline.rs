@@ -73,7 +73,7 @@ impl EvalReport {
         }
         out.extend(ranked_worse(&pairs));
         out.extend(overlaps_less(&pairs));
-        let pixels = |r: &EvalReport| r.pixels.as_ref().map(|p| [p.auroc.clone(), p.pro.clone()]);
+        let pixels = |r: &EvalReport| r.pixels.as_ref().map(|p| [p.auroc, p.pro]);
         for (now, then) in pixels(self).into_iter().zip(pixels(baseline)) {
             for ((what, now), then) in ["AUROC of the pixels", "PRO"].into_iter().zip(now).zip(then) {
                 let (Some(now), Some(then)) = (now, then) else { continue };

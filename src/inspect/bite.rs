@@ -112,14 +112,11 @@ fn deepest(scene: &Scene, s: &Placed) -> Option<f64> {
     let outer = colour(-pose.px(OUTSIDE_MM.1), -pose.px(OUTSIDE_MM.0))?;
     let off = (0..3).map(|c| (inner[c] - outer[c]).abs()).fold(0.0, f64::max);
     let bright = (outer.iter().sum::<f64>() / 3.0).max(10.0);
-    let inner_bright = (inner.iter().sum::<f64>() / 3.0).max(1.0);
-    let tone = (0..3).map(|c| (inner[c] / inner_bright - outer[c] / bright).abs()).fold(0.0, f64::max);
     tracing::debug!(
-        "metal within {} of {}: {by:.3} mm, unlike the metal beside it by {:.2}, in tone by {tone:.3}, {:.2} times as bright",
+        "metal within {} of {}: {by:.3} mm, unlike the metal beside it by {:.2}",
         stone.id,
         scene.frame.file,
-        off / bright,
-        inner_bright / bright
+        off / bright
     );
     (off < ALIKE * bright).then_some(by)
 }

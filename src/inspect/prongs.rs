@@ -57,7 +57,7 @@ pub fn may_lie_otherwise(view: &View) -> bool {
     let prongs = || view.stones.iter().flat_map(|s| &s.prongs);
     let same = prongs().all(|p| prongs().any(|q| (p.x_mm + q.x_mm).hypot(p.y_mm + q.y_mm) < p.radius_mm));
     let one_way = view.stones.iter().any(|s| ONE_WAY.contains(&s.cut_word().as_str()));
-    !one_way && !(turned_only && same)
+    !(one_way || turned_only && same)
 }
 
 /// Whether most prongs of a frame, or of one of its stones, or most stones are not at their places: then it is rather the piece that lies another way (a round head

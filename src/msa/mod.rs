@@ -151,7 +151,10 @@ pub fn study(reports: &Reports, human: &Calls, reference: &BTreeMap<String, bool
         if !options.only.is_empty() && !options.only.contains(&characteristic) {
             continue;
         }
-        match gauge(&parts, reports.copies > 0) {
+        // What another instrument read is none of the frames'.
+        let seen = |m: &Measurement| m.characteristic == characteristic && !m.view.is_empty();
+        let by_frames = reports.runs.iter().flat_map(|r| r.reports.values()).any(|r| r.measurements.iter().any(seen));
+        match gauge(&parts, reports.copies > 0 && by_frames) {
             Ok(g) => {
                 gauges.insert(characteristic, g);
             }
