@@ -165,8 +165,7 @@ pub fn circles(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
         let discs: Vec<&ops::Blob> =
             round.into_iter().filter(|b| (0.5 * usual..2.0 * usual).contains(&(b.area as f64))).collect();
         let rough: Vec<[f64; 2]> = discs.iter().map(|b| [b.x, b.y]).collect();
-        let free = nearest_distances(&rough);
-        let centres: Vec<[f64; 2]> = discs.iter().zip(free).map(|(b, free)| centre_of(&p, b, free)).collect();
+        let centres: Vec<[f64; 2]> = discs.iter().map(|b| centre_of(&p, b, &rough)).collect();
         if centres.len() > best.len() {
             best = centres;
             radius = (usual / std::f64::consts::PI).sqrt();
@@ -205,12 +204,20 @@ fn cornered(blobs: &[ops::Blob], labels: &[i32], width: usize) -> Vec<bool> {
     blobs.iter().map(one).collect()
 }
 
-/// Centre of gravity of how much the pixels of a blob and its rim differ from the ground about it. apart: how far the next blob's centre lies, which may not
-/// reach into what is looked at.
-fn centre_of(p: &Plane, b: &ops::Blob, apart: f64) -> [f64; 2] {
+/// How far from a blob's edge, in pixels, the ground is free of its blur.
+const CLEAR_PX: f64 = 3.0;
+
+/// Centre of gravity of how much the pixels of a blob and its rim differ from the ground about it. all: the centres of all blobs, whose blur is no ground: of a
+/// blob at the board's border it lies on one side.
+fn centre_of(p: &Plane, b: &ops::Blob, all: &[[f64; 2]]) -> [f64; 2] {
     let r = b.bounds;
-    let wide = r.width.max(r.height);
-    let margin = (3 + wide / 8).min(((apart - wide as f64) / 2.0) as usize).max(2);
+    let wide = r.width.max(r.height) as f64;
+    let margin = 3 + r.width.max(r.height) / 8;
+    let apart = |c: &[f64; 2]| (c[0] - b.x).hypot(c[1] - b.y);
+    let others: Vec<[f64; 2]> = all.iter().filter(|c| apart(c) > 0.5 && apart(c) < 3.0 * wide).copied().collect();
+    let next = others.iter().map(apart).fold(f64::INFINITY, f64::min);
+    let clear =
+        |x: usize, y: usize| others.iter().all(|c| (x as f64 - c[0]).hypot(y as f64 - c[1]) > 0.5 * wide + CLEAR_PX);
     let (x0, y0) = (r.x.saturating_sub(margin), r.y.saturating_sub(margin));
     let (x1, y1) = ((r.x + r.width + margin).min(p.width), (r.y + r.height + margin).min(p.height));
     // The ground under the disc is the plane through its rim: a light that falls off would pull the centre, and the more the darker.
@@ -218,7 +225,7 @@ fn centre_of(p: &Plane, b: &ops::Blob, apart: f64) -> [f64; 2] {
     let mut v = nalgebra::Vector3::<f64>::zeros();
     for y in y0..y1 {
         for x in x0..x1 {
-            if x < x0 + 2 || y < y0 + 2 || x + 2 >= x1 || y + 2 >= y1 {
+            if (x < x0 + 2 || y < y0 + 2 || x + 2 >= x1 || y + 2 >= y1) && clear(x, y) {
                 let row = nalgebra::Vector3::new(1.0, x as f64 - b.x, y as f64 - b.y);
                 a += row * row.transpose();
                 v += row * f64::from(p.at(x, y));
@@ -228,7 +235,7 @@ fn centre_of(p: &Plane, b: &ops::Blob, apart: f64) -> [f64; 2] {
     let Some(plane) = a.cholesky().map(|c| c.solve(&v)) else { return [b.x, b.y] };
     let depth = f64::from(p.sample(b.x, b.y)) - plane[0];
     let (mut sum, mut sx, mut sy) = (0.0, 0.0, 0.0);
-    let outer = 0.5 * r.width.max(r.height) as f64 + margin as f64 - 1.0;
+    let outer = (0.5 * wide + margin as f64 - 1.0).min(0.5 * next);
     for y in y0..y1 {
         for x in x0..x1 {
             // A window that is a circle itself pulls nowhere.
