@@ -434,6 +434,22 @@ fn a_burst_in_which_nothing_moves_is_not_assessed() {
     assert!(r.verdict != Verdict::Pass && says(&r, "was it shaken?"), "{:?}", r.reasons);
 }
 
+/// A part whose plating is gone is no place in the metal: it is half of it, or its edge.
+#[test]
+fn half_a_plating_is_told() {
+    let copper = |picture: &mut RgbImage| {
+        let half = picture.width() / 2;
+        for (_, _, p) in picture.enumerate_pixels_mut().filter(|(x, ..)| *x < half) {
+            p.0 = [0, 1, 2].map(|c| (f32::from(p.0[c]) * [1.0, 0.86, 0.72][c]) as u8);
+        }
+    };
+    let r = altered("signet-001", copper, same);
+    assert!(r.verdict != Verdict::Pass && says(&r, "of another colour"), "{:?}", r.reasons);
+    // A piece of two metals is ordered as such.
+    let r = altered("signet-001", copper, |t| t.replacen("metal = \"", "metal = \"two_tone_", 1));
+    assert!(!says(&r, "mm2 (of another colour"), "{:?}", r.reasons);
+}
+
 /// A stone that comes out as the piece is shaken is named, though the frames before show it.
 #[test]
 fn a_stone_that_comes_out_within_a_burst_is_told() {

@@ -88,7 +88,13 @@ pub fn islands(grey: &[f32], bare: &Mask, mm_per_px: f64) -> Result<Vec<Island>,
             // Against the ring itself too: a place in a shadow's edge is none.
             if stands(level) {
                 let radius = diameter / 2.0 / mm_per_px;
-                out.push(Island { x: of.full(b.x), y: of.full(b.y), radius, what: What::Level(level) });
+                out.push(Island {
+                    x: of.full(b.x),
+                    y: of.full(b.y),
+                    radius,
+                    outline: vec![],
+                    what: What::Level(level),
+                });
             }
         }
     }
@@ -130,7 +136,7 @@ fn dents(of: &Cells, ratios: &[Option<f64>]) -> Result<Vec<Island>, VisionError>
         if (1.0 - low).min(high - 1.0) > DENT_SCATTERS * scatter {
             let radius = of.diameter(p.area + q.area) / 2.0 / of.mm * of.side as f64;
             let [x, y] = [(p.x + q.x) / 2.0, (p.y + q.y) / 2.0].map(|v| of.full(v));
-            out.push(Island { x, y, radius, what: What::Dent { low, high } });
+            out.push(Island { x, y, radius, outline: vec![], what: What::Dent { low, high } });
         }
     }
     Ok(out)

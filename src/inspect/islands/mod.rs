@@ -32,6 +32,8 @@ enum What {
     Level(f64),
     /// By what share its colour is another.
     Tint(f64),
+    /// The same of a part of the metal of so many mm2.
+    Part { tint: f64, mm2: f64 },
     /// Brightness of its dark and its bright flank over that of the metal about them.
     Dent { low: f64, high: f64 },
     /// How many times as rough as the metal it is.
@@ -45,7 +47,7 @@ impl What {
     fn word(self) -> &'static str {
         match self {
             What::Level(_) => WHAT,
-            What::Tint(_) => WHAT_TINT,
+            What::Tint(_) | What::Part { .. } => WHAT_TINT,
             What::Dent { .. } => WHAT_DENT,
             What::Rough(_) | What::TwoFinishes { .. } => WHAT_ROUGH,
         }
@@ -59,7 +61,9 @@ impl What {
                 let what = if level < 1.0 { "dark" } else { "bright" };
                 format!("{what}, {:.0} % of the metal about it: {word}", 100.0 * level)
             }
-            What::Tint(share) => format!("of another colour, by {:.0} %: {word}", 100.0 * share),
+            What::Tint(share) | What::Part { tint: share, .. } => {
+                format!("of another colour, by {:.0} %: {word}", 100.0 * share)
+            }
             What::Dent { low, high } => {
                 let [low, high] = [low, high].map(|v| 100.0 * v);
                 format!("its flanks have {low:.0} and {high:.0} % of the brightness of the metal about them: {word}")
@@ -74,13 +78,15 @@ impl What {
 }
 
 /// Such a place.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Island {
     /// Centre in pixels of the frame.
     x: f64,
     y: f64,
     /// Of a disc of its area, in pixels.
     radius: f64,
+    /// Its border in pixels of the frame; empty where a circle shows it.
+    outline: Vec<[f64; 2]>,
     what: What,
 }
 
@@ -130,12 +136,16 @@ pub fn seen(scene: &Scene, known: &[Feature]) -> Result<Option<(Vec<Feature>, St
         let mut feature = part(&format!("place-{}", n + 1), [i.x, i.y], i.radius);
         feature.kind = Some(FindingType::Anomaly);
         feature.found_by = vec!["islands".to_owned()];
+        feature.outline_px.clone_from(&i.outline);
         feature.nominal = false;
         feature.doubt = Some(i.what.word().to_owned());
         features.push(feature);
         let at = scene.located.pose.to_mm(i.x, i.y);
         let what = i.what.text();
-        words.push(format!("{:.1} mm at ({:.2}, {:.2}) mm ({what})", 2.0 * i.radius * mm, at[0], at[1]));
+        words.push(match i.what {
+            What::Part { mm2, .. } => format!("{mm2:.1} mm2 ({what})"),
+            _ => format!("{:.1} mm at ({:.2}, {:.2}) mm ({what})", 2.0 * i.radius * mm, at[0], at[1]),
+        });
     }
     let text = || format!("a place stands out of the metal about it: {}", words.join(", "));
     Ok((!features.is_empty()).then(|| (features, text())))

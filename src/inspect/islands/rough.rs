@@ -84,6 +84,7 @@ pub fn rough(grey: &Plane, bare: &Mask, mm_per_px: f64) -> Result<Vec<Island>, V
             let own = cells.median(&labels, &b, |i| all[i]);
             let radius = diameter / 2.0 / mm_per_px;
             out.push(Island {
+                outline: vec![],
                 x: cells.full(b.x),
                 y: cells.full(b.y),
                 radius,
@@ -138,7 +139,13 @@ fn two_finishes(cells: &Cells, all: &[Option<f64>], known: &[f64]) -> Option<Isl
     };
     let radius = cells.diameter(places.len()) / 2.0 / cells.mm * cells.side as f64;
     let what = What::TwoFinishes { times: (b - a).exp(), share: coarse.len() as f64 / n };
-    Some(Island { x: cells.full(middle(|i, w| i % w)), y: cells.full(middle(|i, w| i / w)), radius, what })
+    Some(Island {
+        x: cells.full(middle(|i, w| i % w)),
+        y: cells.full(middle(|i, w| i / w)),
+        radius,
+        outline: vec![],
+        what,
+    })
 }
 
 #[cfg(test)]

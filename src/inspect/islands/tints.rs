@@ -94,7 +94,7 @@ pub fn tints(image: &Image, bare: &Mask, mm_per_px: f64, one_metal: bool) -> Res
             continue;
         }
         let radius = diameter / 2.0 / mm_per_px;
-        out.push(Island { x: cells.full(b.x), y: cells.full(b.y), radius, what: What::Tint(tint) });
+        out.push(Island { x: cells.full(b.x), y: cells.full(b.y), radius, outline: vec![], what: What::Tint(tint) });
     }
     Ok(out)
 }
@@ -151,7 +151,9 @@ fn other_colour(cells: &Cells, colours: &[Option<[f32; 2]>]) -> Result<Vec<Islan
         }
         let radius = cells.diameter(b.area) / 2.0 / cells.mm * cells.side as f64;
         let tint = cells.median(&labels, &b, by);
-        out.push(Island { x: cells.full(b.x), y: cells.full(b.y), radius, what: What::Tint(tint) });
+        let outline = ops::blob_outline(&labels, cells.width, &b)?;
+        let outline = outline.into_iter().map(|p| p.map(|v| cells.full(v))).collect();
+        out.push(Island { x: cells.full(b.x), y: cells.full(b.y), radius, outline, what: What::Part { tint, mm2 } });
     }
     Ok(out)
 }
