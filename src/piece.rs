@@ -440,6 +440,8 @@ mod tests {
             ("prong.present", 0.0, true),
             ("piece.fineness_ppt", 585.0, true),
             ("piece.weight_g", -1.0, false),
+            ("ring.ovality_mm", -0.5, false),
+            ("piece.chamber_deg", -40.0, true),
         ] {
             assert_eq!(of(c, v).impossible().is_none(), possible, "{c} {v}");
         }
@@ -454,6 +456,18 @@ mod tests {
         ] {
             assert_eq!(of(c, 1.0).other_unit(unit).is_none(), fits, "{c} {unit}");
         }
+    }
+
+    #[test]
+    fn a_mistyped_unit_is_not_dropped() {
+        let of = |key: &str, unit: &str| {
+            let reading = format!(r#"{{"characteristic":"piece.weight_g","value":3.1,"{key}":"{unit}"}}"#);
+            let text = text("").replacen("]}", &format!(r#"],"readings":[{reading}]}}"#), 1);
+            Piece::parse(&text, Path::new("piece.json")).map_err(|e| e.to_string())
+        };
+        assert!(of("unit", "g").is_ok() && of("unit", "mg").is_err());
+        let e = of("units", "mg").unwrap_err();
+        assert!(e.contains("readings[0].units") && e.contains("`unit`"), "{e}");
     }
 
     #[test]

@@ -434,6 +434,35 @@ fn a_burst_in_which_nothing_moves_is_not_assessed() {
     assert!(r.verdict != Verdict::Pass && says(&r, "was it shaken?"), "{:?}", r.reasons);
 }
 
+/// A grey camera does not show where a plating is worn, whatever its file is like.
+#[test]
+fn a_grey_frame_shows_no_worn_plating() {
+    let grey = |picture: &mut RgbImage| {
+        picture
+            .pixels_mut()
+            .for_each(|p| p.0 = [((u16::from(p.0[0]) + u16::from(p.0[1]) + u16::from(p.0[2])) / 3) as u8; 3]);
+    };
+    let r = altered("signet-001", grey, same);
+    let unseen = r.not_assessed.iter().find(|n| n.characteristic == "worn_plating.area_mm2").unwrap();
+    assert!(r.verdict != Verdict::Pass && unseen.reason.contains("grey"), "{}", unseen.reason);
+}
+
+#[test]
+fn a_stone_that_the_spec_has_twice_is_told() {
+    let twice = |spec: String| {
+        let from = spec.find("[[view.stone]]").unwrap();
+        let to = from + spec[from + 4..].find("[[view.stone]]").unwrap() + 4;
+        let again = spec[from..to].replacen("\"S1\"", "\"S1b\"", 1);
+        format!("{}{again}{}", &spec[..to], &spec[to..])
+    };
+    let r = altered("pave-001", |_| (), twice);
+    assert!(
+        r.verdict != Verdict::Pass && says(&r, "the stones S1 and S1b of the spec lie over each other"),
+        "{:?}",
+        r.reasons
+    );
+}
+
 /// A part whose plating is gone is no place in the metal: it is half of it, or its edge.
 #[test]
 fn half_a_plating_is_told() {

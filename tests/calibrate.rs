@@ -16,6 +16,8 @@ enum Kind {
     Chessboard,
     Circles,
     Lines,
+    /// Discs that nearly touch.
+    Close,
     /// Lines as wide as what is between them; a ruler whose every fifth line is longer.
     Ronchi,
     Ruler,
@@ -61,6 +63,10 @@ fn light(kind: Kind, x: f64, y: f64) -> f64 {
         Kind::Circles => {
             let (i, j) = (x.round(), y.round());
             edge(i.abs() <= 7.0 && j.abs() <= 5.0 && (x - i).hypot(y - j) < 0.3)
+        }
+        Kind::Close => {
+            let (i, j) = (x.round(), y.round());
+            edge(i.abs() <= 7.0 && j.abs() <= 5.0 && (x - i).hypot(y - j) < 0.43)
         }
         Kind::Lines => edge((x - x.round()).abs() < 0.08 && y.abs() < 4.0 && x.round().abs() <= 8.0),
         Kind::Ronchi => edge((x - x.round()).abs() < 0.25 && y.abs() < 4.0 && x.round().abs() <= 8.0),
@@ -280,6 +286,10 @@ fn circles_and_lines_give_the_scale() {
     let c = calibrated(&bench, &shots, &["--target", "circles"]);
     check(&c, 20.0);
     same_lens(&c);
+    // The blur of the next disc is no ground, and at the board's border it is on one side.
+    let shots: Vec<Shot> = (0..2).map(|k| shot(Kind::Close, k)).collect();
+    let c = calibrated(&bench, &shots, &["--target", "circles"]);
+    assert!((c.um_per_px / 20.0 - 1.0).abs() < 1e-4 && c.residual_rms_px < 0.05, "{c:?}");
     let straight = Distortion::none(W, H);
     let shots: Vec<Shot> = (0..2).map(|k| Shot { lens: straight, ..shot(Kind::Lines, k) }).collect();
     let c = calibrated(&bench, &shots, &["--target", "scale-bar"]);

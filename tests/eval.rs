@@ -244,6 +244,10 @@ fn a_worse_run_than_the_baseline_exits_with_1() {
     assert_eq!(o.status.code(), Some(1), "{err}");
     assert!(err.contains("worse than the baseline: escapes: 2 instead of 0"), "{err}");
 
+    let o = eval(&set.root(), &baseline, &args);
+    let err = String::from_utf8_lossy(&o.stderr);
+    assert!(o.status.code() == Some(2) && err.contains("it is the baseline"), "{err}");
+
     picture(&set.at("test/good/more.png"), false);
     assert_eq!(eval(&set.root(), &set.out(), &args).status.code(), Some(2), "another set is no baseline");
 }

@@ -460,6 +460,23 @@ fn lobes_all_round_are_no_noise() {
     }
 }
 
+/// Three jaws leave an opening whose diameters are all the same: the metal is thin in three places, and less goes in.
+#[test]
+fn odd_lobes_change_no_diameter_and_hide_nothing() {
+    for (count, deep) in [(3.0, 3.0), (5.0, 4.0)] {
+        let lobed = ask(&Sim { lobes: [count, deep], ..Sim::plain(6) }.image(), Some(20.0), Some(0.0));
+        let (ovality, u) = value(&lobed, "ring.ovality_mm");
+        assert!(ovality < 2.0 * u + 0.002, "{count}: {ovality} +- {u}");
+        let (_, u) = value(&lobed, "ring.inner_diameter_mm");
+        assert!(u > 0.9 * deep * 0.02, "{count}: {u}");
+        let thin = lobed.features.iter().find(|f| f.name == "thinnest").unwrap();
+        let (w, u) = (thin.values[0].value, thin.values[0].uncertainty);
+        assert!((w - (1.4 - deep * 0.02)).abs() < 2.0 * u && u < 0.01, "{count}: {w} +- {u}");
+        let ring = lobed.features.iter().find(|f| f.doubt.is_some()).unwrap();
+        assert!(ring.doubt.as_ref().unwrap().contains(&format!("{count} lobes")), "{:?}", ring.doubt);
+    }
+}
+
 /// Two dents that face each other add up; an opening off its middle leaves the shank thin on one side.
 #[test]
 fn a_pinched_and_a_thin_ring_do_not_hide() {

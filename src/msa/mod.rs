@@ -504,6 +504,48 @@ mod tests {
     }
 
     #[test]
+    fn the_worst_of_more_trials_count_whatever_their_folders_are_called() {
+        let name = "ring.inner_diameter_mm";
+        let steady = |piece: &str, t: usize| {
+            let part: f64 = piece.trim_start_matches("ring-").parse().unwrap();
+            Some(part + 0.01 * t as f64)
+        };
+        let grr = |wild: usize| {
+            let mut reports = aiag(steady);
+            for (k, r) in reports.runs[wild].reports.values_mut().enumerate() {
+                r.measurements
+                    .iter_mut()
+                    .filter(|m| m.characteristic == name)
+                    .for_each(|m| m.value += [3.0, -3.0][k % 2]);
+            }
+            // Ben has two rounds, the others three.
+            reports.runs.remove(5);
+            let study = study(&reports, &Calls::new(), &BTreeMap::new(), &Options::default());
+            let g = &study.gauges[name];
+            assert_eq!((g.trials, g.unused, g.left_out), (2, 20, 0));
+            assert!(study.to_table().contains("20 values left out"), "{}", study.to_table());
+            g.variation.grr
+        };
+        // The first or the last round of the first operator: as bad either way.
+        let (first, last) = (grr(0), grr(2));
+        assert!(first > 1.0 && (first / last - 1.0).abs() < 0.05, "{first} {last}");
+    }
+
+    #[test]
+    fn no_gauge_is_good_by_copies() {
+        let steady = |piece: &str, t: usize| {
+            let part: f64 = piece.trim_start_matches("ring-").parse().unwrap();
+            Some(part + 0.01 * t as f64)
+        };
+        let grade = |copies: usize| {
+            let reports = Reports { copies, ..aiag(steady) };
+            let study = study(&reports, &Calls::new(), &BTreeMap::new(), &Options::default());
+            (study.gauges["ring.inner_diameter_mm"].grade, study.copies)
+        };
+        assert_eq!([grade(0), grade(4)], [(Grade::Good, 0), (Grade::Conditional, 4)]);
+    }
+
+    #[test]
     fn limits_that_differ_grade_by_the_tightest() {
         let name = "ring.inner_diameter_mm";
         let mut reports = aiag(|_, _| None);
