@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::json;
-use crate::spec::parse::never_negative;
+use crate::spec::parse::{never_negative, CHARACTERISTICS};
 
 /// The `schema` value of a piece manifest.
 pub const PIECE_SCHEMA: &str = "loupe.piece/1";
@@ -122,8 +122,9 @@ impl Reading {
             return Some(format!("{v} is no answer: {} is 1 (as ordered) or 0", self.characteristic));
         }
         let weight_or_force = ["_g", "_ct", "_n"].iter().any(|u| self.characteristic.ends_with(u));
-        (v < 0.0 && (weight_or_force || never_negative(&self.characteristic)))
-            .then(|| format!("{v} is less than nothing"))
+        // What a station reads under a name of its own may be below zero.
+        let known = CHARACTERISTICS.contains(&self.characteristic.as_str()) && never_negative(&self.characteristic);
+        (v < 0.0 && (weight_or_force || known)).then(|| format!("{v} is less than nothing"))
     }
 
     /// Why it cannot be in a unit; none where that is the one its characteristic is in.

@@ -250,12 +250,11 @@ impl Inspector {
                 }
             }
             // One stone seen twice would be there twice, with its weight.
-            for (i, a) in view.stones.iter().enumerate() {
-                let twice = view.stones[..i].iter().find(|b| b.is_where(a));
-                troubles.extend(twice.map(|b| {
-                    format!("view {}: the stones {} and {} of the spec lie over each other", view.name, b.id, a.id)
-                }));
-            }
+            let doubled = |i: usize| {
+                let (a, b) = (&view.stones[i], view.twin(i)?);
+                Some(format!("view {}: the stones {} and {} of the spec lie over each other", view.name, b.id, a.id))
+            };
+            troubles.extend((0..view.stones.len()).filter_map(doubled));
             let reasons: Vec<String> =
                 looks.iter().flat_map(|l: &Look| l.trouble.iter().chain(&l.note)).cloned().collect();
             troubles.extend(reasons.iter().map(|r| format!("view {}: {r}", view.name)));
@@ -1034,8 +1033,9 @@ fn fuse(
         let unsure = |f: &Feature| f.values.first().is_some_and(|v| v.uncertainty > 0.0);
         let changed = characteristic == stones::PRESENT
             && all.iter().any(|a| {
-                let alike = all.iter().filter(|b| bursts.contains_key(&b.0) && bursts.get(&b.0) == bursts.get(&a.0));
-                alike.into_iter().any(|b| odds(&b.2) - odds(&a.2) > CHANGED)
+                let burst = bursts.get(&a.0);
+                let alike = |b: &&(String, _, Feature)| burst.is_some() && bursts.get(&b.0) == burst;
+                all.iter().filter(alike).any(|b| odds(&b.2) - odds(&a.2) > CHANGED)
             });
         let contradicted = changed || against > OVERRULED || (against > 0.0 && total.abs() < OVERRULING);
         let doubtful = all.iter().all(|a| unsure(&a.2));

@@ -64,8 +64,7 @@ pub fn run(args: &Args) -> u8 {
 
 /// Gives whether every picture could be used.
 fn make(args: &Args) -> Result<bool, String> {
-    let same = |a: &Path, b: &Path| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
-    if let Some(path) = args.images.iter().find(|i| same(i, &args.out)) {
+    if let Some(path) = args.images.iter().find(|i| super::is_same_file(i, &args.out)) {
         return Err(format!("--out {}: is one of the pictures", path.display()));
     }
     if args.target == TargetKind::ScaleBar {

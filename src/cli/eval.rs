@@ -83,8 +83,7 @@ fn measure(args: &Args) -> Result<u8, String> {
     }
     // Before the long run: a baseline that cannot be read must not be learnt of after it.
     let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
-    let real = |p: &Path| std::fs::canonicalize(p).ok();
-    if args.baseline.as_deref().and_then(real).is_some_and(|b| real(&args.out) == Some(b)) {
+    if args.baseline.as_deref().is_some_and(|b| super::is_same_file(b, &args.out)) {
         return Err(format!(
             "--out {}: it is the baseline, and worse figures would be the next one",
             args.out.display()

@@ -105,6 +105,11 @@ fn cannot_write(path: &Path, e: &std::io::Error) -> String {
     format!("{}: cannot write: {e}", path.display())
 }
 
+/// Whether two paths lead to one file that is there.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+}
+
 /// Writes a file whole; an error names it.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     write_whole(path, bytes).map_err(|e| cannot_write(path, &e))

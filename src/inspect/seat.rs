@@ -166,15 +166,18 @@ impl Look {
 
     /// [`Look::score`] of a stone of a coloured gem: a citrine in yellow gold has the colour of an empty seat, so that its facets may tell as those in white metal do.
     pub fn score_of_gem(&self) -> f64 {
-        let by_facets = 2.0 * (self.texture - 1.2) + 4.0 * (self.texture - 2.0).max(0.0);
-        self.score().max(by_facets)
+        self.score().max(2.0 * (self.texture - 1.2) + self.steps())
+    }
+
+    /// Facets of a brilliant under directed light step harder than any seat does.
+    fn steps(&self) -> f64 {
+        4.0 * (self.texture - 2.0).max(0.0)
     }
 
     /// Log odds that a stone is there. The borders were set on rendered pieces of other seeds (about 1,000 stones of six
     /// metals under three lights): tints of stones stay below 0.4, those of empty seats above 1.4.
     pub fn score(&self) -> f64 {
-        // Facets of a brilliant under directed light step harder than any seat does.
-        let facets = 4.0 * (self.texture - 2.0).max(0.0);
+        let facets = self.steps();
         if self.metal < LEAST_COLOUR {
             // An empty seat is no more coloured than its metal.
             return 2.0 * (self.texture - 1.2) + facets + 100.0 * (self.colour - GEM_COLOUR).max(0.0);

@@ -36,7 +36,7 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
         }));
     }
     for (i, a) in view.stones.iter().enumerate() {
-        if let Some(b) = view.stones[..i].iter().find(|b| b.is_where(a)) {
+        if let Some(b) = view.twin(i) {
             out.push(format!("view {}: the stones {} and {} lie over each other", view.name, b.id, a.id));
         }
         for (k, q) in a.prongs.iter().enumerate() {

@@ -153,8 +153,9 @@ pub fn study(reports: &Reports, human: &Calls, reference: &BTreeMap<String, bool
         }
         // What another instrument read is none of the frames'.
         let seen = |m: &Measurement| m.characteristic == characteristic && !m.view.is_empty();
-        let by_frames = reports.runs.iter().flat_map(|r| r.reports.values()).any(|r| r.measurements.iter().any(seen));
-        match gauge(&parts, reports.copies > 0 && by_frames) {
+        let by_frames =
+            || reports.runs.iter().flat_map(|r| r.reports.values()).any(|r| r.measurements.iter().any(seen));
+        match gauge(&parts, reports.copies > 0 && by_frames()) {
             Ok(g) => {
                 gauges.insert(characteristic, g);
             }

@@ -7,8 +7,9 @@
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
+use super::page::{self, doc, numbers};
 use super::text::{draw_text, draw_text_halo, text_height, text_width};
-use super::{Finding, Measurement, Report, Status, Verdict};
+use super::{round_to, Finding, Measurement, Report, Status, Verdict};
 use crate::judge;
 use crate::pipeline::{FrameView, PartMark};
 use crate::vision::Image;
@@ -173,12 +174,11 @@ pub fn crop(view: &FrameView, drawn: &Image, finding: &Finding, report: &Report)
     let of = report.measurements.iter().filter(|m| m.feature == finding.feature && m.view == finding.view);
     let of = of.filter(|m| judge::finding_of(&m.characteristic).is_none_or(|k| k == finding.kind));
     let values = of.map(|m| {
-        let limits = [(m.lower, "at least"), (m.upper, "at most")];
-        let limits: Vec<String> = limits.iter().filter_map(|(l, w)| l.map(|l| format!("{w} {l}"))).collect();
-        let u = super::round_to(2.0 * m.uncertainty, 3);
-        format!("{} {} +- {u} ({})", m.characteristic, super::round_to(m.value, 3), limits.join(", "))
+        let (value, u) = (round_to(m.value, 3), round_to(doc::coverage(m) * m.uncertainty, 3));
+        let limits = Some(numbers::limits(m.lower, m.upper)).filter(|l| !l.is_empty()).map(|l| format!(" ({l})"));
+        format!("{} {value} +- {u}{}", m.characteristic, limits.unwrap_or_default())
     });
-    let head = format!("{} {}: {}", finding.kind.as_str(), finding.feature, super::page::status_word(finding.status));
+    let head = format!("{} {}: {}", finding.kind.as_str(), finding.feature, page::status_word(finding.status));
     let lines: Vec<String> = std::iter::once(head).chain(values.take(MAX_REASONS)).collect();
     let below = out.height as i32 + CROP_TEXT as i32;
     out.height += lines.len() * line_height(CROP_TEXT) as usize + 2 * CROP_TEXT as usize;
@@ -214,7 +214,7 @@ const ENLARGED: f64 = 10.0;
 /// The worst status of a part's measures that the spec limits; none where it limits none.
 fn part_status(report: &Report, view: &FrameView, name: &str) -> Option<Status> {
     let rows = report.measurements.iter().filter(|m| m.feature == name && m.view == view.view);
-    rows.filter(|m| m.lower.is_some() || m.upper.is_some()).map(|m| m.status).max()
+    rows.filter(|m| doc::is_limited(m)).map(|m| m.status).max()
 }
 
 /// Whether a stone's offset is more than its uncertainty explains.

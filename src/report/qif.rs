@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::hash::sha256_hex;
-use crate::report::page::doc::{is_reading, Doc};
+use crate::report::page::doc::{is_limited, is_reading, Doc};
 use crate::report::page::words;
 use crate::report::{Measurement, Status, Verdict};
 
@@ -246,7 +246,7 @@ struct Definition {
 
 fn status(m: &Measurement) -> &'static str {
     match m.status {
-        Status::Pass if m.lower.is_none() && m.upper.is_none() => "NOT_ANALYZED",
+        Status::Pass if !is_limited(m) => "NOT_ANALYZED",
         Status::Pass => "PASS",
         Status::NotAssessed => "NOT_ANALYZED",
         Status::Review => "INDETERMINATE",

@@ -1,9 +1,8 @@
 //! Measurements as rows of a table (RFC 4180), one for each value with its limits and uncertainty: what a quality system, a spreadsheet or
 //! an AS9102 form takes. The values themselves are recorded, never a word in their place.
 
-use crate::report::page::doc::{self, Doc};
+use crate::report::page::doc::{self, is_limited, Doc};
 use crate::report::page::{status_word, words};
-use crate::report::Measurement;
 use crate::spec::Rule;
 
 /// The columns.
@@ -46,11 +45,6 @@ pub fn harmless(text: &str) -> String {
     }
 }
 
-/// Whether a limit judged a measurement.
-fn limited(m: &Measurement) -> bool {
-    m.lower.is_some() || m.upper.is_some()
-}
-
 fn number(value: Option<f64>) -> String {
     value.map_or_else(String::new, |v| v.to_string())
 }
@@ -91,8 +85,12 @@ pub fn of(doc: &Doc, errors: &[String]) -> Result<Vec<u8>, csv::Error> {
             number(Some(crate::report::round_to(doc::coverage(m) * m.uncertainty, 9))),
             number(m.lower),
             number(m.upper),
-            if limited(m) { status_word(m.status).into() } else { "no_limit".into() },
-            if limited(m) { m.decision.map_or(Rule::GuardBand, |d| d.rule).as_str().into() } else { String::new() },
+            if is_limited(m) { status_word(m.status).into() } else { "no_limit".into() },
+            if is_limited(m) {
+                m.decision.map_or(Rule::GuardBand, |d| d.rule).as_str().into()
+            } else {
+                String::new()
+            },
             number(Some(doc::coverage(m))),
             harmless(m.text.as_deref().unwrap_or_default()),
             String::new(),

@@ -168,6 +168,15 @@ pub fn word(term: &str) -> String {
     term.to_lowercase().replace([' ', '-'], "_")
 }
 
+impl View {
+    /// The stone before a stone that lies where that one does: both cannot be there, so it is one stone twice, or a mistake.
+    pub fn twin(&self, of: usize) -> Option<&Stone> {
+        let a = &self.stones[of];
+        let is_there = |b: &&Stone| (a.x_mm - b.x_mm).hypot(a.y_mm - b.y_mm) < 0.5 * a.reach_mm().max(b.reach_mm());
+        self.stones[..of].iter().find(is_there)
+    }
+}
+
 impl Stone {
     /// One that was seen and is not, or not yet, of a spec: at (x, y) in mm.
     pub fn unnamed([x_mm, y_mm]: [f64; 2], diameter_mm: f64, cut: &str) -> Self {
@@ -186,12 +195,6 @@ impl Stone {
     /// The cut's name in lower case, words joined by `_`.
     pub fn cut_word(&self) -> String {
         word(&self.cut)
-    }
-
-    /// Whether another one cannot be there as well: it is the same stone twice, or a mistake.
-    pub fn is_where(&self, other: &Stone) -> bool {
-        let apart = (self.x_mm - other.x_mm).hypot(self.y_mm - other.y_mm);
-        apart < 0.5 * self.reach_mm().max(other.reach_mm())
     }
 
     /// Whether the girdle is a circle.

@@ -1222,12 +1222,11 @@ pub(crate) fn unknown_characteristic(c: &str) -> Option<String> {
     }
 }
 
-/// Whether a characteristic that the program knows cannot be below 0.
+/// Whether a characteristic is of those that are not below 0, by its name.
 pub(crate) fn never_negative(c: &str) -> bool {
-    CHARACTERISTICS.contains(&c)
-        && ["_mm", "_mm2", "_pct", "_count", "_deg", "_g", ".present", ".carat", ".finish", "_e00"]
-            .iter()
-            .any(|unit| c.ends_with(unit))
+    ["_mm", "_mm2", "_pct", "_count", "_deg", "_g", ".present", ".carat", ".finish", "_e00"]
+        .iter()
+        .any(|unit| c.ends_with(unit))
 }
 
 /// Whether a disc has no point in common with the outline.
