@@ -136,6 +136,9 @@ fn measure(args: &Args) -> Result<u8, String> {
     for e in &done.report.errors {
         eprintln!("loupe eval: {}: {}", e.name, e.message);
     }
+    for name in &done.report.unmarked {
+        eprintln!("loupe eval: warning: {name}: its class is a defect's and its mask marks no pixel: it counts as defective, its pixels do not");
+    }
     let mut code = EXIT_OK;
     if let Some(baseline) = baseline {
         let (own, other) = (&done.report.set.name, &baseline.set.name);

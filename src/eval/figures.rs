@@ -67,6 +67,7 @@ pub(super) fn report(
         defective_reviewed,
         overkill,
         good_reviewed,
+        unmarked: outcomes.iter().filter(|o| o.unmarked).map(|o| set.samples[o.index].name.clone()).collect(),
         errors,
         samples: outcomes.iter().map(|o| sample_row(set, o)).collect(),
     }

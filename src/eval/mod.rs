@@ -101,6 +101,9 @@ pub struct EvalReport {
     pub overkill: Vec<String>,
     /// Good samples left to a person.
     pub good_reviewed: Vec<String>,
+    /// Defective by their class with a mask that marks no pixel: they count as defective, and in no figure of pixels.
+    #[serde(default)]
+    pub unmarked: Vec<String>,
     /// Samples that could not be read; they are in no figure.
     pub errors: Vec<ErrorRow>,
     /// Every sample.

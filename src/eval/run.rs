@@ -26,6 +26,8 @@ pub(super) struct Outcome {
     pub findings: Vec<FindingRow>,
     pub defects: Vec<DefectRow>,
     pub pixels: Option<Pixels>,
+    /// A defective picture's mask marks no pixel.
+    pub unmarked: bool,
     /// The picture's score: how defective its worst place looks.
     pub score: Option<f64>,
     pub poses: Vec<PoseError>,
@@ -181,7 +183,7 @@ pub(super) fn run(
         Some(Verdict::Review) => None,
         _ => truth.defective,
     };
-    let (mut pixels, mut score) = (None, None);
+    let (mut pixels, mut score, mut unmarked) = (None, None, false);
     if bare {
         let view =
             seen.views.first().ok_or_else(|| format!("{}: the picture was not inspected", job.origin.display()))?;
@@ -200,12 +202,10 @@ pub(super) fn run(
         });
         if let Some(source) = &truth.mask {
             let mask = source.load(w, h)?;
-            // Its pixels would count as sound.
-            if defective == Some(true) && mask.count() == 0 {
-                return Err(format!("{}: its class is a defect's and its mask marks no pixel", job.origin.display()));
-            }
+            // Its class counts; its pixels would count as sound.
+            unmarked = defective == Some(true) && mask.count() == 0;
             defective = defective.or(Some(mask.count() > 0));
-            pixels = Some(pixels_of(&mask, view.defect_prob.as_ref(), threshold, &findings));
+            pixels = (!unmarked).then(|| pixels_of(&mask, view.defect_prob.as_ref(), threshold, &findings));
         }
     }
     if defective.is_none() && truth.verdict.is_none() {
@@ -229,6 +229,7 @@ pub(super) fn run(
         verdict,
         defects,
         pixels,
+        unmarked,
         score,
         poses,
         poses_lost,

@@ -122,9 +122,11 @@ impl PartModels {
                 Some((k, course, circle_of(stone, pose, sight)))
             })
             .collect();
-        // Again about where it was found, where the window's answer was off: what is known beforehand draws the fit towards it.
+        // Again about where it was found, where the window's answer was off: what is known beforehand draws the fit towards it. What does not settle there is
+        // looked at once more as large as it was ordered.
         let count = rims.len();
-        for last in [false, true] {
+        let mut unsettled: Vec<Option<(f64, Girdle)>> = vec![None; stones.len()];
+        for round in 0..3 {
             let strips: Vec<Vec<f32>> = rims
                 .iter()
                 .map(|(k, course, circle)| self.strip(info, (image, &windows[*k], pose), stones[*k], circle, course))
@@ -133,15 +135,23 @@ impl PartModels {
             for ((k, course, circle), rays) in rims.into_iter().zip(&girdles.look(&strips)?) {
                 let length = stones[k].length_ratio().unwrap_or(1.0);
                 let Some(fit) = girdle::fit(info, rays, &circle, &course, length) else { continue };
-                if !last && fit.moved(&circle) > ASTRAY * info.strip.half(circle.radius) {
-                    again.push((k, course, fit.circle));
-                } else {
+                let moved = fit.moved(&circle) / info.strip.half(circle.radius);
+                let settled = moved <= ASTRAY || round == 2;
+                let best = unsettled[k].take().filter(|(before, _)| round == 2 && *before <= moved);
+                let fit = best.map_or(fit, |(_, earlier)| earlier);
+                if settled {
                     take(&mut sights[k], &fit, stones[k], pose, info);
+                    continue;
                 }
+                let next = if round == 0 {
+                    fit.circle
+                } else {
+                    unsettled[k] = Some((moved, fit));
+                    Circle { radius: 0.5 * pose.px(stones[k].diameter_mm), ..fit.circle }
+                };
+                again.push((k, course, next));
             }
-            if !last {
-                tracing::debug!("{} of {count} rims are looked at again", again.len());
-            }
+            tracing::debug!("{} of {count} rims are looked at again", again.len());
             rims = again;
         }
         Ok(())
