@@ -512,7 +512,7 @@ impl Inspector {
         let cut = of_view(inspect::cut::another);
         let gem = told(&mut answer, if silhouette { None } else { inspect::gem::odd(&scene, &missing) });
         let notes: Vec<String> =
-            [note, alloy, cut, gem, strangers, off_order, bodily, places].into_iter().flatten().collect();
+            [note, alloy, cut, gem, strangers, off_order, bodily, places].into_iter().flatten().chain(answer.troubles.drain(..)).collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));
         if inspect::prongs::may_lie_otherwise(view) && inspect::prongs::astray(&answer.features) {
             for f in answer.features.iter_mut().filter(|f| f.nominal) {

@@ -189,6 +189,8 @@ pub struct Answer {
     pub loops_px: Vec<Vec<[f64; 2]>>,
     /// What is told of the finish of all the metal.
     pub finish: Option<finish::Told>,
+    /// What was seen that leaves the piece to a person, whatever is limited.
+    pub troubles: Vec<String>,
 }
 
 impl Answer {
@@ -201,6 +203,7 @@ impl Answer {
         self.not_assessed.extend(other.not_assessed);
         self.loops_px.extend(other.loops_px);
         self.finish = self.finish.take().or(other.finish);
+        self.troubles.extend(other.troubles);
     }
 }
 

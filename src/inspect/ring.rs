@@ -14,7 +14,8 @@ const INNER: &str = "ring.inner_diameter_mm";
 const OVALITY: &str = "ring.ovality_mm";
 const OUTER: &str = "ring.outer_diameter_mm";
 const WIDTH: &str = "ring.band_width_mm";
-const ISO: &str = "ring.size_iso";
+/// The size of ISO 8653.
+pub const ISO: &str = "ring.size_iso";
 const US: &str = "ring.size_us";
 const JP: &str = "ring.size_jp";
 const UK: &str = "ring.size_uk";
@@ -23,6 +24,8 @@ const UK: &str = "ring.size_uk";
 const HAIR_PX: f64 = 4.0;
 /// What one direction's edge is off by, in pixels, one standard deviation: half of what is no departure.
 const ONE_EDGE_PX: f64 = 0.25;
+/// A departure of an edge from here on is a person's: as much as the contour of a piece may lack by default.
+const DEEP_MM: f64 = 0.1;
 /// How far from level a ring lies on the plate, in degrees, one standard deviation: a burr or a speck of 0.17 mm under one side of
 /// a ring of 20 mm.
 const TILT_U_DEG: f64 = 0.5;
@@ -140,6 +143,9 @@ impl Inspect for Ring {
                 2.0 * mm * px
             )
         });
+        // A crack or a bump moves the diameter by its share only, and is a fault whatever is limited.
+        let deep = mm * inner.local > DEEP_MM;
+        answer.troubles.extend(off.clone().filter(|_| deep));
         let doubts: Vec<String> = [tilted, bright, lobed, off].into_iter().flatten().collect();
         let doubt = (!doubts.is_empty()).then(|| doubts.join("; "));
         answer.features.push(Feature {

@@ -21,12 +21,12 @@ pub type Size = (f64, f64);
 /// The sizes that ISO 8653 has.
 pub const ISO: std::ops::RangeInclusive<f64> = 41.0..=76.0;
 
-/// Of what lies between two sizes, where it may be either: at k = 2 it reaches a little beyond both, so that one on the limit is no fail.
-const EITHER: f64 = 0.26;
+/// Of what lies between two sizes, where it may be either: at k = 2 it reaches both.
+const EITHER: f64 = 0.25;
 
 /// Size by ISO 8653 of an inner diameter with a standard uncertainty in mm: a whole number, known without uncertainty, because a size has no in-between.
-/// Where rounding is not sure at k = 2 it is what lies between the two sizes, with an uncertainty that reaches both, so that limits that hold both and some room pass it and
-/// a person decides where one of them lies on a limit or beyond. None outside 41 to 76.
+/// Where rounding is not sure at k = 2 it is what lies between the two sizes, with an uncertainty that reaches both: limits that hold both pass it under any rule, those that hold
+/// neither fail it, and a person decides where they hold one. None outside 41 to 76.
 pub fn iso(d: f64, u: f64) -> Option<Size> {
     let c = PI * d;
     // Half a millimetre is rounded up, as in ISO 80000-1 rule B.

@@ -182,10 +182,13 @@ impl Look {
             // An empty seat is no more coloured than its metal.
             return 2.0 * (self.texture - 1.2) + facets + 100.0 * (self.colour - GEM_COLOUR).max(0.0);
         }
-        // A bowl that mirrors itself squares the metal's colour and no more: what is far beyond that is a gem's own.
-        let own = 100.0 * (self.colour - MIRRORED * self.metal - GEM_COLOUR).max(0.0);
+        // A bowl that mirrors itself squares the metal's colour and no more: what is far beyond that is a gem's own, and no bowl.
+        let beyond = self.colour - MIRRORED * self.metal;
+        let own = 100.0 * (beyond - GEM_COLOUR).max(0.0);
         let coloured = (100.0 * (self.across - 0.04).max(0.0)).max(own);
-        8.0 * (0.8 - self.tint.min(MIRRORED)) + facets + coloured
+        let bowl = 8.0 * (0.8 - self.tint.min(MIRRORED));
+        let bowl = if bowl < 0.0 { bowl * (1.0 - beyond / GEM_COLOUR).clamp(0.0, 1.0) } else { bowl };
+        bowl + facets + coloured
     }
 }
 

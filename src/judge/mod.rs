@@ -12,7 +12,7 @@ pub use outlook::outlook;
 pub use spun::spun;
 
 use crate::inspect::Feature;
-use crate::inspect::{hallmark, prongs};
+use crate::inspect::{hallmark, prongs, ring};
 use crate::piece::{Piece, Reading};
 use crate::report::{
     round_to, DecisionRow, Finding, FindingType, Measurement, NotAssessed, Status, StoneRow, Verdict,
@@ -37,7 +37,16 @@ pub fn status(value: f64, uncertainty: f64, limit: &Limit) -> Status {
     if !value.is_finite() || !uncertainty.is_finite() {
         return Status::NotAssessed;
     }
-    let u = guard_band(uncertainty, limit);
+    if limit.characteristic == ring::ISO && uncertainty > 0.0 && value.fract() == 0.5 {
+        // It is one of the two sizes beside it.
+        let [low, high] = [value - 0.5, value + 0.5].map(|v| status(v, 0.0, limit));
+        return if low == high { low } else { Status::Review };
+    }
+    within(value, guard_band(uncertainty, limit), limit)
+}
+
+/// The status of a value that a guard band so wide lies about.
+fn within(value: f64, u: f64, limit: &Limit) -> Status {
     let one = |bound: Option<f64>, excess: fn(f64, f64) -> f64| match bound {
         None => Status::Pass,
         Some(b) => {
@@ -134,8 +143,12 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
             for v in &feature.values {
                 let limit = spec.limit(v.characteristic, &view.view);
                 let mut s = limit.map_or(Status::Pass, |l| status(v.value, v.uncertainty, l));
-                if s == Status::Fail && feature.doubt.is_some() {
-                    s = Status::Review;
+                if feature.doubt.is_some() {
+                    // What something was seen on passes by no rule, where what was seen may break the limit.
+                    let reached = |l: &Limit| feature.nominal && s == Status::Pass && l.takes_rule() && within(v.value, K * v.uncertainty, l) > Status::Pass;
+                    if s == Status::Fail || limit.is_some_and(reached) {
+                        s = Status::Review;
+                    }
                 }
                 if let Some(l) = limit {
                     let beyond = outside(v.value, v.uncertainty, l);
