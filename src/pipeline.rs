@@ -511,8 +511,11 @@ impl Inspector {
         let alloy = of_view(inspect::alloy::another);
         let cut = of_view(inspect::cut::another);
         let gem = told(&mut answer, if silhouette { None } else { inspect::gem::odd(&scene, &missing) });
-        let notes: Vec<String> =
-            [note, alloy, cut, gem, strangers, off_order, bodily, places].into_iter().flatten().chain(answer.troubles.drain(..)).collect();
+        let notes: Vec<String> = [note, alloy, cut, gem, strangers, off_order, bodily, places]
+            .into_iter()
+            .flatten()
+            .chain(answer.troubles.drain(..))
+            .collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));
         if inspect::prongs::may_lie_otherwise(view) && inspect::prongs::astray(&answer.features) {
             for f in answer.features.iter_mut().filter(|f| f.nominal) {

@@ -88,9 +88,17 @@ fn calibrate(args: &Args, path: &Path, out: &Path) -> Result<(), String> {
     if let Some(p) = made.light_range_pct.filter(|p| *p > 5.0) {
         println!("  note: the light differs by {p} % over the chart, and was levelled: even light is better");
     }
-    let clipped = made.rows.iter().filter(|r| r.left_out.is_some()).count();
-    if clipped > 0 {
-        println!("  note: {clipped} patches could not be used: expose so that white is below full scale");
+    // At its end, or beyond it in the frame: the others name themselves.
+    let (covered, ended): (Vec<_>, Vec<_>) = made
+        .rows
+        .iter()
+        .filter_map(|r| Some((&r.name, r.left_out.as_ref()?)))
+        .partition(|(_, why)| why.contains("dE00"));
+    for (name, why) in covered {
+        println!("  note: {name} is left out: {why}");
+    }
+    if !ended.is_empty() {
+        println!("  note: {} patches could not be used: expose so that white is below full scale", ended.len());
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::{delta_e00, lab, slopes, xyz, yellowness_d1925};
 use crate::hash::sha256_hex;
 use crate::report::round_to;
 use crate::vision::{ops, Image, Mask, VisionError};
+use rayon::prelude::*;
 
 /// Patches of the ColorChecker Classic, row by row from dark skin: name and L*a*b* under D50, 2 degrees, as its maker
 /// publishes them for charts made since November 2014.
@@ -318,6 +319,7 @@ fn fit(image: &Image, grid: &[[f64; 2]], about: &About) -> Result<Calibration, C
     let across = (grid[COLUMNS - 1][0] - grid[0][0]).hypot(grid[COLUMNS - 1][1] - grid[0][1]);
     let half = 0.5 * READ * across / (COLUMNS - 1) as f64;
     let mut reads: Vec<Read> = grid.iter().map(|p| read(image, *p, half)).collect();
+    leave_out_covered(&mut reads);
     let used: Vec<usize> = (0..reads.len()).filter(|k| reads[*k].bad.is_none()).collect();
     if used.len() < LEAST {
         let first = reads.iter().position(|r| r.bad.is_some()).unwrap_or(0);
@@ -396,6 +398,38 @@ fn fit(image: &Image, grid: &[[f64; 2]], about: &About) -> Result<Calibration, C
         light_range_pct,
         rows,
     })
+}
+
+/// A patch that is off by this much (dE00) where the others fit well is covered, dirty or damaged: of a chart as it is none is off by half of that.
+const COVERED_DE00: f64 = 6.0;
+/// Most such patches: beyond, it is another chart.
+const MOST_COVERED: usize = 3;
+
+/// Marks patches that what the others say does not fit: the one without which the others fit best, as long as one is far off and without it the worst of
+/// them is off by half as much.
+fn leave_out_covered(reads: &mut [Read]) {
+    let errors = |fit: &Fit, reads: &[Read], of: &[usize]| -> f64 {
+        of.iter().map(|k| delta_e00(lab(fit.xyz(&reads[*k])), PATCHES[*k].1)).fold(0.0, f64::max)
+    };
+    for _ in 0..MOST_COVERED {
+        let used: Vec<usize> = (0..reads.len()).filter(|k| reads[*k].bad.is_none()).collect();
+        if used.len() <= LEAST {
+            return;
+        }
+        let Some(worst) = search(reads, &used).map(|f| errors(&f, reads, &used)).filter(|w| *w > COVERED_DE00) else {
+            return;
+        };
+        let without = |k: usize| {
+            let rest: Vec<usize> = used.iter().copied().filter(|j| *j != k).collect();
+            search(reads, &rest).map(|f| (errors(&f, reads, &rest), errors(&f, reads, &[k]), k))
+        };
+        let tried: Vec<(f64, f64, usize)> = used.par_iter().filter_map(|k| without(*k)).collect();
+        let Some((left, off, k)) = tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)) else { return };
+        if left > 0.5 * worst || off < COVERED_DE00 {
+            return;
+        }
+        reads[k].bad = Some(format!("it is {off:.0} dE00 off what the others say: covered, dirty or damaged"));
+    }
 }
 
 /// The tone and the matrix that say most of colours that are on no patch.

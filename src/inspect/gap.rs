@@ -244,7 +244,9 @@ impl Inspect for Gap {
                     let at = pose.to_px(s.centre[0], s.centre[1]);
                     let mut feature = part(&stone.id, at, pose.px(s.diameter / 2.0));
                     feature.found_by = vec![self.name().to_owned()];
-                    feature.values.push(value(GAP, gap, u));
+                    // Where the spec does not say what holds it, beads, a channel's floor or a bezel's wall may be what is dark: all of it or none.
+                    let setting = if stone.prongs.is_empty() { gap / 2.0 } else { 0.0 };
+                    feature.values.push(value(GAP, gap, u.hypot(setting)));
                     answer.features.push(feature);
                 }
                 Err(why) => answer.not_assessed.push((GAP, format!("stone {}: {why}", stone.id))),

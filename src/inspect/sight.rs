@@ -363,7 +363,8 @@ pub fn look_about(
         }
     }
     let Some((mut located, sights)) = best else { return Ok(None) };
-    let Some((turn, u)) = turned_by_prongs(view, &located, &sights) else { return Ok(Some((located, sights))) };
+    let Some((turn, u)) = turned_by_parts(view, &located, &sights) else { return Ok(Some((located, sights))) };
+    tracing::debug!("turned by {:.2} degrees", turn.to_degrees());
     located.pose.rotation += turn;
     located.rotation_u = u;
     let sights = look(models, view, &located, image)?;
@@ -375,12 +376,22 @@ const LEAST_PRONGS: usize = 3;
 /// A turn of more deviations than this is one.
 const TURNED: f64 = 3.0;
 
-/// How far a round head lies turned against where its direction was sought (radians, and their standard deviation), by most of its prongs: what was found for
-/// all of them together, one bent prong can have led astray. None where they tell of no turn, and where stones besides them tell.
-fn turned_by_prongs(view: &View, located: &Located, sights: &Sights) -> Option<(f64, f64)> {
-    let round = view.outline.as_ref().is_some_and(outline::has_no_direction);
-    if !round || view.stones.len() >= stones::COMPANY {
+/// How far a round head lies turned against where its direction was sought (radians, and their standard deviation), by most of its stones, or where it has few by
+/// its prongs: what was found for all of them together, one bent prong can have led astray. None where they tell of no turn.
+fn turned_by_parts(view: &View, located: &Located, sights: &Sights) -> Option<(f64, f64)> {
+    if !view.outline.as_ref().is_some_and(outline::has_no_direction) {
         return None;
+    }
+    if view.stones.len() >= stones::COMPANY {
+        let there = view.stones.iter().zip(&sights.stones).filter_map(|(stone, sight)| {
+            let sight = sight.as_ref().ok().filter(|s| s.present > 0.0)?;
+            let u = (sight.centre_u * stone.length_mm()).hypot(stones::SETTING_MM);
+            Some(([stone.x_mm, stone.y_mm], stone_shift(stone, sight.centre), u))
+        });
+        let seen: Vec<_> = there.collect();
+        // Stones are laid on their places together in any case: what lies off by less than a pixel is not looked at again.
+        let reach = seen.iter().map(|(p, ..)| p[0].hypot(p[1])).fold(0.0, f64::max);
+        return turned(&seen, located.shift_u_mm, 0.0).filter(|(turn, _)| turn.abs() * located.pose.px(reach) > 1.0);
     }
     let mut seen = Vec::new();
     for (stone, row) in view.stones.iter().zip(&sights.prongs) {
@@ -393,7 +404,7 @@ fn turned_by_prongs(view: &View, located: &Located, sights: &Sights) -> Option<(
     turned(&seen, located.shift_u_mm, located.rotation_u)
 }
 
-/// As [`turned_by_prongs`], of prongs: place, how far from it each is seen (mm), and that one's deviation.
+/// As [`turned_by_parts`], of parts: place, how far from it each is seen (mm), and that one's deviation.
 fn turned(seen: &[([f64; 2], [f64; 2], f64)], shift_u: f64, rotation_u: f64) -> Option<(f64, f64)> {
     if seen.len() < LEAST_PRONGS {
         return None;

@@ -12,7 +12,7 @@ pub use outlook::outlook;
 pub use spun::spun;
 
 use crate::inspect::Feature;
-use crate::inspect::{hallmark, prongs, ring};
+use crate::inspect::{hallmark, prongs, ring, surface};
 use crate::piece::{Piece, Reading};
 use crate::report::{
     round_to, DecisionRow, Finding, FindingType, Measurement, NotAssessed, Status, StoneRow, Verdict,
@@ -41,6 +41,10 @@ pub fn status(value: f64, uncertainty: f64, limit: &Limit) -> Status {
         // It is one of the two sizes beside it.
         let [low, high] = [value - 0.5, value + 0.5].map(|v| status(v, 0.0, limit));
         return if low == high { low } else { Status::Review };
+    }
+    if limit.characteristic == surface::PORE_COUNT && limit.upper.is_some_and(|most| value > most) {
+        // There may be more than were seen, not fewer.
+        return Status::Fail;
     }
     within(value, guard_band(uncertainty, limit), limit)
 }
@@ -145,7 +149,12 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 let mut s = limit.map_or(Status::Pass, |l| status(v.value, v.uncertainty, l));
                 if feature.doubt.is_some() {
                     // What something was seen on passes by no rule, where what was seen may break the limit.
-                    let reached = |l: &Limit| feature.nominal && s == Status::Pass && l.takes_rule() && within(v.value, K * v.uncertainty, l) > Status::Pass;
+                    let reached = |l: &Limit| {
+                        feature.nominal
+                            && s == Status::Pass
+                            && l.takes_rule()
+                            && within(v.value, K * v.uncertainty, l) > Status::Pass
+                    };
                     if s == Status::Fail || limit.is_some_and(reached) {
                         s = Status::Review;
                     }
