@@ -369,9 +369,10 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
     let (flat, back) = ops::rotate(&p, turn.to_degrees(), Some(-1e4))?;
     let (w, h) = (flat.width, flat.height);
     const STRIPS: usize = 24;
-    let strips: Vec<(f64, Vec<Option<f64>>)> = (0..STRIPS)
-        .map(|s| s * h / STRIPS..(s + 1) * h / STRIPS)
-        .filter(|rows| rows.len() >= 2)
+    let rows: Vec<std::ops::Range<usize>> =
+        (0..STRIPS).map(|s| s * h / STRIPS..(s + 1) * h / STRIPS).filter(|rows| rows.len() >= 2).collect();
+    let strips: Vec<(f64, Vec<Option<f64>>)> = rows
+        .iter()
         .map(|rows| {
             // Only columns that lie in the picture over the whole strip.
             let profile = (0..w)
@@ -402,7 +403,8 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
     }
     let gap = f64::from(ops::median(&mut alike));
     let mut before: Vec<(i64, f64)> = Vec::new();
-    for (middle, places) in places {
+    let mut whole = (0, 0);
+    for ((middle, places), (rows, (_, profile))) in places.into_iter().zip(rows.into_iter().zip(&strips)) {
         let Some(numbered) = number(&places, gap, &before) else { continue };
         for (k, x) in &numbered {
             let px = [
@@ -410,10 +412,40 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
                 back[1][0] * x + back[1][1] * middle + back[1][2],
             ];
             out.push(GridPoint { grid: [*k as f64, middle], px, radius: 0.0 });
+            let (on, of) = run_through(&flat, rows.clone(), profile, *x, sign);
+            whole = (whole.0 + on, whole.1 + of);
         }
         before = numbered;
     }
+    // Dots in rows lie at equal distances too, along their diagonals as well.
+    if (whole.0 as f64) < LEAST_WHOLE * whole.1 as f64 {
+        out.clear();
+    }
     Ok(out)
+}
+
+/// Lines run through: this share of the rows that they were found in shows them. Dots of half their pitch do in half of the rows at most; where a short line ends within a
+/// strip some do not.
+const LEAST_WHOLE: f64 = 0.75;
+
+/// In how many rows a line at this place shows, and of how many.
+fn run_through(
+    flat: &Plane,
+    rows: std::ops::Range<usize>,
+    profile: &[Option<f64>],
+    x: f64,
+    sign: f64,
+) -> (usize, usize) {
+    let known: Vec<f32> = profile.iter().flatten().map(|v| *v as f32).collect();
+    let Some((lo, hi)) = levels(&known) else { return (0, 0) };
+    let half = 0.5 * (lo + hi);
+    let at = x.round() as usize;
+    let shows = |y: &usize| {
+        let near = [at.saturating_sub(1), at, (at + 1).min(flat.width - 1)];
+        let level = near.iter().map(|x| f64::from(flat.at(*x, *y))).sum::<f64>() / 3.0;
+        sign * (level - half) > 0.0
+    };
+    (rows.clone().filter(shows).count(), rows.len())
 }
 
 /// The lowest and the highest value of a profile; none where it shows no lines.

@@ -19,7 +19,8 @@ pub struct Stones;
 pub const PRESENT: &str = "stone.present";
 const OFFSET: &str = "stone.offset_mm";
 const DIAMETER: &str = "stone.diameter_mm";
-const TILT: &str = "stone.tilt_deg";
+/// The slope of a stone against the metal about it.
+pub const TILT: &str = "stone.tilt_deg";
 /// The characteristic of chips.
 pub const CHIP: &str = "stone.chip_mm";
 const CARAT: &str = "stone.carat";

@@ -173,6 +173,62 @@ fn largest(name: &str, view: &View) -> Option<f64> {
     })
 }
 
+/// Openings of rings, in mm: a child's to the largest that any table has, with room.
+const OPENINGS_MM: (f64, f64) = (8.0, 40.0);
+/// Largest US and Japanese size in use.
+const LARGEST_SIZE: (f64, f64) = (20.0, 40.0);
+/// Least slope of a stone that is told from level, in degrees.
+const LEAST_TILT_DEG: f64 = 2.0;
+
+/// What is odd about a limit whatever the piece: another unit, or the wrong side.
+fn odd_unit(limit: &Limit) -> Option<String> {
+    let name = limit.characteristic.as_str();
+    let (low, high) = (limit.lower, limit.upper);
+    let nothing = |most: &str| {
+        format!("{name} may be up to {}, and {most}: nothing breaks this limit", high.unwrap_or_default())
+    };
+    if name == fineness::FINENESS {
+        return match low {
+            None if high.is_none() => None,
+            None => Some(format!(
+                "{name} is limited from above only: metal poorer than ordered keeps it; `lower` is meant"
+            )),
+            Some(l) => fineness::other_unit(l).map(|why| format!("{name}: {why}")),
+        };
+    }
+    if name.ends_with(".present") && low.is_none() {
+        return Some(format!("{name} is 1 where it is there and 0 where it is not: `lower = 1` is meant"));
+    }
+    if name.ends_with("_pct") && high.is_some_and(|h| h >= 100.0) && low.is_none() {
+        return Some(nothing("no share is larger than 100 %"));
+    }
+    if name == stones::TILT && high.is_some() {
+        return match high? {
+            h if h >= 90.0 => Some(nothing("no stone lies more than 90 degrees out of level")),
+            h if h < LEAST_TILT_DEG && limit.rule.unwrap_or_default() != Rule::Simple => Some(format!(
+                "{name} may be up to {h} degrees, and no stone is known to be level to {LEAST_TILT_DEG} degrees: every piece will be left to a person"
+            )),
+            _ => None,
+        };
+    }
+    let beyond =
+        |least: f64, most: f64| low.is_some_and(|l| l > most) || high.is_some_and(|h| h < least || h > 2.0 * most);
+    let size = |most: f64| low.is_some_and(|l| l > most);
+    match name {
+        "ring.inner_diameter_mm" if beyond(OPENINGS_MM.0, OPENINGS_MM.1) => Some(format!(
+            "{name}: rings are {} to {} mm wide inside: is the limit in another unit?",
+            OPENINGS_MM.0, OPENINGS_MM.1
+        )),
+        "ring.size_us" if size(LARGEST_SIZE.0) => {
+            Some(format!("{name} goes to about {}: is an ISO size meant (`ring.size_iso`)?", LARGEST_SIZE.0))
+        }
+        "ring.size_jp" if size(LARGEST_SIZE.1) => {
+            Some(format!("{name} goes to about {}: is an ISO size meant (`ring.size_iso`)?", LARGEST_SIZE.1))
+        }
+        _ => None,
+    }
+}
+
 fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
     let name = limit.characteristic.as_str();
     let views: Vec<&View> =
@@ -196,12 +252,21 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
             "{name} is limited in the zone `{zone}`, and no zones are known: every piece will be left to a person"
         ));
     }
+    if let Some(why) = odd_unit(limit) {
+        return Some(why);
+    }
     let large = views.iter().filter_map(|v| largest(name, v)).fold(0.0, f64::max);
     if let Some(upper) =
         limit.upper.filter(|u| large > 0.0 && WORSE_ABOVE.iter().any(|p| name.starts_with(p)) && *u >= large)
     {
         return Some(format!(
             "{name} may be up to {upper}, and nothing there is larger than {large:.2}: nothing breaks this limit; is it in micrometres?"
+        ));
+    }
+    let area = views.iter().filter_map(|v| largest("piece_mm", v)).fold(0.0, f64::max).powi(2);
+    if let Some(upper) = limit.upper.filter(|u| name.ends_with("_mm2") && area > 0.0 && *u >= area) {
+        return Some(format!(
+            "{name} may be up to {upper}, and the piece is no larger than {area:.0}: nothing breaks this limit; is it in square micrometres?"
         ));
     }
     let lacks = |what: &str| Some(format!("{name} is limited, but {what}: every piece will be left to a person"));
@@ -230,6 +295,16 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
             Some(format!(
                 "{name} is limited, and stone {} of {} mm as ordered does not keep it: a limit holds for stones of one size",
                 other.id, other.diameter_mm
+            ))
+        }
+        "stone.carat" => {
+            let weighed = stones().filter_map(|s| Some((s, carat::estimate(s, s.diameter_mm, 0.0)?.value)));
+            let (other, weight) = weighed.into_iter().find(|(_, w)| {
+                limit.lower.is_some_and(|l| 2.0 * w < l) || limit.upper.is_some_and(|u| *w > 2.0 * u)
+            })?;
+            Some(format!(
+                "{name} is limited, and stone {} as ordered weighs about {weight:.3} ct: a limit holds for stones of one size",
+                other.id
             ))
         }
         "colour.delta_e00" if spec.colour.is_none() => lacks("the spec has no [colour]"),
@@ -288,6 +363,37 @@ mod tests {
         };
         assert_eq!(prong(1.55, 0.2), "");
         assert!(prong(44.0, 0.2).contains("44.00 mm from its middle") && prong(1.55, 3.0).contains("6 mm thick"));
+    }
+
+    #[test]
+    fn limits_in_another_unit_are_told() {
+        let disc = "outline = { shape = \"disc\", radius_mm = 5.0 }\n";
+        let told = |c: &str, limit: &str| said(&(disc.to_owned() + STONE), c, limit).join("; ");
+        for (c, limit, word) in [
+            ("stain.area_mm2", "upper = 40000", "square micrometres"),
+            ("porosity.area_pct", "upper = 500", "nothing breaks"),
+            ("stone.tilt_deg", "upper = 500", "nothing breaks"),
+            ("stone.tilt_deg", "upper = 0.08", "left to a person"),
+            ("stone.carat", "lower = 8\nupper = 9", "weighs about 0.1"),
+            ("stone.present", "upper = 0", "`lower = 1` is meant"),
+            ("ring.inner_diameter_mm", "lower = 1725\nupper = 1745", "another unit"),
+            ("ring.inner_diameter_mm", "upper = 1745", "another unit"),
+            ("ring.size_us", "lower = 54\nupper = 55", "ISO size"),
+            ("piece.fineness_ppt", "lower = 0.75", "parts per thousand"),
+            ("piece.fineness_ppt", "lower = 18", "18 K is 750"),
+            ("piece.fineness_ppt", "upper = 750", "`lower` is meant"),
+        ] {
+            assert!(told(c, limit).contains(word), "{c} {limit}: {}", told(c, limit));
+        }
+        for (c, limit) in [
+            ("stain.area_mm2", "upper = 0.04"),
+            ("porosity.area_pct", "upper = 5"),
+            ("stone.carat", "lower = 0.09\nupper = 0.12"),
+            ("ring.size_us", "lower = 6.9\nupper = 7.1"),
+            ("piece.fineness_ppt", "lower = 745"),
+        ] {
+            assert_eq!(told(c, limit), "", "{c} {limit}");
+        }
     }
 
     #[test]

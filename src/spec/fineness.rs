@@ -44,6 +44,19 @@ pub fn mistake(ordered: f64, metal: &str) -> Option<String> {
     ))
 }
 
+/// Least fineness that is still called a precious metal's anywhere (8 K gold).
+const LEAST: f64 = 300.0;
+
+/// What is wrong with a least fineness of one's own: it is in another unit; none where it is in parts per thousand.
+pub fn other_unit(lower: f64) -> Option<String> {
+    if let Some((carat, ppt)) = CARATS.iter().find(|(c, _)| f64::from(*c) == lower) {
+        return Some(format!("{lower} looks like carats; the fineness is in parts per thousand: {carat} K is {ppt}"));
+    }
+    (lower > 0.0 && lower < LEAST).then(|| {
+        format!("{lower} is less than any precious metal has; the fineness is in parts per thousand, as 750")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
