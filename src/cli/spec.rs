@@ -7,9 +7,10 @@ use clap::Subcommand;
 
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
 use crate::draft::{self, Draft};
+use crate::inspect::finish;
 use crate::inspect::sight::PartModels;
 use crate::judge;
-use crate::model::Precision;
+use crate::model::{FinishModel, Precision};
 use crate::pipeline::{Inspector, Settings};
 use crate::report::Verdict;
 use crate::source::{picture_job, Bare};
@@ -160,7 +161,19 @@ fn init(args: &InitArgs) -> Result<(), String> {
             best = Some((seen, frame, draft));
         }
     }
-    let (_, frame, draft) = best.ok_or("no frame was given")?;
+    let (_, frame, mut draft) = best.ok_or("no frame was given")?;
+    let light = args.light.as_deref().unwrap_or(if draft.ring.is_some() { "backlight" } else { "dome" });
+    if args.finish.is_none() && draft.ring.is_none() {
+        let model = FinishModel::load_default().map_err(|e| e.to_string())?;
+        let (_, image) = vision::read_image(frame).map_err(|e| e.to_string())?;
+        draft.finish = finish::guess(&model, &image, &draft.view, args.um_per_px, light);
+        draft.notes.push(match draft.finish {
+            Some(f) => format!("the metal looks {f}, and the draft orders that: --finish sets another"),
+            None => {
+                "which finish the metal has is not sure, and the draft says polished: --finish sets it".to_owned()
+            }
+        });
+    }
     let stem = frame.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_else(|| "draft".into());
     let sku = args.sku.clone().unwrap_or(stem);
     let text = draft::toml(&draft, &sku, args.metal.as_deref(), args.finish.as_deref());
@@ -179,7 +192,6 @@ fn init(args: &InitArgs) -> Result<(), String> {
         Some(out) => {
             super::write(out, text.as_bytes())?;
             eprintln!("{}: written, from {}", out.display(), frame.display());
-            let light = args.light.as_deref().unwrap_or(if draft.ring.is_some() { "backlight" } else { "dome" });
             match judged(args, settings, out, (frame, light), &draft.view.name) {
                 Ok(None) => {}
                 Ok(Some(said)) => notes.push(said),

@@ -54,6 +54,8 @@ pub struct Draft {
     pub pose: Pose,
     /// The metal that its colour is nearest to; a guess.
     pub metal: &'static str,
+    /// The finish that the metal surely shows ([`crate::inspect::finish::guess`]); none where it was not asked or is not sure.
+    pub finish: Option<&'static str>,
     /// The ring whose silhouette the frame shows against a backlight, if it is one: it shows nothing else.
     pub ring: Option<Ring>,
     /// What a person should know.
@@ -104,6 +106,7 @@ pub fn silhouette(
         view: View { name: name.to_owned(), ..View::default() },
         pose: Pose::centred(image.width, image.height, um_per_px),
         metal: "yellow_gold",
+        finish: None,
         ring: Some(Ring { inner_mm: 2.0 * seen.inner.radius * mm, ovality_mm: mm * (most - least) }),
         notes,
     }))
@@ -206,7 +209,7 @@ pub fn draft(
              under prongs are not seen"
         ));
     }
-    Ok(Draft { metal: metal(image, &map, &piece), view, pose, ring: None, notes })
+    Ok(Draft { metal: metal(image, &map, &piece), finish: None, view, pose, ring: None, notes })
 }
 
 /// Stones with fewer prongs than most of their kind have: the rest of them were not seen.

@@ -47,7 +47,10 @@ pub fn toml(draft: &Draft, sku: &str, metal: Option<&str>, finish: Option<&str>)
     }
     match finish {
         Some(f) => line(format!("finish = {}", quoted(f))),
-        None => line("finish = \"polished\"  # assumed: polished, brushed, matte or florentine".into()),
+        None => line(match draft.finish {
+            Some(f) => format!("finish = {}  # as the frame shows it: check it", quoted(f)),
+            None => "finish = \"polished\"  # assumed: polished, brushed, matte or florentine".into(),
+        }),
     }
     let view = &draft.view;
     line("\n[[view]]".into());
@@ -150,7 +153,7 @@ mod tests {
         let ring = Some(crate::draft::Ring { inner_mm: 14.884, ovality_mm: 0.0312 });
         let view = View { name: "backlit".into(), ..View::default() };
         let pose = Pose::centred(960, 720, 20.0);
-        let draft = Draft { view, pose, metal: "yellow_gold", ring, notes: vec![] };
+        let draft = Draft { view, pose, metal: "yellow_gold", finish: None, ring, notes: vec![] };
         let text = toml(&draft, "ring", Some("platinum"), None);
         let spec = Spec::parse(&text, std::path::Path::new("s.toml")).unwrap();
         let d = spec.limit("ring.inner_diameter_mm", "backlit").unwrap();
@@ -175,7 +178,7 @@ mod tests {
         let view =
             View { name: "top".into(), outline: Some(outline.clone()), stones: vec![stone], ..View::default() };
         let pose = Pose::centred(960, 720, 12.0);
-        let draft = Draft { view, pose, metal: "rose_gold", ring: None, notes: vec!["look".into()] };
+        let draft = Draft { view, pose, metal: "rose_gold", finish: None, ring: None, notes: vec!["look".into()] };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spec.toml");
         std::fs::write(&path, toml(&draft, "a b", None, Some("matte"))).unwrap();

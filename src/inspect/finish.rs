@@ -13,6 +13,7 @@ use super::texture;
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::model::{shares, FinishInfo, FinishModel, FinishSight, FinishThresholds, ModelError, Shown};
 use crate::report::FindingType;
+use crate::spec::View;
 use crate::vision::{ops, Image, Mask, VisionError};
 
 /// The inspector of the finish.
@@ -76,6 +77,15 @@ impl Seen {
             |i: usize| self.metal.iter().enumerate().map(|(k, m)| f64::from(*m) * self.at(k)[i]).sum::<f64>() / total;
         ([of(0), of(1)], 0.5 * self.side_px * total.sqrt())
     }
+}
+
+/// The finish that a frame of a piece made to this view surely shows all over; none where that is not sure.
+pub fn guess(model: &FinishModel, image: &Image, view: &View, um_per_px: f64, light: &str) -> Option<&'static str> {
+    let located = crate::locate::locate(image, view, Some(um_per_px)).ok()?;
+    let seen = look(model, image, &crate::locate::open_metal(view, &located), um_per_px, light).ok()?;
+    let whole = &seen.sight.whole;
+    let best = (0..whole.len()).max_by(|a, b| whole[*a].total_cmp(&whole[*b]))?;
+    (whole[best] >= seen.thresholds.accept && unevenness(&seen, best) <= 1.0).then(|| FinishModel::finishes()[best])
 }
 
 /// Asks the model about a frame's metal ([`crate::locate::open_metal`]), which was taken under a light of that name.
