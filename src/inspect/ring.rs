@@ -146,6 +146,13 @@ impl Inspect for Ring {
         // A crack or a bump moves the diameter by its share only, and is a fault whatever is limited.
         let deep = mm * inner.local > DEEP_MM;
         answer.troubles.extend(off.clone().filter(|_| deep));
+        // The thickness along the radius leaves a hole out.
+        if let Some((_, px)) = seen.pierced.filter(|_| scene.spec.limit(WIDTH, &scene.view.name).is_some()) {
+            answer.troubles.push(format!(
+                "light shines through the shank beside its opening, about {:.1} mm wide: a hole, or a window of the design; how thick the shank is there is not measured",
+                mm * px
+            ));
+        }
         let doubts: Vec<String> = [tilted, bright, lobed, off].into_iter().flatten().collect();
         let doubt = (!doubts.is_empty()).then(|| doubts.join("; "));
         answer.features.push(Feature {
