@@ -154,6 +154,22 @@ fn a_chart_in_poor_light_says_so_and_covers_what_it_does() {
 }
 
 #[test]
+fn a_covered_patch_is_named_and_left_out() {
+    let bench = Bench::new();
+    chart(&bench.path("chart.png"), 2.0);
+    let mut img = image::open(bench.path("chart.png")).unwrap().to_rgb8();
+    // A hand over white, the first patch of the last row.
+    for (x, y) in (80..160).flat_map(|x| (360..440).map(move |y| (x, y))) {
+        img.put_pixel(x, y, Rgb([120, 90, 70]));
+    }
+    img.save(bench.path("chart.png")).unwrap();
+    let ran = bench.loupe(&["colour", "chart.png", "--out", "station.colour.json"]);
+    assert!(ran.code == 0 && ran.stdout.contains("note: white is left out: it is "), "{}{}", ran.stdout, ran.stderr);
+    let largest = |s: &str| s.split("largest ").nth(1).and_then(|s| s.split(';').next()?.parse::<f64>().ok());
+    assert!(largest(&ran.stdout).unwrap() < 3.0, "{}", ran.stdout);
+}
+
+#[test]
 fn what_is_no_chart_says_so() {
     let bench = Bench::new();
     let mut rng = fastrand::Rng::with_seed(1);

@@ -150,6 +150,14 @@ fn masks_layout() {
     mask(&set.at("pit/b.png"));
     let f = check(&set, "masks", 2, 1);
     assert_eq!(f["classes"]["pit"]["defective"], 1);
+    // A mask without a pixel: the class counts, the pixels do not.
+    picture(&set.at("pit/c.jpg"), true);
+    image::GrayImage::new(96, 72).save(set.at("pit/c.png")).unwrap();
+    let o = eval(&set.root(), &set.out(), &[]);
+    assert_eq!(o.status.code(), Some(0));
+    let f = figures(&set.out());
+    assert_eq!((f["classes"]["pit"]["defective"].as_u64(), &f["unmarked"][0]), (Some(2), &"pit/c.jpg".into()));
+    assert!(String::from_utf8_lossy(&o.stderr).contains("warning: pit/c.jpg"));
 }
 
 #[test]

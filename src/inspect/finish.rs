@@ -85,7 +85,8 @@ pub fn guess(model: &FinishModel, image: &Image, view: &View, um_per_px: f64, li
     let seen = look(model, image, &crate::locate::open_metal(view, &located), um_per_px, light).ok()?;
     let whole = &seen.sight.whole;
     let best = (0..whole.len()).max_by(|a, b| whole[*a].total_cmp(&whole[*b]))?;
-    (whole[best] >= seen.thresholds.accept && unevenness(&seen, best) <= 1.0).then(|| FinishModel::finishes()[best])
+    (whole[best] >= seen.thresholds.accept && unevenness(&seen, best).iter().all(|u| *u <= 1.0))
+        .then(|| FinishModel::finishes()[best])
 }
 
 /// Asks the model about a frame's metal ([`crate::locate::open_metal`]), which was taken under a light of that name.
@@ -303,9 +304,10 @@ const FEWEST: usize = 5;
 const MAY_BE: f64 = -1.0;
 const MAY_BE_SHARE: f64 = 0.1;
 
-/// How much the cells differ in what they say against the ordered finish, as a multiple of what may be: the standard deviation over the metal of the log odds of the
-/// best other finish, each the mean of its surroundings, or how much of the metal may well show it. 0 where too few cells have enough metal about them.
-fn unevenness(seen: &Seen, ordered: usize) -> f64 {
+/// How much the cells differ in what they say against the ordered finish: the standard deviation over the metal of the log odds of the
+/// best other finish, each the mean of its surroundings; and how much of the metal lies where that may well be the finish. Both as multiples of what may be, and 0 where too few
+/// cells have enough metal about them.
+fn unevenness(seen: &Seen, ordered: usize) -> [f64; 2] {
     let rows = seen.metal.len() / seen.columns.max(1);
     let against = |k: usize| {
         let p = &seen.sight.cells[k];
@@ -331,13 +333,13 @@ fn unevenness(seen: &Seen, ordered: usize) -> f64 {
         }
     }
     if means.len() < FEWEST {
-        return 0.0;
+        return [0.0; 2];
     }
     let n = means.len() as f64;
     let mean = means.iter().sum::<f64>() / n;
     let differ = (means.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
     let may_be = means.iter().filter(|v| **v > MAY_BE).count() as f64 / n;
-    (differ / seen.thresholds.even).max(may_be / MAY_BE_SHARE)
+    [differ / seen.thresholds.even, may_be / MAY_BE_SHARE]
 }
 
 /// What is told of the finish of all the metal, by one frame or by several together.
@@ -356,8 +358,8 @@ pub struct Told {
     /// Standard uncertainty of a share for what is smaller than the least region, which is not seen (anything between none and that: a
     /// rectangular distribution).
     blind: f64,
-    /// How uneven it looks, as a multiple of what may be.
-    uneven: f64,
+    /// How uneven it looks, and how much of it may well be of another finish, as multiples of what may be.
+    uneven: [f64; 2],
 }
 
 impl Told {
@@ -395,7 +397,11 @@ impl Told {
             lost: most(|t| t.lost),
             region: most(|t| t.region),
             blind: most(|t| t.blind),
-            uneven: all.iter().map(|t| t.uneven).sum::<f64>() / n,
+            // A place of another finish is one under every light.
+            uneven: [
+                all.iter().map(|t| t.uneven[0]).sum::<f64>() / n,
+                all.iter().map(|t| t.uneven[1]).fold(f64::INFINITY, f64::min),
+            ],
             ..(*first).clone()
         })
     }
@@ -405,7 +411,7 @@ impl Told {
     fn judged(&self) -> (Value, bool, f64, Option<String>) {
         let (whole, ordered, lost) = (&self.whole, self.ordered, self.lost);
         let p = whole[ordered];
-        let uneven = lost == 0.0 && self.uneven > 1.0;
+        let uneven = lost == 0.0 && self.uneven.iter().any(|u| *u > 1.0);
         let (value, uncertainty) = if p < self.thresholds.reject {
             // Another finish is all over it, or over so much of it that the rest does not show: how much is not measured.
             (0.0, REST_U)
@@ -654,14 +660,14 @@ mod tests {
     #[test]
     fn what_is_not_the_same_all_over_is_a_persons_matter() {
         let mut seen = even();
-        assert!(unevenness(&seen, 0) < 1e-9);
+        assert!(unevenness(&seen, 0).iter().all(|u| *u < 1e-9));
         assert_eq!(Told::of(&seen, "dome", 0, &[]).share(&seen).values[0].value, 1.0);
         // Half of it is less like it, but like nothing else; all of it together is a little like brushed metal.
         seen.sight.whole = vec![0.96, 0.02, 0.01, 0.01];
         for k in (0..100).filter(|k| k % 10 < 5) {
             seen.sight.cells[k] = vec![0.5, 0.4, 0.05, 0.05];
         }
-        assert!(unevenness(&seen, 0) > 1.0);
+        assert!(unevenness(&seen, 0)[0] > 1.0);
         let f = Told::of(&seen, "dome", 0, &[]).share(&seen);
         assert!(f.values[0].uncertainty == UNKNOWN && f.kind.is_none() && f.doubt.unwrap().contains("brushed"));
     }

@@ -136,7 +136,9 @@ impl PartModels {
                 let length = stones[k].length_ratio().unwrap_or(1.0);
                 let Some(fit) = girdle::fit(info, rays, &circle, &course, length) else { continue };
                 let moved = fit.moved(&circle) / info.strip.half(circle.radius);
-                let settled = moved <= ASTRAY || round == 2;
+                let ordered = 0.5 * pose.px(stones[k].diameter_mm);
+                let as_ordered = (fit.circle.radius - ordered).abs() <= ASTRAY * info.strip.half(circle.radius);
+                let settled = moved <= ASTRAY || round == 2 || (round == 1 && as_ordered);
                 let best = unsettled[k].take().filter(|(before, _)| round == 2 && *before <= moved);
                 let fit = best.map_or(fit, |(_, earlier)| earlier);
                 if settled {
@@ -147,7 +149,7 @@ impl PartModels {
                     fit.circle
                 } else {
                     unsettled[k] = Some((moved, fit));
-                    Circle { radius: 0.5 * pose.px(stones[k].diameter_mm), ..fit.circle }
+                    Circle { radius: ordered, ..fit.circle }
                 };
                 again.push((k, course, next));
             }

@@ -518,13 +518,22 @@ fn row(c: &str, feature: &str, view: &str, value: f64, u: f64, limit: Option<&Li
         characteristic: c.to_owned(),
         feature: feature.to_owned(),
         view: view.to_owned(),
-        value: round_to(value, 4),
-        uncertainty: round_to(u, 4),
+        value: round_to(value, digits(c)),
+        uncertainty: round_to(u, digits(c)),
         lower: limit.and_then(|l| l.lower),
         upper: limit.and_then(|l| l.upper),
         status,
         decision: limit.and_then(decision),
         text: None,
+    }
+}
+
+/// Decimals that a value is written with: a melee weighs some thousandths of a carat, and what is written must still say how it was judged.
+fn digits(characteristic: &str) -> i32 {
+    if characteristic.starts_with("stone.carat") {
+        6
+    } else {
+        4
     }
 }
 
@@ -573,6 +582,29 @@ mod tests {
 
     fn limit(lower: Option<f64>, upper: Option<f64>) -> Limit {
         Limit { characteristic: "pit.diameter_mm".into(), lower, upper, ..Limit::default() }
+    }
+
+    #[test]
+    fn between_two_sizes_it_is_either_by_any_rule() {
+        for rule in Rule::ALL {
+            let of = |low: f64, high: f64| Limit {
+                characteristic: "ring.size_iso".into(),
+                rule: Some(rule),
+                u_max: Some(0.1),
+                ..limit(Some(low), Some(high))
+            };
+            assert_eq!(status(50.5, 0.25, &of(50.0, 51.0)), Status::Pass);
+            assert_eq!(status(50.5, 0.25, &of(50.0, 50.0)), Status::Review);
+            assert_eq!(status(50.5, 0.25, &of(52.0, 53.0)), Status::Fail);
+            assert_eq!(status(50.0, 0.0, &of(50.0, 50.0)), Status::Pass);
+        }
+    }
+
+    #[test]
+    fn pores_are_missed_and_not_made_up() {
+        let of = Limit { characteristic: "porosity.pore_count".into(), ..limit(None, Some(3.0)) };
+        let seen = |n: f64| status(n, 0.5 * n, &of);
+        assert_eq!([1.0, 2.0, 3.0, 4.0].map(seen), [Status::Pass, Status::Review, Status::Review, Status::Fail]);
     }
 
     #[test]
@@ -699,6 +731,33 @@ mod tests {
             assert_eq!(status(60.0, 0.0, &size(coverage)), Status::Fail);
             let both = Limit { lower: Some(58.0), upper: Some(61.0), ..size(coverage) };
             assert_eq!(status(59.5, 0.26, &both), Status::Pass);
+        }
+    }
+
+    /// Metal that is seen within a girdle may be a chip: no rule passes it where it would break the limit.
+    #[test]
+    fn what_was_seen_on_a_part_passes_by_no_rule() {
+        let mut spec = crate::eval::bare_spec();
+        let piece = piece(vec![]);
+        for rule in Rule::ALL {
+            let chip = Limit { characteristic: "stone.chip_mm".into(), u_max: Some(1.0), ..limit(None, Some(0.05)) };
+            spec.limits = vec![Limit { rule: Some(rule), ..chip }];
+            let mut of = |u: f64, doubt: Option<&str>| {
+                let mut feature = crate::inspect::stones::part("S1", [5.0, 5.0], 3.0);
+                let value = crate::inspect::Value { characteristic: "stone.chip_mm", value: 0.0, uncertainty: u };
+                (feature.values, feature.doubt) = (vec![value], doubt.map(str::to_owned));
+                let view = ViewAnswer {
+                    view: "picture".into(),
+                    features: vec![("a.png".into(), feature)],
+                    places: vec![None],
+                    ..ViewAnswer::default()
+                };
+                judge(&spec, &piece, &[view], &[]).measurements[0].status
+            };
+            let lenient = if rule == Rule::GuardBand { Status::Review } else { Status::Pass };
+            assert_eq!(of(0.06, None), lenient);
+            assert_eq!(of(0.06, Some("a chip, or metal over it")), Status::Review);
+            assert_eq!(of(0.01, Some("a chip, or metal over it")), Status::Pass);
         }
     }
 

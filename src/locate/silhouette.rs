@@ -39,7 +39,7 @@ pub enum SilhouetteError {
     #[error("the ring is not whole in the frame: no closed opening is seen")]
     CutOff,
     /// A silhouette without an opening.
-    #[error("the silhouette has no opening: the shank is open or parted, or this is no ring")]
+    #[error("the silhouette has no opening as wide as a finger within a closed shank: it is open, parted or as thin as a hair, or this is no ring")]
     NoOpening,
     /// Too little of the boundary shows an edge that fits an ellipse.
     #[error(
