@@ -742,7 +742,7 @@ mod tests {
         for rule in Rule::ALL {
             let chip = Limit { characteristic: "stone.chip_mm".into(), u_max: Some(1.0), ..limit(None, Some(0.05)) };
             spec.limits = vec![Limit { rule: Some(rule), ..chip }];
-            let mut of = |u: f64, doubt: Option<&str>| {
+            let of = |u: f64, doubt: Option<&str>| {
                 let mut feature = crate::inspect::stones::part("S1", [5.0, 5.0], 3.0);
                 let value = crate::inspect::Value { characteristic: "stone.chip_mm", value: 0.0, uncertainty: u };
                 (feature.values, feature.doubt) = (vec![value], doubt.map(str::to_owned));
