@@ -65,8 +65,9 @@ pub fn may_lie_otherwise(view: &View) -> bool {
 pub fn astray(features: &[Feature]) -> bool {
     let most_gone = |characteristic: &str, of: Option<&str>| {
         let about = |f: &&Feature| of.is_none_or(|s| f.name.rsplit_once('.').is_some_and(|(stone, _)| stone == s));
-        let all =
-            || features.iter().filter(about).flat_map(|f| &f.values).filter(|v| v.characteristic == characteristic);
+        // What is dark, or covered, says nothing of where it lies.
+        let told = || features.iter().filter(about).filter(|f| f.doubt.is_none());
+        let all = || told().flat_map(|f| &f.values).filter(|v| v.characteristic == characteristic);
         let gone = all().filter(|v| v.value == 0.0).count();
         all().count() >= COMPANY && 2 * gone > all().count()
     };
