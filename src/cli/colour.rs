@@ -93,7 +93,7 @@ fn calibrate(args: &Args, path: &Path, out: &Path) -> Result<(), String> {
         .rows
         .iter()
         .filter_map(|r| Some((&r.name, r.left_out.as_ref()?)))
-        .partition(|(_, why)| why.contains("dE00"));
+        .partition(|(_, why)| why.ends_with(chart::COVERED));
     for (name, why) in covered {
         println!("  note: {name} is left out: {why}");
     }

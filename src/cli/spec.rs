@@ -164,9 +164,9 @@ fn init(args: &InitArgs) -> Result<(), String> {
     let (_, frame, mut draft) = best.ok_or("no frame was given")?;
     let light = args.light.as_deref().unwrap_or(if draft.ring.is_some() { "backlight" } else { "dome" });
     if args.finish.is_none() && draft.ring.is_none() {
-        let model = FinishModel::load_default().map_err(|e| e.to_string())?;
         let (_, image) = vision::read_image(frame).map_err(|e| e.to_string())?;
-        draft.finish = finish::guess(&model, &image, &draft.view, args.um_per_px, light);
+        let model = FinishModel::load_default().ok();
+        draft.finish = model.and_then(|m| finish::guess(&m, &image, &draft.view, args.um_per_px, light));
         draft.notes.push(match draft.finish {
             Some(f) => format!("the metal looks {f}, and the draft orders that: --finish sets another"),
             None => {

@@ -400,6 +400,8 @@ fn fit(image: &Image, grid: &[[f64; 2]], about: &About) -> Result<Calibration, C
     })
 }
 
+/// Why such a patch is left out.
+pub const COVERED: &str = "dE00 off what the others say: covered, dirty or damaged";
 /// A patch that is off by this much (dE00) where the others fit well is covered, dirty or damaged: of a chart as it is none is off by half of that.
 const COVERED_DE00: f64 = 6.0;
 /// Most such patches: beyond, it is another chart.
@@ -428,7 +430,7 @@ fn leave_out_covered(reads: &mut [Read]) {
         if left > 0.5 * worst || off < COVERED_DE00 {
             return;
         }
-        reads[k].bad = Some(format!("it is {off:.0} dE00 off what the others say: covered, dirty or damaged"));
+        reads[k].bad = Some(format!("it is {off:.0} {COVERED}"));
     }
 }
 

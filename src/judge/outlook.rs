@@ -213,17 +213,15 @@ fn odd_unit(limit: &Limit) -> Option<String> {
     }
     let beyond =
         |least: f64, most: f64| low.is_some_and(|l| l > most) || high.is_some_and(|h| h < least || h > 2.0 * most);
-    let size = |most: f64| low.is_some_and(|l| l > most);
     match name {
         "ring.inner_diameter_mm" if beyond(OPENINGS_MM.0, OPENINGS_MM.1) => Some(format!(
             "{name}: rings are {} to {} mm wide inside: is the limit in another unit?",
             OPENINGS_MM.0, OPENINGS_MM.1
         )),
-        "ring.size_us" if size(LARGEST_SIZE.0) => {
-            Some(format!("{name} goes to about {}: is an ISO size meant (`ring.size_iso`)?", LARGEST_SIZE.0))
-        }
-        "ring.size_jp" if size(LARGEST_SIZE.1) => {
-            Some(format!("{name} goes to about {}: is an ISO size meant (`ring.size_iso`)?", LARGEST_SIZE.1))
+        "ring.size_us" | "ring.size_jp" => {
+            let most = if name == "ring.size_us" { LARGEST_SIZE.0 } else { LARGEST_SIZE.1 };
+            let other = format!("{name} goes to about {most}: is an ISO size meant (`ring.size_iso`)?");
+            low.is_some_and(|l| l > most).then_some(other)
         }
         _ => None,
     }
