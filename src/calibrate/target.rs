@@ -406,14 +406,17 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
     let mut whole = (0, 0);
     for ((middle, places), (rows, (_, profile))) in places.into_iter().zip(rows.into_iter().zip(&strips)) {
         let Some(numbered) = number(&places, gap, &before) else { continue };
+        let ends = levels(profile);
         for (k, x) in &numbered {
             let px = [
                 back[0][0] * x + back[0][1] * middle + back[0][2],
                 back[1][0] * x + back[1][1] * middle + back[1][2],
             ];
             out.push(GridPoint { grid: [*k as f64, middle], px, radius: 0.0 });
-            let (on, of) = run_through(&flat, rows.clone(), profile, *x, sign);
-            whole = (whole.0 + on, whole.1 + of);
+            if let Some((lo, hi)) = ends {
+                let on = run_through(&flat, rows.clone(), *x, sign, 0.5 * (lo + hi));
+                whole = (whole.0 + on, whole.1 + rows.len());
+            }
         }
         before = numbered;
     }
@@ -428,30 +431,22 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
 /// strip some do not.
 const LEAST_WHOLE: f64 = 0.75;
 
-/// In how many rows a line at this place shows, and of how many.
-fn run_through(
-    flat: &Plane,
-    rows: std::ops::Range<usize>,
-    profile: &[Option<f64>],
-    x: f64,
-    sign: f64,
-) -> (usize, usize) {
-    let known: Vec<f32> = profile.iter().flatten().map(|v| *v as f32).collect();
-    let Some((lo, hi)) = levels(&known) else { return (0, 0) };
-    let half = 0.5 * (lo + hi);
+/// In how many rows a line at this place lies on its side of a level.
+fn run_through(flat: &Plane, rows: std::ops::Range<usize>, x: f64, sign: f64, half: f64) -> usize {
     let at = x.round() as usize;
     let shows = |y: &usize| {
         let near = [at.saturating_sub(1), at, (at + 1).min(flat.width - 1)];
         let level = near.iter().map(|x| f64::from(flat.at(*x, *y))).sum::<f64>() / 3.0;
         sign * (level - half) > 0.0
     };
-    (rows.clone().filter(shows).count(), rows.len())
+    rows.filter(shows).count()
 }
 
 /// The lowest and the highest value of a profile; none where it shows no lines.
-fn levels(known: &[f32]) -> Option<(f64, f64)> {
-    let (lo, hi) = known.iter().fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
-    (known.len() >= 20 && hi - lo >= LEAST_CONTRAST).then_some((f64::from(lo), f64::from(hi)))
+fn levels(profile: &[Option<f64>]) -> Option<(f64, f64)> {
+    let known = || profile.iter().flatten().map(|v| *v as f32);
+    let (lo, hi) = known().fold((f32::MAX, f32::MIN), |(a, b), v| (a.min(v), b.max(v)));
+    (known().count() >= 20 && hi - lo >= LEAST_CONTRAST).then_some((f64::from(lo), f64::from(hi)))
 }
 
 /// Fewest grey levels between the lines of a scale bar and what is between them.
@@ -459,15 +454,15 @@ const LEAST_CONTRAST: f32 = 15.0;
 
 /// How many values of a profile that shows lines lie below half way, and of how many.
 fn dark_share(profile: &[Option<f64>]) -> (usize, usize) {
+    let Some((lo, hi)) = levels(profile) else { return (0, 0) };
     let known: Vec<f32> = profile.iter().flatten().map(|v| *v as f32).collect();
-    let Some((lo, hi)) = levels(&known) else { return (0, 0) };
     (known.iter().filter(|v| f64::from(**v) < 0.5 * (lo + hi)).count(), known.len())
 }
 
 /// Places of the lines in a profile across them: centres of gravity of what is darker (sign -1) or lighter (1) than what is between them.
 fn line_places(profile: &[Option<f64>], sign: f64) -> Vec<f64> {
+    let Some((lo, hi)) = levels(profile) else { return vec![] };
     let known: Vec<f32> = profile.iter().flatten().map(|v| *v as f32).collect();
-    let Some((lo, hi)) = levels(&known) else { return vec![] };
     // What is between the lines: the middle of what lies on its side of half way.
     let half = 0.5 * (lo + hi);
     let mut between: Vec<f32> = known.into_iter().filter(|v| sign * (f64::from(*v) - half) < 0.0).collect();

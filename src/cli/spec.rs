@@ -16,7 +16,7 @@ use crate::report::Verdict;
 use crate::source::{picture_job, Bare};
 use crate::spec::parse::FINISHES;
 use crate::spec::{Spec, SpecError, Stone};
-use crate::vision;
+use crate::vision::{self, Image};
 
 /// Arguments of `loupe spec`.
 #[derive(Debug, clap::Args)]
@@ -139,7 +139,7 @@ fn init(args: &InitArgs) -> Result<(), String> {
     };
     let surface = settings.load_surface().map_err(|e| e.to_string())?;
     let parts = PartModels::load_default().map_err(|e| e.to_string())?;
-    let mut best: Option<(usize, &Path, Draft)> = None;
+    let mut best: Option<(usize, &Path, Image, Draft)> = None;
     for frame in &args.frames {
         let (_, image) = vision::read_image(frame).map_err(|e| e.to_string())?;
         let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", frame.display());
@@ -158,13 +158,12 @@ fn init(args: &InitArgs) -> Result<(), String> {
         let seen = draft.view.stones.iter().map(|s| 1 + s.prongs.len()).sum();
         eprintln!("{}: {}", frame.display(), summary(&draft));
         if best.as_ref().is_none_or(|b| seen > b.0) {
-            best = Some((seen, frame, draft));
+            best = Some((seen, frame, image, draft));
         }
     }
-    let (_, frame, mut draft) = best.ok_or("no frame was given")?;
+    let (_, frame, image, mut draft) = best.ok_or("no frame was given")?;
     let light = args.light.as_deref().unwrap_or(if draft.ring.is_some() { "backlight" } else { "dome" });
     if args.finish.is_none() && draft.ring.is_none() {
-        let (_, image) = vision::read_image(frame).map_err(|e| e.to_string())?;
         let model = FinishModel::load_default().ok();
         draft.finish = model.and_then(|m| finish::guess(&m, &image, &draft.view, args.um_per_px, light));
         draft.notes.push(match draft.finish {

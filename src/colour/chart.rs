@@ -319,15 +319,15 @@ fn fit(image: &Image, grid: &[[f64; 2]], about: &About) -> Result<Calibration, C
     let across = (grid[COLUMNS - 1][0] - grid[0][0]).hypot(grid[COLUMNS - 1][1] - grid[0][1]);
     let half = 0.5 * READ * across / (COLUMNS - 1) as f64;
     let mut reads: Vec<Read> = grid.iter().map(|p| read(image, *p, half)).collect();
-    leave_out_covered(&mut reads);
-    let used: Vec<usize> = (0..reads.len()).filter(|k| reads[*k].bad.is_none()).collect();
+    let used = usable(&reads);
     if used.len() < LEAST {
         let first = reads.iter().position(|r| r.bad.is_some()).unwrap_or(0);
         let why = reads[first].bad.clone().unwrap_or_default();
         return Err(ChartError::TooFew { usable: used.len(), why: format!("{}: {why}", PATCHES[first].0) });
     }
     let none = || ChartError::NotFound("the patches are all alike".into());
-    let even = search(&reads, &used).ok_or_else(none)?;
+    let even = without_covered(&mut reads).ok_or_else(none)?;
+    let used = usable(&reads);
     // Light that falls off over the chart looks like another tone: a slant is taken off as long as the patches ask for it.
     let mut slant = [0.0; 2];
     let mut level = reads.clone();
@@ -407,31 +407,39 @@ const COVERED_DE00: f64 = 6.0;
 /// Most such patches: beyond, it is another chart.
 const MOST_COVERED: usize = 3;
 
-/// Marks patches that what the others say does not fit: the one without which the others fit best, as long as one is far off and without it the worst of
-/// them is off by half as much.
-fn leave_out_covered(reads: &mut [Read]) {
+/// Which patches can be used.
+fn usable(reads: &[Read]) -> Vec<usize> {
+    (0..reads.len()).filter(|k| reads[*k].bad.is_none()).collect()
+}
+
+/// The fit to the patches after those are marked that what the others say does not fit: the one without which the others fit best, as long as one is far off and without it
+/// the worst of them is off by half as much.
+fn without_covered(reads: &mut [Read]) -> Option<Fit> {
     let errors = |fit: &Fit, reads: &[Read], of: &[usize]| -> f64 {
         of.iter().map(|k| delta_e00(lab(fit.xyz(&reads[*k])), PATCHES[*k].1)).fold(0.0, f64::max)
     };
+    let mut used = usable(reads);
+    let mut fit = search(reads, &used)?;
     for _ in 0..MOST_COVERED {
-        let used: Vec<usize> = (0..reads.len()).filter(|k| reads[*k].bad.is_none()).collect();
-        if used.len() <= LEAST {
-            return;
+        let worst = errors(&fit, reads, &used);
+        if used.len() <= LEAST || worst <= COVERED_DE00 {
+            break;
         }
-        let Some(worst) = search(reads, &used).map(|f| errors(&f, reads, &used)).filter(|w| *w > COVERED_DE00) else {
-            return;
-        };
         let without = |k: usize| {
             let rest: Vec<usize> = used.iter().copied().filter(|j| *j != k).collect();
-            search(reads, &rest).map(|f| (errors(&f, reads, &rest), errors(&f, reads, &[k]), k))
+            search(reads, &rest).map(|f| (errors(&f, reads, &rest), k, f))
         };
-        let tried: Vec<(f64, f64, usize)> = used.par_iter().filter_map(|k| without(*k)).collect();
-        let Some((left, off, k)) = tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)) else { return };
+        let tried: Vec<(f64, usize, Fit)> = used.par_iter().filter_map(|k| without(*k)).collect();
+        let Some((left, k, rest)) = tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
+        let off = errors(&rest, reads, &[k]);
         if left > 0.5 * worst || off < COVERED_DE00 {
-            return;
+            break;
         }
         reads[k].bad = Some(format!("it is {off:.0} {COVERED}"));
+        used.retain(|j| *j != k);
+        fit = rest;
     }
+    Some(fit)
 }
 
 /// The tone and the matrix that say most of colours that are on no patch.

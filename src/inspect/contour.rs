@@ -75,6 +75,7 @@ struct Lack {
     deviation: f64,
     seen: bool,
     doubt: bool,
+    value: Value,
 }
 
 /// The notch about its deepest place: both ways until half of its depth below what is usual.
@@ -187,14 +188,12 @@ impl Inspect for Contour {
             let value = if least <= unseen { deviation } else { (median / 2.0 - least).max(0.0) };
             // How deep, or whether at all, nothing says: anything from none to what was searched.
             let blind = if doubt && least <= unseen { -unseen / 12f64.sqrt() } else { 0.0 };
-            (
-                Lack { worst, members, deviation, seen, doubt },
-                Value { characteristic: CHARACTERISTIC, value, uncertainty: u.hypot(blind) },
-            )
+            let value = Value { characteristic: CHARACTERISTIC, value, uncertainty: u.hypot(blind) };
+            Lack { worst, members, deviation, seen, doubt, value }
         };
         let mut lacks = vec![lack(deepest(&mut (0..n)))];
         // Where no edge is seen nothing is known, and it must not hide what is seen well away from there.
-        if lacks[0].0.doubt && smooth[lacks[0].0.worst] <= unseen {
+        if lacks[0].doubt && smooth[lacks[0].worst] <= unseen {
             let blind: Vec<[f64; 2]> =
                 (0..n).filter(|i| smooth[*i] <= unseen).map(|i| [edges[i].point.x, edges[i].point.y]).collect();
             let away = |i: usize| {
@@ -202,17 +201,17 @@ impl Inspect for Contour {
                 blind.iter().all(|q| (p.x - q[0]).hypot(p.y - q[1]) > -2.0 * unseen)
             };
             let other = lack(deepest(&mut (0..n).filter(|i| away(*i))));
-            if other.0.seen && other.0.members.iter().all(|i| away(*i)) {
+            if other.seen && other.members.iter().all(|i| away(*i)) {
                 lacks.push(other);
             }
         }
         // What is not seen may lack metal, whatever is seen.
         let upper = scene.spec.limit(CHARACTERISTIC, &scene.view.name).and_then(|l| l.upper).unwrap_or(f64::INFINITY);
-        if let Some(why) = cut_off(scene).filter(|_| lacks.iter().all(|(_, v)| v.value <= upper)) {
+        if let Some(why) = cut_off(scene).filter(|_| lacks.iter().all(|l| l.value.value <= upper)) {
             answer.not_assessed.push((CHARACTERISTIC, why));
             return Ok(answer);
         }
-        for (number, (Lack { worst, members, deviation, seen, doubt }, value)) in lacks.into_iter().enumerate() {
+        for (number, Lack { worst, members, deviation, seen, doubt, value }) in lacks.into_iter().enumerate() {
             let width_mm = members.len() as f64 * spacing_mm;
             let depth_px = pose.px(deviation);
             let [x, y] = {

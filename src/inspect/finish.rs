@@ -79,12 +79,17 @@ impl Seen {
     }
 }
 
+/// Which of these finishes is the likeliest.
+fn likeliest(whole: &[f64], of: impl Fn(usize) -> bool) -> Option<usize> {
+    (0..whole.len()).filter(|k| of(*k)).max_by(|a, b| whole[*a].total_cmp(&whole[*b]))
+}
+
 /// The finish that a frame of a piece made to this view surely shows all over; none where that is not sure.
 pub fn guess(model: &FinishModel, image: &Image, view: &View, um_per_px: f64, light: &str) -> Option<&'static str> {
     let located = crate::locate::locate(image, view, Some(um_per_px)).ok()?;
     let seen = look(model, image, &crate::locate::open_metal(view, &located), um_per_px, light).ok()?;
     let whole = &seen.sight.whole;
-    let best = (0..whole.len()).max_by(|a, b| whole[*a].total_cmp(&whole[*b]))?;
+    let best = likeliest(whole, |_| true)?;
     (whole[best] >= seen.thresholds.accept && unevenness(&seen, best).iter().all(|u| *u <= 1.0))
         .then(|| FinishModel::finishes()[best])
 }
@@ -215,7 +220,7 @@ impl Inspect for Finish {
             return Ok(none(format!("the finish {} is none that can be told", scene.spec.finish)));
         };
         let whole = &seen.sight.whole;
-        let seen_as = (0..whole.len()).max_by(|a, b| whole[*a].total_cmp(&whole[*b])).unwrap_or(ordered);
+        let seen_as = likeliest(whole, |_| true).unwrap_or(ordered);
         tracing::debug!("{}: finish {whole:.4?}", scene.frame.file);
         let regions = regions(seen, ordered);
         let told = Told::of(seen, &scene.frame.light, ordered, &regions);
@@ -420,7 +425,7 @@ impl Told {
         } else {
             (p, UNKNOWN)
         };
-        let best = (0..whole.len()).filter(|k| *k != ordered).max_by(|a, b| whole[*a].total_cmp(&whole[*b]));
+        let best = likeliest(whole, |k| k != ordered);
         let unsure = uncertainty == UNKNOWN;
         let doubt = best.filter(|_| unsure).map(|k| {
             let name = FinishModel::finishes();

@@ -147,7 +147,7 @@ impl Inspect for Ring {
         let deep = mm * inner.local > DEEP_MM;
         answer.troubles.extend(off.clone().filter(|_| deep));
         // The thickness along the radius leaves a hole out.
-        if let Some((_, px)) = seen.pierced.filter(|_| scene.spec.limit(WIDTH, &scene.view.name).is_some()) {
+        if let Some(px) = seen.pierced.filter(|_| scene.spec.limit(WIDTH, &scene.view.name).is_some()) {
             answer.troubles.push(format!(
                 "light shines through the shank beside its opening, about {:.1} mm wide: a hole, or a window of the design; how thick the shank is there is not measured",
                 mm * px

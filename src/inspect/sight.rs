@@ -115,43 +115,45 @@ impl PartModels {
         let info = girdles.info();
         let knows = |stone: &Stone| info.prior.turn.is_none() == stone.is_round();
         let there = stones.iter().zip(sights.iter()).enumerate();
-        let mut rims: Vec<(usize, Course, Circle)> = there
+        let mut rims: Vec<Rim> = there
             .filter(|(_, (stone, sight))| sight.present >= 0.0 && knows(stone))
             .filter_map(|(k, (stone, sight))| {
                 let course = Course::of_stone(stone, info.strip.rays, pose.rotation + stone.length_turn())?;
-                Some((k, course, circle_of(stone, pose, sight)))
+                Some(Rim { stone: k, course, circle: circle_of(stone, pose, sight), before: None })
             })
             .collect();
         // Again about where it was found, where the window's answer was off: what is known beforehand draws the fit towards it. What does not settle there is
         // looked at once more as large as it was ordered.
         let count = rims.len();
-        let mut unsettled: Vec<Option<(f64, Girdle)>> = vec![None; stones.len()];
         for round in 0..3 {
             let strips: Vec<Vec<f32>> = rims
                 .iter()
-                .map(|(k, course, circle)| self.strip(info, (image, &windows[*k], pose), stones[*k], circle, course))
+                .map(|r| {
+                    let shown = (image, &windows[r.stone], pose);
+                    self.strip(info, shown, stones[r.stone], &r.circle, &r.course)
+                })
                 .collect();
             let mut again = Vec::new();
-            for ((k, course, circle), rays) in rims.into_iter().zip(&girdles.look(&strips)?) {
-                let length = stones[k].length_ratio().unwrap_or(1.0);
-                let Some(fit) = girdle::fit(info, rays, &circle, &course, length) else { continue };
-                let moved = fit.moved(&circle) / info.strip.half(circle.radius);
-                let ordered = 0.5 * pose.px(stones[k].diameter_mm);
-                let as_ordered = (fit.circle.radius - ordered).abs() <= ASTRAY * info.strip.half(circle.radius);
-                let settled = moved <= ASTRAY || round == 2 || (round == 1 && as_ordered);
-                let best = unsettled[k].take().filter(|(before, _)| round == 2 && *before <= moved);
-                let fit = best.map_or(fit, |(_, earlier)| earlier);
-                if settled {
-                    take(&mut sights[k], &fit, stones[k], pose, info);
+            for (rim, rays) in rims.into_iter().zip(&girdles.look(&strips)?) {
+                let stone = stones[rim.stone];
+                let length = stone.length_ratio().unwrap_or(1.0);
+                let Some(fit) = girdle::fit(info, rays, &rim.circle, &rim.course, length) else { continue };
+                let half = info.strip.half(rim.circle.radius);
+                let moved = fit.moved(&rim.circle) / half;
+                let ordered = Circle { radius: 0.5 * pose.px(stone.diameter_mm), ..fit.circle };
+                let next = match round {
+                    _ if moved <= ASTRAY => None,
+                    0 => Some(fit.circle),
+                    1 => Some(ordered).filter(|o| (fit.circle.radius - o.radius).abs() > ASTRAY * half),
+                    _ => None,
+                };
+                if let Some(circle) = next {
+                    again.push(Rim { circle, before: Some((moved, fit)), ..rim });
                     continue;
                 }
-                let next = if round == 0 {
-                    fit.circle
-                } else {
-                    unsettled[k] = Some((moved, fit));
-                    Circle { radius: ordered, ..fit.circle }
-                };
-                again.push((k, course, next));
+                // As large as ordered it must settle better than where it did not.
+                let before = rim.before.filter(|(before, _)| round == 2 && *before <= moved);
+                take(&mut sights[rim.stone], &before.map_or(fit, |(_, earlier)| earlier), stone, pose, info);
             }
             tracing::debug!("{} of {count} rims are looked at again", again.len());
             rims = again;
@@ -177,6 +179,17 @@ impl PartModels {
         };
         girdle::strip(girdles, image, &looked, circle, course)
     }
+}
+
+/// A rim that a model of girdles looks at.
+struct Rim {
+    /// Index of its stone.
+    stone: usize,
+    course: Course,
+    /// About which circle.
+    circle: Circle,
+    /// By how much the look before moved it, in half strips, and where to.
+    before: Option<(f64, Girdle)>,
 }
 
 fn failed(model: &PartModel, e: &VisionError) -> ModelError {

@@ -343,10 +343,14 @@ mod tests {
         outlook(&Spec::parse(&text, std::path::Path::new("spec.toml")).unwrap())
     }
 
+    /// Of a disc with one stone.
+    fn told(characteristic: &str, limit: &str) -> String {
+        let disc = "outline = { shape = \"disc\", radius_mm = 5.0 }\n";
+        said(&(disc.to_owned() + STONE), characteristic, limit).join("; ")
+    }
+
     #[test]
     fn limits_that_nothing_breaks_are_told() {
-        let disc = "outline = { shape = \"disc\", radius_mm = 5.0 }\n";
-        let told = |c: &str, limit: &str| said(&(disc.to_owned() + STONE), c, limit).join("; ");
         assert!(told("pit.diameter_mm", "upper = 50.0").contains("in micrometres"));
         assert!(told("stone.offset_mm", "upper = 80.0").contains("nothing there is larger than 3.00"));
         assert!(told("stone.offset_mm", "lower = 0.08").contains("`upper` is meant"));
@@ -365,8 +369,6 @@ mod tests {
 
     #[test]
     fn limits_in_another_unit_are_told() {
-        let disc = "outline = { shape = \"disc\", radius_mm = 5.0 }\n";
-        let told = |c: &str, limit: &str| said(&(disc.to_owned() + STONE), c, limit).join("; ");
         for (c, limit, word) in [
             ("stain.area_mm2", "upper = 40000", "square micrometres"),
             ("porosity.area_pct", "upper = 500", "nothing breaks"),

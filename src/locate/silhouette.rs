@@ -125,8 +125,8 @@ pub struct Silhouette {
     pub endless: bool,
     /// Further pieces in the frame: openings and dark parts of a quarter of the ring's size and more.
     pub others: usize,
-    /// The largest hole through the shank besides its opening: its centre and the diameter of a circle as large, in pixels.
-    pub pierced: Option<([f64; 2], f64)>,
+    /// The largest hole through the shank besides its opening: the diameter of a circle as large, in pixels.
+    pub pierced: Option<f64>,
     /// Where light shines through the shank from its opening to its outside, in pixels: a crack.
     pub crack: Option<[f64; 2]>,
 }
@@ -566,7 +566,7 @@ struct Coarse {
     dark: f64,
     hair: f64,
     others: usize,
-    pierced: Option<([f64; 2], f64)>,
+    pierced: Option<f64>,
 }
 
 /// A dark part or an opening of this share of the ring's is another piece: a gallery's windows are smaller.
@@ -632,22 +632,21 @@ fn coarse(image: &Image, hair: f64) -> Result<Coarse, SilhouetteError> {
         let r = b.bounds;
         r.x < x && r.y < y && r.x + r.width > x + best.bounds.width && r.y + r.height > y + best.bounds.height
     };
-    let own = parts.iter().filter(|b| around(b)).map(|b| b.area).min().unwrap_or(0);
+    let shank = parts.iter().filter(|b| around(b)).min_by_key(|b| b.area);
+    let own = shank.map_or(0, |b| b.area);
     let openings = holes.iter().filter(|b| !touches(b) && ANOTHER * b.area >= best.area).count() - 1;
     let pieces = parts.iter().filter(|b| !touches(b) && !around(b) && ANOTHER * b.area >= own).count();
     // What is no wider than a hair across is noise or a scratch's glint; the mask was drawn in by that.
     let across = |b: &ops::Blob| 2.0 * (b.area as f64 / std::f64::consts::PI).sqrt() * f as f64;
-    let shank = parts.iter().filter(|b| around(b)).min_by_key(|b| b.area).map(|b| b.bounds);
     let within = |b: &ops::Blob| {
-        shank.is_some_and(|r| {
+        shank.map(|s| s.bounds).is_some_and(|r| {
             b.x > r.x as f64 && b.y > r.y as f64 && b.x < (r.x + r.width) as f64 && b.y < (r.y + r.height) as f64
         })
     };
     let windows = holes
         .iter()
         .filter(|b| !touches(b) && b.area < best.area && within(b) && across(b) > 2.0 * hair + 2.0 * f as f64);
-    let pierced =
-        windows.max_by_key(|b| b.area).map(|b| ([full(b.x), full(b.y)], (across(b) - 2.0 * hair).max(f as f64)));
+    let pierced = windows.max_by_key(|b| b.area).map(|b| (across(b) - 2.0 * hair).max(f as f64));
     Ok(Coarse {
         others: openings.max(pieces),
         pierced,

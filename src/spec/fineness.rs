@@ -32,10 +32,8 @@ pub fn mistake(ordered: f64, metal: &str) -> Option<String> {
     if list.iter().any(|f| f64::from(*f) == ordered) {
         return None;
     }
-    if let Some((carat, ppt)) = CARATS.iter().find(|(c, _)| f64::from(*c) == ordered) {
-        return Some(format!(
-            "{ordered} looks like carats; the fineness is in parts per thousand: {carat} K is {ppt}"
-        ));
+    if let Some(why) = as_carats(ordered) {
+        return Some(why);
     }
     let list: Vec<String> = list.iter().map(u16::to_string).collect();
     Some(format!(
@@ -49,12 +47,15 @@ const LEAST: f64 = 300.0;
 
 /// What is wrong with a least fineness of one's own: it is in another unit; none where it is in parts per thousand.
 pub fn other_unit(lower: f64) -> Option<String> {
-    if let Some((carat, ppt)) = CARATS.iter().find(|(c, _)| f64::from(*c) == lower) {
-        return Some(format!("{lower} looks like carats; the fineness is in parts per thousand: {carat} K is {ppt}"));
-    }
-    (lower > 0.0 && lower < LEAST).then(|| {
-        format!("{lower} is less than any precious metal has; the fineness is in parts per thousand, as 750")
-    })
+    let less =
+        || format!("{lower} is less than any precious metal has; the fineness is in parts per thousand, as 750");
+    as_carats(lower).or_else(|| (lower > 0.0 && lower < LEAST).then(less))
+}
+
+/// What to say of a fineness that is one of the trade's carats.
+fn as_carats(fineness: f64) -> Option<String> {
+    let (carat, ppt) = CARATS.iter().find(|(c, _)| f64::from(*c) == fineness)?;
+    Some(format!("{fineness} looks like carats; the fineness is in parts per thousand: {carat} K is {ppt}"))
 }
 
 #[cfg(test)]
