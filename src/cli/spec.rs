@@ -12,7 +12,7 @@ use crate::inspect::sight::PartModels;
 use crate::judge;
 use crate::model::{FinishModel, Precision};
 use crate::pipeline::{Inspector, Settings};
-use crate::report::Verdict;
+use crate::report::{FindingType, Report, Status, Verdict};
 use crate::source::{picture_job, Bare};
 use crate::spec::parse::FINISHES;
 use crate::spec::{Spec, SpecError, Stone};
@@ -191,9 +191,29 @@ fn init(args: &InitArgs) -> Result<(), String> {
         Some(out) => {
             super::write(out, text.as_bytes())?;
             eprintln!("{}: written, from {}", out.display(), frame.display());
-            match judged(args, settings, out, (frame, light), &draft.view.name) {
-                Ok(None) => {}
-                Ok(Some(said)) => notes.push(said),
+            let mut told = judged(args, settings.clone(), out, (frame, light), &draft.view.name);
+            // What looked like a stone on the map and is none when it is inspected as one is no stone: a bead, a bar of a bezel.
+            let gone: Vec<String> = match &told {
+                Ok(report) if stones.is_none() => missing(report),
+                _ => vec![],
+            };
+            if !gone.is_empty() && gone.len() < draft.view.stones.len() {
+                let (none, kept): (Vec<_>, Vec<_>) =
+                    draft.view.stones.into_iter().partition(|s| gone.contains(&s.id));
+                draft.view.stones = kept;
+                for s in none {
+                    let (x, y) = (s.x_mm, s.y_mm);
+                    let note =
+                        format!("what looks like a {} stone at ({x:.2}, {y:.2}) mm is none: it was left out", s.cut);
+                    draft.notes.push(note.clone());
+                    notes.push(note);
+                }
+                let text = draft::toml(&draft, &sku, args.metal.as_deref(), args.finish.as_deref());
+                super::write(out, text.as_bytes())?;
+                told = judged(args, settings, out, (frame, light), &draft.view.name);
+            }
+            match told {
+                Ok(report) => notes.extend(said(&report)),
                 Err(e) => notes.push(format!("the draft could not be tried on {}: {e}", frame.display())),
             }
             for note in &notes {
@@ -208,14 +228,14 @@ fn init(args: &InitArgs) -> Result<(), String> {
 /// Most reasons that are shown.
 const REASONS: usize = 6;
 
-/// What an inspection of the very frame says by the draft: a golden piece passes, or the draft has too much or lacks something. None where it passes.
+/// The report of an inspection of the very frame by the draft: a golden piece passes, or the draft has too much or lacks something.
 fn judged(
     args: &InitArgs,
     settings: Settings,
     spec: &Path,
     (frame, light): (&Path, &str),
     view: &str,
-) -> Result<Option<String>, String> {
+) -> Result<Report, String> {
     let bare = Bare {
         spec: spec.to_owned(),
         view: Some(view.to_owned()),
@@ -225,21 +245,31 @@ fn judged(
     };
     let job = picture_job(frame, &bare).map_err(|e| e.to_string())?;
     let inspector = Inspector::new(settings).map_err(|e| e.to_string())?;
-    let report = inspector.inspect(&job).report;
+    Ok(inspector.inspect(&job).report)
+}
+
+/// The stones that are surely not there.
+fn missing(report: &Report) -> Vec<String> {
+    let gone = report.findings.iter().filter(|f| f.kind == FindingType::MissingStone && f.status == Status::Fail);
+    gone.map(|f| f.feature.clone()).collect()
+}
+
+/// Why a frame does not pass by its own draft. None where it does.
+fn said(report: &Report) -> Option<String> {
     let reasons = &report.reasons;
     if report.verdict == Verdict::Pass {
-        return Ok(None);
+        return None;
     }
     let first: Vec<String> = reasons.iter().take(REASONS).map(|r| format!("\n  {r}")).collect();
     let more = match reasons.len().saturating_sub(REASONS) {
         0 => String::new(),
         n => format!("\n  and {n} more"),
     };
-    Ok(Some(format!(
+    Some(format!(
         "by this draft the frame itself is no pass but a {}:{}{more}",
         report.verdict.as_str(),
         first.concat()
-    )))
+    ))
 }
 
 fn summary(draft: &Draft) -> String {

@@ -7,6 +7,7 @@ mod write;
 
 pub use write::toml;
 
+use crate::inspect::align::Rigid;
 use crate::inspect::sight::{self, PartModels};
 use crate::locate::{self, Pose};
 use crate::model::{ClassMap, ModelError, SurfaceModel};
@@ -186,6 +187,18 @@ pub fn draft(
         notes.push("metal reaches the frame's upper and lower edge: no outline (turn a shank by 90 degrees)".into());
     }
     if from_list {
+        // An ellipse and a rectangle have their own axes, and an inspection lays a piece by them.
+        if !matches!(view.outline, Some(Outline::Ellipse { .. } | Outline::RoundedRect { .. })) {
+            let before = pose;
+            lay_on_stones(image, &mut pose, parts, &view.stones)?;
+            if let Some(Outline::Polygon { points_mm }) = &mut view.outline {
+                // It stays where it is seen.
+                for p in points_mm {
+                    let [x, y] = before.to_px(p[0], p[1]);
+                    *p = pose.to_mm(x, y);
+                }
+            }
+        }
         let mut seen = stones(&stone, &prong, &piece, &pose)?;
         settle_stones(image, &pose, parts, &mut seen)?;
         notes.extend(against_list(image, &pose, parts, &view.stones, &seen)?);
@@ -305,23 +318,26 @@ fn stones(stone: &Plane, prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec
         if (blob.area as f64) < 0.6 * std::f64::consts::PI * least_px * least_px {
             continue;
         }
-        let own = region(&mask, &labels, blob.label);
-        let circles = shape::circles(&own, prong, least_px)?;
-        let covered: f64 = circles.iter().map(|c| std::f64::consts::PI * c.2 * c.2).sum();
-        if !circles.is_empty() && covered > 0.82 * blob.area as f64 {
-            for (x, y, r) in circles {
-                out.push(nominal(pose, x, y, pose.mm(2.0 * r), "round"));
+        let own = Part::of(&mask, &labels, &blob);
+        for (shape, corner) in shapes(stone, &own, prong, least_px)? {
+            let at = |x: f64, y: f64| (x + corner[0] as f64, y + corner[1] as f64);
+            match shape {
+                Shape::Circles(circles) => out.extend(circles.into_iter().map(|(x, y, r)| {
+                    let (x, y) = at(x, y);
+                    nominal(pose, x, y, pose.mm(2.0 * r), "round")
+                })),
+                Shape::Cut(cut) => {
+                    let (x, y) = at(cut.x, cut.y);
+                    let mut s = nominal(pose, x, y, pose.mm(cut.width), cut.name);
+                    // Pixels have y down and the piece lies turned by its pose.
+                    let turn = (-cut.turn - pose.rotation).to_degrees();
+                    if s.length_ratio().is_some_and(|r| r > 1.0) {
+                        let square = (turn / 90.0).round() * 90.0;
+                        s.turn_deg = Some(square).filter(|t| (t - turn).abs() < 12.0).or(Some(turn));
+                    }
+                    out.push(s);
+                }
             }
-        } else {
-            let outline = ops::blob_outline(&labels, mask.width, &blob)?;
-            let cut = shape::cut(&outline, blob.area as f64);
-            let mut s = nominal(pose, cut.x, cut.y, pose.mm(cut.width), cut.name);
-            // Pixels have y down and the piece lies turned by its pose.
-            let turn = (-cut.turn - pose.rotation).to_degrees();
-            if s.length_ratio().is_some_and(|r| r > 1.0) {
-                s.turn_deg = Some((turn / 90.0).round() * 90.0).filter(|t| (t - turn).abs() < 12.0).or(Some(turn));
-            }
-            out.push(s);
         }
     }
     // Of two that cover each other the smaller is a part of the larger.
@@ -335,13 +351,138 @@ fn stones(stone: &Plane, prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec
     Ok(kept)
 }
 
+/// A region by itself: its mask, a few pixels wider than it is on all sides, and where in the picture that begins.
+struct Part {
+    mask: Mask,
+    corner: [i64; 2],
+}
+
+impl Part {
+    fn of(mask: &Mask, labels: &[i32], blob: &ops::Blob) -> Part {
+        const PAD: usize = 4;
+        let b = &blob.bounds;
+        let (width, height) = (b.width + 2 * PAD, b.height + 2 * PAD);
+        let mut own = Mask::empty(width, height);
+        for y in 0..b.height {
+            for x in 0..b.width {
+                if labels[(b.y + y) * mask.width + b.x + x] == blob.label {
+                    own.data[(y + PAD) * width + x + PAD] = 255;
+                }
+            }
+        }
+        Part { mask: own, corner: [b.x as i64 - PAD as i64, b.y as i64 - PAD as i64] }
+    }
+
+    /// What a plane of the picture has there.
+    fn cut(&self, p: &Plane) -> Plane {
+        let (width, height) = (self.mask.width, self.mask.height);
+        let mut out = Plane::filled(width, height, 0.0);
+        for (i, v) in out.data.iter_mut().enumerate() {
+            let (x, y) = ((i % width) as i64 + self.corner[0], (i / width) as i64 + self.corner[1]);
+            if (0..p.width as i64).contains(&x) && (0..p.height as i64).contains(&y) {
+                *v = p.at(x as usize, y as usize);
+            }
+        }
+        out
+    }
+}
+
+/// What a region is taken for.
+enum Shape {
+    /// Round stones: centres and radii.
+    Circles(Vec<(f64, f64, f64)>),
+    /// A stone of another cut.
+    Cut(shape::Cut),
+}
+
+/// Share of a region that circles cover from which it is made of round stones: two in a baguette cover pi / 4 of it.
+const ROUND: f64 = 0.82;
+/// Probabilities of stone at which stones that touch may fall apart.
+const SURER: [f32; 5] = [0.6, 0.7, 0.8, 0.9, 0.95];
+/// What a region that fell apart must look like to be a stone (area in common with its shape over area of either), and by how much more the parts must look like stones than
+/// the whole of it.
+const LIKE: f64 = 0.75;
+/// See [`LIKE`].
+const BETTER: f64 = 0.02;
+
+/// What one region most looks like, and how much so ([`shape::likeness`]).
+fn likeness(own: &Mask, prong: &Plane, least_px: f64) -> Result<(f64, Option<Shape>), DraftError> {
+    let circles = shape::circles(own, prong, least_px)?;
+    let covered: f64 = circles.iter().map(|c| std::f64::consts::PI * c.2 * c.2).sum();
+    let mut best = (0.0, None);
+    let one = circles.len() == 1;
+    if covered > ROUND * own.count() as f64 {
+        let mut round = Mask::empty(own.width, own.height);
+        for (x, y, r) in &circles {
+            ops::fill_circle(&mut round, *x, *y, *r, 255);
+        }
+        best = (shape::likeness(own, &round, prong), Some(Shape::Circles(circles)));
+    }
+    if one && best.1.is_some() {
+        return Ok(best);
+    }
+    let (blobs, labels) = ops::components(own)?;
+    let Some(blob) = blobs.into_iter().max_by_key(|b| b.area) else { return Ok(best) };
+    let outline = ops::blob_outline(&labels, own.width, &blob)?;
+    if let Some((like, cut)) = shape::cut(own, prong, &outline) {
+        // A centre in its halo is round as a whole, and no stone.
+        if like > best.0 && (best.1.is_none() || cut.name != "round") {
+            best = (like, Some(Shape::Cut(cut)));
+        }
+    }
+    Ok(best)
+}
+
+/// What a region of the map shows, each with the corner that its pixels count from. Stones that touch are one region, but between them the map is less sure: of the
+/// parts into which it falls where more is asked of it, those count that look most like stones all together.
+fn shapes(stone: &Plane, own: &Part, prong: &Plane, least_px: f64) -> Result<Vec<(Shape, [i64; 2])>, DraftError> {
+    let (stone, prong) = (own.cut(stone), own.cut(prong));
+    let least = 0.3 * std::f64::consts::PI * least_px * least_px;
+    let all = own.mask.count().max(1) as f64;
+    let (like, whole) = likeness(&own.mask, &prong, least_px)?;
+    let mut best = (like + BETTER, whole.into_iter().map(|s| (s, own.corner)).collect::<Vec<_>>());
+    for level in SURER {
+        let sure = at_least(&stone, level, &own.mask);
+        let (blobs, labels) = ops::components(&sure)?;
+        let large: Vec<_> = blobs.into_iter().filter(|b| b.area as f64 >= least).collect();
+        if large.len() < 2 {
+            continue;
+        }
+        let far: Result<Vec<Plane>, VisionError> =
+            large.iter().map(|b| ops::distance_inside(&region(&sure, &labels, b.label).inverse())).collect();
+        let far = far?;
+        // Each as far as it is nearest to it.
+        let mut parts: Vec<Mask> = large.iter().map(|_| Mask::empty(sure.width, sure.height)).collect();
+        for i in (0..own.mask.data.len()).filter(|i| own.mask.data[*i] != 0) {
+            if let Some(k) = (0..far.len()).min_by(|a, b| far[*a].data[i].total_cmp(&far[*b].data[i])) {
+                parts[k].data[i] = 255;
+            }
+        }
+        let (mut sum, mut found) = (0.0, Vec::new());
+        for part in &parts {
+            let (like, shape) = likeness(part, &prong, least_px)?;
+            let Some(shape) = shape.filter(|_| like >= LIKE && part.count() as f64 >= 2.0 * least) else { continue };
+            sum += like * part.count() as f64 / all;
+            found.push((shape, own.corner));
+        }
+        if sum > best.0 {
+            best = (sum, found);
+        }
+    }
+    Ok(best.1)
+}
+
 fn nominal(pose: &Pose, x: f64, y: f64, diameter_mm: f64, cut: &str) -> Stone {
     Stone::unnamed(pose.to_mm(x, y), diameter_mm, cut)
 }
 
+/// How many times as large or small as the map has a stone it may turn out: prongs hide less than a fifth of it, and what grows by more has been taken to its halo.
+const MAPPED: f64 = 1.25;
+
 /// Brings every stone to where the model of stones sees its girdle, and drops what it does not see as one.
 fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Vec<Stone>) -> Result<(), DraftError> {
     let mut seen = vec![None; stones.len()];
+    let mapped = stones.clone();
     for _ in 0..ROUNDS {
         let places: Vec<usize> =
             (0..stones.len()).filter(|i| sight::is_measurable(image, pose, &stones[*i])).collect();
@@ -361,8 +502,47 @@ fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Ve
             s.diameter_mm *= sight.size.clamp(0.85, 1.15);
         }
     }
+    for (s, first) in stones.iter_mut().zip(mapped) {
+        if !(1.0 / MAPPED..MAPPED).contains(&(s.diameter_mm / first.diameter_mm)) {
+            *s = first;
+        }
+    }
     let mut seen = seen.into_iter();
     stones.retain(|_| seen.next().flatten().is_none_or(|p| p > 0.0));
+    Ok(())
+}
+
+/// How far an outline may have a piece off its stones: along a shank nothing else tells where it lies, and a head is soldered on by hand. And by how much turned
+/// (radians).
+const OFF_MM: f64 = 0.3;
+/// See [`OFF_MM`].
+const TURNED: f64 = 0.05;
+/// Fewest stones that tell how a piece lies.
+const LEAST_TOLD: usize = 2;
+
+/// Lays a piece on the stones of its list, by all that the frame shows of them: prongs are written down beside those, where they are.
+fn lay_on_stones(image: &Image, pose: &mut Pose, parts: &PartModels, list: &[Stone]) -> Result<(), DraftError> {
+    for _ in 0..ROUNDS {
+        let shown: Vec<&Stone> = list.iter().filter(|s| sight::is_measurable(image, pose, s)).collect();
+        let sights = parts.stones(image, pose, &shown)?;
+        let seen: Vec<([f64; 2], [f64; 2], f64)> = shown
+            .iter()
+            .zip(&sights)
+            .filter(|(_, sight)| sight.present > 0.0)
+            .map(|(s, sight)| {
+                let u = (sight.centre_u * s.length_mm()).hypot(locate::SETTING_TOLERANCE_MM / 3.0);
+                ([s.x_mm, s.y_mm], sight::stone_shift(s, sight.centre), u)
+            })
+            .collect();
+        if seen.len() < LEAST_TOLD {
+            return Ok(());
+        }
+        let [dx, dy, turn] = Rigid::of(seen.into_iter(), [OFF_MM, OFF_MM, TURNED]).fit;
+        let by = sight::to_piece([dx, dy], pose.rotation);
+        pose.dx_mm += by[0];
+        pose.dy_mm += by[1];
+        pose.rotation += turn;
+    }
     Ok(())
 }
 
@@ -442,6 +622,18 @@ fn prongs(prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec<(f64, f64, f64
     Ok(out)
 }
 
+/// How far a place (mm) lies from a stone's girdle, within or without.
+fn off_girdle(s: &Stone, [x, y]: [f64; 2]) -> f64 {
+    let by = [x - s.x_mm, y - s.y_mm];
+    match s.plan() {
+        None => (by[0].hypot(by[1]) - s.diameter_mm / 2.0).abs(),
+        Some(line) => {
+            let at = sight::to_piece(by, -s.length_turn()).map(|v| v / s.diameter_mm);
+            s.diameter_mm * shape::to_outline(at, &line)
+        }
+    }
+}
+
 /// Gives each tip to the stone on whose girdle it stands, where the model of prongs sees it.
 fn give_prongs(
     image: &Image,
@@ -457,13 +649,11 @@ fn give_prongs(
     let usual = f64::from(ops::median(&mut radii));
     let info = parts.prongs.info();
     for (x, y, _) in tips.iter().filter(|t| (0.5 * usual..2.0 * usual).contains(&t.2)) {
-        let off = |s: &Stone| ((x - s.x_mm).hypot(y - s.y_mm) - s.diameter_mm / 2.0).abs();
-        let off_long = |s: &Stone| if s.is_round() { off(s) } else { (off(s) - 0.5 * s.reach_mm()).max(0.0) };
-        let Some(owner) = (0..stones.len()).min_by(|a, b| off_long(&stones[*a]).total_cmp(&off_long(&stones[*b])))
-        else {
+        let off = |s: &Stone| off_girdle(s, [*x, *y]);
+        let Some(owner) = (0..stones.len()).min_by(|a, b| off(&stones[*a]).total_cmp(&off(&stones[*b]))) else {
             continue;
         };
-        if off_long(&stones[owner]) > 1.2 * usual + 0.05 {
+        if off(&stones[owner]) > 1.2 * usual + 0.05 {
             continue;
         }
         let mut tip = Prong { x_mm: *x, y_mm: *y, radius_mm: usual };

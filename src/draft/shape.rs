@@ -1,8 +1,8 @@
 //! Shapes fitted to regions: a piece's outline, round stones, the cut of another one.
 
 use super::DraftError;
-use crate::locate::{outline as nominal, Pose};
-use crate::spec::Outline;
+use crate::locate::{outline as nominal, Pose, MAX_TURN_DEG};
+use crate::spec::{Outline, Stone};
 use crate::vision::{ops, Mask, Plane};
 
 /// A region's edge is known to about this many pixels.
@@ -78,6 +78,9 @@ fn with_edge(edge: &[[f64; 2]], steep: &Plane) -> (Vec<[f64; 2]>, f64) {
     }
 }
 
+/// By how much the box about a polygon must be tighter along other axes than the frame's to tell them: about a rectangle it is 2 % at half a degree and more.
+const TIGHTER: f64 = 1.02;
+
 /// The shape that a closed edge shows, in mm: the simplest of disc, ellipse, rectangle and polygon that follows it.
 fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
     let (angle, size, centre) = tightest_box(points);
@@ -105,14 +108,21 @@ fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
         let (_, shape, pose) = fitted.swap_remove(keep);
         return (shape, pose);
     }
-    // The polygon's axes are the frame's; its origin is the middle of its box.
-    let mut corners = simplified(points, 1.3 * tolerance);
+    // The polygon's axes are those of its tightest box, as a rectangle's are: pieces are drawn upright. Where the box is hardly tighter that way, as about something round,
+    // or turned by more than a station lays a piece, they are the frame's. Its origin is the middle of that box.
+    let (level_lo, level_hi) = bounds(points);
+    let level = (level_hi[0] - level_lo[0]) * (level_hi[1] - level_lo[1]);
+    let told = level > TIGHTER * size[0] * size[1] && angle.abs() <= MAX_TURN_DEG.to_radians();
+    let angle = if told { angle } else { 0.0 };
+    let (s, c) = angle.sin_cos();
+    let mut corners: Vec<[f64; 2]> =
+        simplified(points, 1.3 * tolerance).iter().map(|p| [c * p[0] + s * p[1], -s * p[0] + c * p[1]]).collect();
     let (lo, hi) = bounds(&corners);
-    let c = [(lo[0] + hi[0]) / 2.0, (lo[1] + hi[1]) / 2.0];
+    let m = [(lo[0] + hi[0]) / 2.0, (lo[1] + hi[1]) / 2.0];
     for p in &mut corners {
-        *p = [p[0] - c[0], p[1] - c[1]];
+        *p = [p[0] - m[0], p[1] - m[1]];
     }
-    (Outline::Polygon { points_mm: corners }, at(0.0, c))
+    (Outline::Polygon { points_mm: corners }, at(angle, [c * m[0] - s * m[1], s * m[0] + c * m[1]]))
 }
 
 fn band(piece: &Mask, start: &Pose) -> (Outline, Pose) {
@@ -168,8 +178,7 @@ fn distance(points: &[[f64; 2]], shape: &Outline, pose: &Pose) -> f64 {
         .map(|p| {
             let (x, y) = (p[0] - pose.dx_mm, p[1] - pose.dy_mm);
             let q = [c * x + s * y, -s * x + c * y];
-            let far =
-                (0..edge.len()).map(|i| to_segment(q, edge[i], edge[(i + 1) % edge.len()])).fold(f64::MAX, f64::min);
+            let far = to_outline(q, &edge);
             if ops::contains(&edge, q) {
                 -far
             } else {
@@ -186,6 +195,11 @@ fn to_segment(q: [f64; 2], a: [f64; 2], b: [f64; 2]) -> f64 {
     let square = dx * dx + dy * dy;
     let t = if square > 0.0 { (((q[0] - a[0]) * dx + (q[1] - a[1]) * dy) / square).clamp(0.0, 1.0) } else { 0.0 };
     (q[0] - a[0] - t * dx).hypot(q[1] - a[1] - t * dy)
+}
+
+/// How far a place lies from a closed line.
+pub fn to_outline(q: [f64; 2], line: &[[f64; 2]]) -> f64 {
+    (0..line.len()).map(|i| to_segment(q, line[i], line[(i + 1) % line.len()])).fold(f64::MAX, f64::min)
 }
 
 fn bounds(points: &[[f64; 2]]) -> ([f64; 2], [f64; 2]) {
@@ -319,32 +333,87 @@ pub struct Cut {
     pub turn: f64,
 }
 
-/// The cut of a region that is no circle, by the ratio of its sides and by how much of their box it fills.
-pub fn cut(edge: &[[f64; 2]], area: f64) -> Cut {
-    let (angle, size, centre) = tightest_box(edge);
-    let (long, width) = (size[0].max(size[1]), size[0].min(size[1]));
-    let (ratio, fill) = (long / width.max(1.0), area / (size[0] * size[1]).max(1.0));
-    // An ellipse fills pi / 4 of its box, a marquise about two thirds, a pear lies between and is not the same at both ends.
-    let name = if fill > 0.87 {
-        if ratio < 1.2 {
-            "princess"
-        } else if ratio < 1.7 {
-            "emerald"
-        } else {
-            "baguette"
+/// The cut that a region looks most like when its plan is laid on it, as large as it and with its centre, along either side of its tightest box, and how much so: the area in
+/// common over that of either. None where there is no region.
+pub fn cut(own: &Mask, prong: &Plane, edge: &[[f64; 2]]) -> Option<(f64, Cut)> {
+    let area = own.count() as f64;
+    let inside =
+        || own.data.iter().enumerate().filter(|(_, v)| **v != 0).map(|(i, _)| [i % own.width, i / own.width]);
+    let sums = inside().fold([0.0; 2], |s, p| [s[0] + p[0] as f64, s[1] + p[1] as f64]);
+    let middle = sums.map(|s| s / area.max(1.0));
+    let (angle, ..) = tightest_box(edge);
+    let mut best: Option<(f64, Cut)> = None;
+    for (name, ways) in CUTS {
+        let Some(plan) = Stone::unnamed([0.0, 0.0], 1.0, name).plan().or_else(|| (name == "round").then(circle))
+        else {
+            continue;
+        };
+        let as_large = (area / ops::polygon_area(&plan)).sqrt();
+        let centroid = centroid(&plan);
+        // Prongs hide some of it.
+        for (way, more) in (0..ways).flat_map(|w| [1.0, 1.04, 1.08].map(|m| (w, m))) {
+            let width = more * as_large;
+            // The plan's length lies along y, up; the picture's y is down, and its turn is clockwise.
+            let turn = angle + f64::from(way) * std::f64::consts::FRAC_PI_2;
+            let (s, c) = turn.sin_cos();
+            let lay = |[x, y]: [f64; 2]| [c * x + s * y, s * x - c * y];
+            let off = lay(centroid).map(|v| width * v);
+            let centre = [middle[0] - off[0], middle[1] - off[1]];
+            let line: Vec<[f64; 2]> =
+                plan.iter().map(|p| lay(*p)).map(|p| [centre[0] + width * p[0], centre[1] + width * p[1]]).collect();
+            let mut laid = Mask::empty(own.width, own.height);
+            if ops::fill_polygons(&mut laid, &[line], 255).is_err() {
+                continue;
+            }
+            let like = likeness(own, &laid, prong) + if name == "round" { COMMONER } else { 0.0 };
+            if best.as_ref().is_none_or(|b| like > b.0) {
+                best = Some((like, Cut { x: centre[0], y: centre[1], width, name, turn }));
+            }
         }
-    } else if ratio < 1.1 {
-        "round"
-    } else if fill < 0.72 && ratio > 1.6 {
-        "marquise"
-    } else if fill < 0.76 && ratio > 1.25 {
-        "pear"
-    } else {
-        "oval"
-    };
-    // The box's first side lies along x, turned by the angle (y down: clockwise).
-    let turn = if size[0] > size[1] { angle + std::f64::consts::FRAC_PI_2 } else { angle };
-    Cut { x: centre[0], y: centre[1], width, name, turn }
+    }
+    best
+}
+
+/// How alike two regions are: the area in common over that of either, without what a prong hides of the second.
+pub fn likeness(own: &Mask, laid: &Mask, prong: &Plane) -> f64 {
+    let (mut both, mut either) = (0.0, 0.0);
+    for ((a, b), p) in own.data.iter().zip(&laid.data).zip(&prong.data) {
+        if *a != 0 && *b != 0 {
+            both += 1.0;
+        }
+        if *a != 0 || (*b != 0 && *p < HIDES) {
+            either += 1.0;
+        }
+    }
+    both / f64::max(either, 1.0)
+}
+
+/// Probability of a prong from which it hides what is below.
+const HIDES: f32 = 0.3;
+/// What a region must look more like another cut than like a round one: most stones are round.
+const COMMONER: f64 = 0.02;
+
+/// The cuts of the contract, and in how many ways a quarter turn apart each may lie.
+const CUTS: [(&str, u8); 7] =
+    [("round", 1), ("princess", 1), ("oval", 2), ("emerald", 2), ("baguette", 2), ("marquise", 2), ("pear", 4)];
+
+/// A circle one wide.
+fn circle() -> Vec<[f64; 2]> {
+    (0..64)
+        .map(|k| (std::f64::consts::TAU * f64::from(k) / 64.0).sin_cos())
+        .map(|(s, c)| [0.5 * c, 0.5 * s])
+        .collect()
+}
+
+/// The centre of gravity of what a closed line encloses.
+fn centroid(line: &[[f64; 2]]) -> [f64; 2] {
+    let (mut twice, mut sum) = (0.0, [0.0; 2]);
+    for (p, q) in line.iter().zip(line.iter().cycle().skip(1)) {
+        let cross = p[0] * q[1] - q[0] * p[1];
+        twice += cross;
+        sum = [sum[0] + cross * (p[0] + q[0]), sum[1] + cross * (p[1] + q[1])];
+    }
+    sum.map(|s| s / (3.0 * twice))
 }
 
 #[cfg(test)]
@@ -383,6 +452,13 @@ mod tests {
             }
             assert!((at.dx_mm - 0.2).abs() < 0.01 && (at.dy_mm + 0.1).abs() < 0.01, "{at:?}");
         }
+        // One that lies turned is drawn upright.
+        let l = vec![[-4.0, -3.0], [4.0, -3.0], [4.0, 0.0], [1.0, 0.0], [1.0, 3.0], [-4.0, 3.0]];
+        let (found, at) = fit(&edge_of(&Outline::Polygon { points_mm: l.clone() }, &pose), 39.0, &start);
+        let Outline::Polygon { points_mm } = &found else { panic!("{found:?}") };
+        let near = |q: &[f64; 2]| points_mm.iter().map(|p| apart(*p, *q)).fold(f64::MAX, f64::min);
+        assert!(points_mm.len() == 6 && l.iter().all(|q| near(q) < 0.05), "{found:?}");
+        assert!((at.rotation - 0.06).abs() < 0.004 && (at.dx_mm - 0.2).abs() < 0.02, "{at:?}");
         let hexagon: Vec<[f64; 2]> =
             (0..6).map(|i| (f64::from(i) * pi / 3.0).sin_cos()).map(|(s, c)| [4.0 * c, 4.0 * s]).collect();
         let shape = Outline::Polygon { points_mm: hexagon };
@@ -407,21 +483,29 @@ mod tests {
 
     #[test]
     fn cuts_are_told_by_their_shape() {
-        let of = |points: Vec<[f64; 2]>, area: f64| cut(&points, area).name;
-        let ring = |rx: f64, ry: f64| -> Vec<[f64; 2]> {
-            (0..200).map(|i| (f64::from(i) * 0.0314159).sin_cos()).map(|(s, c)| [rx * c, ry * s]).collect()
-        };
-        assert_eq!(of(ring(40.0, 28.0), std::f64::consts::PI * 40.0 * 28.0), "oval");
-        let rectangle = |w: f64, h: f64| {
-            (0..=100)
-                .flat_map(|i| {
-                    let t = f64::from(i) / 100.0 * 2.0 - 1.0;
-                    [[w * t, h], [w * t, -h], [w, h * t], [-w, h * t]]
-                })
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(of(rectangle(30.0, 30.0), 3600.0), "princess");
-        assert_eq!(of(rectangle(42.0, 30.0), 4900.0), "emerald");
-        assert_eq!(of(rectangle(60.0, 30.0), 7200.0), "baguette");
+        // Drawn turned, with a corner hidden as under a prong.
+        for (name, _) in CUTS {
+            let plan = Stone::unnamed([0.0, 0.0], 1.0, name).plan().unwrap_or_else(circle);
+            let (s, c) = 0.3f64.sin_cos();
+            let line: Vec<[f64; 2]> = plan
+                .iter()
+                .map(|p| [100.0 + 60.0 * (c * p[0] + s * p[1]), 90.0 + 60.0 * (s * p[0] - c * p[1])])
+                .collect();
+            let mut own = Mask::empty(200, 180);
+            for i in 0..own.data.len() {
+                if ops::contains(&line, [(i % 200) as f64, (i / 200) as f64]) {
+                    own.data[i] = 255;
+                }
+            }
+            ops::fill_circle(&mut own, line[0][0], line[0][1], 7.0, 0);
+            let (blobs, labels) = ops::components(&own).unwrap();
+            let edge = ops::blob_outline(&labels, 200, &blobs[0]).unwrap();
+            let (like, cut) = super::cut(&own, &Plane::filled(200, 180, 0.0), &edge).unwrap();
+            assert!(cut.name == name && like > 0.85, "{name}: {} {like}", cut.name);
+            assert!((cut.x - 100.0).hypot(cut.y - 90.0) < 3.0 && (cut.width - 60.0).abs() < 3.0, "{name}");
+            let off = (cut.turn - 0.3).rem_euclid(std::f64::consts::PI);
+            let long = Stone::unnamed([0.0, 0.0], 1.0, name).length_ratio().unwrap() > 1.0;
+            assert!(!long || off.min(std::f64::consts::PI - off) < 0.05, "{name}: {}", cut.turn);
+        }
     }
 }

@@ -24,6 +24,8 @@ fn place(v: f64) -> String {
 
 /// What a ring's inner diameter may be off, to start from, in mm: a quarter of an ISO size (a size is a millimetre of circumference, 0.32 mm).
 const RING_MM: f64 = 0.08;
+/// The share of the metal that shows the ordered finish, to start from: all but what a border between two cells may hide.
+const FINISH_SHARE: f64 = 0.95;
 /// Its ovality, to start from.
 const OVALITY_MM: f64 = 0.08;
 
@@ -126,6 +128,10 @@ pub fn toml(draft: &Draft, sku: &str, metal: Option<&str>, finish: Option<&str>)
         ("worn_plating.area_mm2", 0.04),
     ] {
         limit(c, "upper", value);
+    }
+    // What is merely assumed is no order.
+    if finish.is_some() || draft.finish.is_some() {
+        limit("surface.finish", "lower", FINISH_SHARE);
     }
     if view.outline.is_some() {
         limit("outline.deviation_mm", "upper", 0.1);

@@ -213,6 +213,15 @@ pub(super) fn run(
     }
     let size = seen.views.first().map_or((0, 0), |v| (v.image.width, v.image.height));
     let defects = match_defects(&truth.defects, &mut findings, size, defective != Some(false));
+    let sizes = sizes(sample, report);
+    // A truth of a ring has no list of what is out of size, but its sizes.
+    for f in findings.iter_mut().filter(|f| f.finding.kind == FindingType::OutOfSize) {
+        let out = |(c, truth): (&str, f64)| {
+            let rows = report.measurements.iter().filter(|m| m.feature == f.finding.feature && m.characteristic == c);
+            rows.into_iter().any(|m| m.lower.is_some_and(|l| truth < l) || m.upper.is_some_and(|u| truth > u))
+        };
+        f.on_truth |= sizes.iter().filter(|s| s.0.starts_with("ring.")).any(|s| out((s.0, s.1)));
+    }
     let frame = findings
         .iter()
         .find(|f| f.counts)
@@ -237,7 +246,7 @@ pub(super) fn run(
         good_stones: good_stones(sample, report),
         faults: plain_faults(sample, report),
         marks: marks(sample, &job, report),
-        sizes: sizes(sample, report),
+        sizes,
         models: report.provenance.models.iter().map(|m| (m.name.clone(), m.sha256.clone())).collect(),
         tile,
         findings,

@@ -4,7 +4,7 @@ use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::locate::edges::invert;
 use crate::piece::Frame;
 use crate::report::FindingType;
-use crate::spec::{Limit, Spec, View};
+use crate::spec::{Limit, Rule, Spec, View};
 use crate::teach::fit::apply;
 use crate::teach::{Lesson, Looked, Scored};
 use crate::vision::{ops, Mask, Plane, VisionError};
@@ -23,10 +23,14 @@ pub fn decides(spec: &mut Spec, frames: &[Frame]) {
         return;
     }
     let shown = |v: &&View| frames.iter().any(|f| f.view == v.name && f.light != "backlight");
+    // As the spec has its own limits decided; what was agreed of an uncertainty is not about a score.
+    let rule = spec.rule.filter(|r| *r != Rule::SharedRisk);
     let limit = |v: &View| Limit {
         characteristic: SCORE.into(),
         upper: Some(1.0),
         view: Some(v.name.clone()),
+        rule,
+        coverage: spec.coverage,
         ..Limit::default()
     };
     let limits: Vec<Limit> = spec.views.iter().filter(shown).map(limit).collect();

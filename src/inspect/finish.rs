@@ -22,7 +22,8 @@ pub struct Finish;
 
 const SHARE: &str = "surface.finish";
 const PATCH: &str = "surface.patch_mm2";
-const DIRECTION: &str = "surface.brush_deg";
+/// The characteristic: the direction of a brushing, in degrees.
+pub const DIRECTION: &str = "surface.brush_deg";
 const CHARACTERISTICS: &[&str] = &[SHARE, PATCH, DIRECTION];
 
 /// The least metal whose finish is told, in mm2: eight of the longest waves of an engraved finish each way.
@@ -545,6 +546,20 @@ fn direction(scene: &Scene, seen: &Seen, texture: &texture::Texture) -> Feature 
     of_all(seen, "brushing", Value { characteristic: DIRECTION, value, uncertainty: u })
 }
 
+/// Brings directions of lines (degrees) about the one that they have in common (half the mean of the doubled angles, Mardia and Jupp 2000): 179 and 1 are two
+/// degrees apart. Where they have none they stay as they are.
+pub fn about_one_line<'a>(directions: impl Iterator<Item = &'a mut f64>) {
+    let all: Vec<&mut f64> = directions.collect();
+    let doubled = all.iter().map(|d| (2.0 * **d).to_radians().sin_cos());
+    let (s, c) = doubled.fold((0.0, 0.0), |(a, b), (s, c)| (a + s, b + c));
+    if s.hypot(c) > 1e-9 * all.len() as f64 {
+        let common = (0.5 * s.atan2(c)).to_degrees().rem_euclid(180.0);
+        for d in all {
+            *d = common + wrapped(*d - common);
+        }
+    }
+}
+
 /// Degrees between two lines, from -90 to 90.
 fn wrapped(degrees: f64) -> f64 {
     (degrees + 90.0).rem_euclid(180.0) - 90.0
@@ -573,6 +588,17 @@ mod tests {
             }
         }
         Image { width: w, height: h, data, grey: false }
+    }
+
+    #[test]
+    fn directions_of_lines_lie_about_one() {
+        let mut d = [179.0, 1.0, 0.5, 178.5];
+        about_one_line(d.iter_mut());
+        let (least, most) = d.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+        assert!((most - least - 2.5).abs() < 1e-9, "{d:?}");
+        let mut across = [0.0, 90.0];
+        about_one_line(across.iter_mut());
+        assert_eq!(across, [0.0, 90.0]);
     }
 
     #[test]

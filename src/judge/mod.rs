@@ -11,8 +11,8 @@ mod total;
 pub use outlook::outlook;
 pub use spun::spun;
 
-use crate::inspect::Feature;
 use crate::inspect::{hallmark, prongs, ring, surface};
+use crate::inspect::{Feature, Value};
 use crate::piece::{Piece, Reading};
 use crate::report::{
     round_to, DecisionRow, Finding, FindingType, Measurement, NotAssessed, Status, StoneRow, Verdict,
@@ -142,9 +142,11 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
             let mut broken = None;
             let mut likely = 0.0f64;
             let mut seen = 0.0f64;
-            let mut why: Option<(Status, String)> = None;
+            // What is wrong with it, and which of it nothing was seen of.
+            let mut why: Vec<(Status, String)> = Vec::new();
             let mut unseen = None;
-            for v in &feature.values {
+            // Judged as they are reported, so that a reader comes to the same.
+            for v in feature.values.iter().map(as_reported) {
                 let limit = spec.limit(v.characteristic, &view.view);
                 let mut s = limit.map_or(Status::Pass, |l| status(v.value, v.uncertainty, l));
                 if feature.doubt.is_some() {
@@ -172,22 +174,15 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                     broken = Some(v.characteristic);
                 }
                 if let (Some(l), true) = (limit, s > Status::Pass) {
-                    if why.as_ref().is_none_or(|w| s > w.0) {
-                        let nothing =
-                            feature.nominal && feature.doubt.is_none() && v.value == 0.0 && l.upper.is_some();
+                    let nothing = feature.nominal && feature.doubt.is_none() && v.value == 0.0 && l.upper.is_some();
+                    if why.iter().all(|w| s > w.0) {
                         unseen = nothing.then(|| (v.characteristic, view.view.clone()));
-                        let text = match &text {
-                            Some(t) => reads(t, v.uncertainty > 0.0),
-                            None => against(v.characteristic, v.value, v.uncertainty, l),
-                        };
-                        why = Some((
-                            s,
-                            match &feature.doubt {
-                                Some(doubt) => format!("{text}; {doubt}"),
-                                None => text,
-                            },
-                        ));
                     }
+                    let told = match &text {
+                        Some(t) => reads(t, v.uncertainty > 0.0),
+                        None => against(v.characteristic, v.value, v.uncertainty, l),
+                    };
+                    why.push((s, told));
                 }
                 let row = row(v.characteristic, &feature.name, &view.view, v.value, v.uncertainty, limit, s);
                 measurements.push(Measurement { text: text.clone(), ..row });
@@ -215,7 +210,13 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                     outline_px: feature.outline_px.iter().map(|p| [round_to(p[0], 1), round_to(p[1], 1)]).collect(),
                 });
             }
-            if let Some((s, text)) = why {
+            // All that is as bad as the worst of it.
+            if let Some(s) = why.iter().map(|w| w.0).max() {
+                let mut told: Vec<String> = why.into_iter().filter(|w| w.0 == s).map(|w| w.1).collect();
+                told.dedup();
+                unseen = unseen.filter(|_| told.len() == 1);
+                told.extend(feature.doubt.clone());
+                let text = told.join("; ");
                 let subject = match kind {
                     Some(k) => format!("{} {} in view {}: {text}", k.as_str(), feature.name, view.view),
                     None => format!("{} in view {}: {text}", feature.name, view.view),
@@ -406,7 +407,10 @@ fn missing(
     let c = &limit.characteristic;
     // No reading names a stone or a prong: one of them says nothing of the others.
     let about_stones = c.starts_with("stone.") || c.starts_with("prong.");
-    if piece.readings.iter().any(|r| r.characteristic == *c) && (!about_stones || c == total::TOTAL) {
+    let read = piece.readings.iter().any(|r| r.characteristic == *c);
+    // A reading that counts has a row, which is of no view.
+    let counts = rows.iter().any(|m| m.characteristic == *c && m.view.is_empty());
+    if read && counts && (!about_stones || c == total::TOTAL) {
         return vec![];
     }
     let one = |view: Option<&str>, reason: String| NotAssessed {
@@ -526,6 +530,12 @@ fn row(c: &str, feature: &str, view: &str, value: f64, u: f64, limit: Option<&Li
         decision: limit.and_then(decision),
         text: None,
     }
+}
+
+/// A value with the decimals that a report gives it.
+fn as_reported(v: &Value) -> Value {
+    let rounded = |x: f64| round_to(x, digits(v.characteristic));
+    Value { value: rounded(v.value), uncertainty: rounded(v.uncertainty), characteristic: v.characteristic }
 }
 
 /// Decimals that a value is written with: a melee weighs some thousandths of a carat, and what is written must still say how it was judged.
@@ -700,6 +710,8 @@ mod tests {
                 judge(&spec, &piece(vec![read("piece.weight_g", 3.1), read("piece.weight_g", 3.1)]), &[], &[]);
             assert_eq!((twice.verdict, twice.measurements.len()), (Verdict::Review, 0));
             assert!(twice.reasons[0].contains("there twice"), "{:?}", twice.reasons);
+            // What was limited and has no row is not lost.
+            assert_eq!(twice.not_assessed[0].characteristic, "piece.weight_g");
             let typo = judge(&spec, &piece(vec![read("piece.weight_g", 3.1), read("piece.weigth_g", 3.1)]), &[], &[]);
             assert!(
                 typo.verdict == Verdict::Review && typo.reasons[0].contains("did you mean"),
@@ -732,6 +744,29 @@ mod tests {
             let both = Limit { lower: Some(58.0), upper: Some(61.0), ..size(coverage) };
             assert_eq!(status(59.5, 0.26, &both), Status::Pass);
         }
+    }
+
+    #[test]
+    fn a_reason_names_all_that_fails_of_a_feature() {
+        let mut spec = crate::eval::bare_spec();
+        let of = |c: &str| Limit { characteristic: c.into(), ..limit(None, Some(0.05)) };
+        spec.limits = vec![of("ring.ovality_mm"), of("ring.band_width_mm"), of("ring.inner_diameter_mm")];
+        let mut feature = crate::inspect::stones::part("bore", [5.0, 5.0], 3.0);
+        let value = |characteristic: &'static str, value: f64| Value { characteristic, value, uncertainty: 0.001 };
+        feature.values = vec![
+            value("ring.ovality_mm", 0.09),
+            value("ring.band_width_mm", 0.051),
+            value("ring.inner_diameter_mm", 0.08),
+        ];
+        let view = ViewAnswer {
+            view: "picture".into(),
+            features: vec![("a.png".into(), feature)],
+            places: vec![None],
+            ..ViewAnswer::default()
+        };
+        let told = judge(&spec, &piece(vec![]), &[view], &[]).reasons;
+        assert!(told.len() == 1 && told[0].contains("ovality") && told[0].contains("inner_diameter"), "{told:?}");
+        assert!(!told[0].contains("band_width"), "{told:?}");
     }
 
     /// Metal that is seen within a girdle may be a chip: no rule passes it where it would break the limit.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use agree::{Agreement, Calls};
 use gauge::{Anova, Study, Variation};
 
+use crate::inspect::finish::{about_one_line, DIRECTION};
 use crate::report::{round_to, Measurement};
 use crate::spec::parse::unknown_characteristic;
 
@@ -288,6 +289,11 @@ fn values(runs: &[Run]) -> BTreeMap<String, Parts> {
                 parts.entry(part).or_default().entry(run.operator.clone()).or_default().push(v);
             }
         }
+    }
+    // Against a limit they lie about what was ordered.
+    if let Some(parts) = out.get_mut(DIRECTION) {
+        let all = parts.values_mut().flat_map(BTreeMap::values_mut).flatten();
+        about_one_line(all.filter(|v| v.limits == (None, None)).map(|v| &mut v.value));
     }
     out
 }

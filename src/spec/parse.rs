@@ -483,8 +483,9 @@ impl<'p> Reader<'p> {
             limits.push(limit);
         }
         let (rule, coverage) = (self.rule(root), self.coverage(root));
-        self.decide(&limit_scopes, rule, coverage, &mut limits);
+        // The limit that a fineness makes is decided as all others are.
         let fineness = self.fineness(root, &limit_scopes, metal.as_deref(), &mut limits);
+        self.decide(&limit_scopes, rule, coverage, &mut limits);
         Some(Spec {
             schema: schema?,
             sku: sku?,
@@ -1553,6 +1554,10 @@ upper = 17.45
             ("piece.fineness_ppt", Some(750.0), None)
         );
         assert_eq!(spec.fineness, Some(750.0));
+        // It is decided as the spec says of all of them.
+        let ruled = ordered.replacen("finish =", "coverage = 3\nrule = \"simple\"\nfinish =", 1);
+        let spec = Spec::parse(&ruled, Path::new("spec.toml")).unwrap();
+        assert_eq!((spec.limits[2].coverage, spec.limits[2].rule), (Some(3.0), Some(Rule::Simple)));
         one(after("finish =", "fineness = 925\nfinish ="), 4, "fineness", "no fineness of gold in ISO 9202");
         one(after("finish =", "fineness = 18\nfinish ="), 4, "fineness", "18 K is 750");
         let with = |limit: &str| {

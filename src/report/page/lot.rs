@@ -8,6 +8,7 @@ use super::doc::{self, is_none_seen, Doc};
 use super::numbers::{limits, plain};
 use super::pictures::Embedded;
 use super::{count, piece, shell, sign, verdict_badge, words};
+use crate::inspect::finish::{about_one_line, DIRECTION};
 use crate::msa::gauge::RESIDUE;
 use crate::report::{round_to, Status, Verdict};
 
@@ -324,8 +325,14 @@ impl Lot {
         if self.values.is_empty() {
             return html! {};
         }
+        let mut lines = self.values.clone();
+        for (c, v) in lines.values_mut() {
+            if c == DIRECTION && v.lower.is_none() && v.upper.is_none() {
+                about_one_line(v.values.iter_mut());
+            }
+        }
         let mut groups: Vec<(&str, &str, &Values)> =
-            self.values.iter().map(|((title, _), (c, v))| (title.as_str(), c.as_str(), v)).collect();
+            lines.iter().map(|((title, _), (c, v))| (title.as_str(), c.as_str(), v)).collect();
         // What is limited first; then by name.
         groups.sort_by_key(|g| g.2.lower.is_none() && g.2.upper.is_none());
         let capable = groups.iter().any(|g| g.2.lower.is_some() && g.2.upper.is_some());

@@ -2,7 +2,6 @@
 
 use maud::{html, Markup};
 
-use crate::judge::K;
 use crate::report::{round_to, Status};
 
 /// Most decimals of a number on a page: 0.1 um of a length in mm, which is more than any measure here knows.
@@ -25,9 +24,9 @@ pub fn plain(value: f64) -> String {
     round_to(value, MOST_DECIMALS).to_string()
 }
 
-/// A value, and its expanded uncertainty (k = 2) where it has one, with the same decimals.
-pub fn with_uncertainty(value: f64, standard: f64) -> (String, Option<String>) {
-    let expanded = K * standard;
+/// A value, and its expanded uncertainty (`k` times the standard one) where it has one, with the same decimals.
+pub fn with_uncertainty(value: f64, standard: f64, k: f64) -> (String, Option<String>) {
+    let expanded = k * standard;
     match decimals(expanded) {
         // Less than the page shows: as good as none.
         Some(d) if round_to(expanded, d as i32) > 0.0 => (fixed(value, d), Some(fixed(expanded, d))),
@@ -50,8 +49,8 @@ pub fn limits(lower: Option<f64>, upper: Option<f64>) -> String {
 pub struct Bar {
     /// The value.
     pub value: f64,
-    /// Its standard uncertainty.
-    pub uncertainty: f64,
+    /// Its expanded uncertainty.
+    pub expanded: f64,
     /// Lower limit.
     pub lower: Option<f64>,
     /// Upper limit.
@@ -70,7 +69,7 @@ impl Bar {
     /// The range of values that the bar spans: both limits, the value and its whiskers, and no more than three widths beyond a limit
     /// (a value farther out stands at the end, as an arrow). None without a limit.
     pub fn range(&self) -> Option<(f64, f64)> {
-        let u = K * self.uncertainty;
+        let u = self.expanded;
         let (v, reach) = (self.value, (self.value - self.lower.or(self.upper)?).abs());
         let (lo, hi, span) = match (self.lower, self.upper) {
             (Some(lo), Some(up)) => (lo, up, (up - lo).abs()),
@@ -89,14 +88,14 @@ impl Bar {
     }
 
     /// The bar as an inline SVG: the part inside the limits light, the guard bands hatched, the limits as lines, the value with its
-    /// whiskers (k = 2). Its mark tells the status without colour: a dot passes, an open diamond is for a person, a cross fails.
+    /// whiskers (its expanded uncertainty). Its mark tells the status without colour: a dot passes, an open diamond is for a person, a cross fails.
     /// `range` in place of its own lets bars be compared.
     pub fn svg(&self, range: Option<(f64, f64)>) -> Markup {
         let Some((left, right)) = self.range().map(|own| range.unwrap_or(own)) else { return html! {} };
         let pad = 7.0;
         let at = |v: f64| pad + (WIDTH - 2.0 * pad) * ((v - left) / (right - left)).clamp(0.0, 1.0);
         let r1 = |v: f64| round_to(v, 1);
-        let u = K * self.uncertainty;
+        let u = self.expanded;
         let (inside_from, inside_to) = (self.lower.map_or(0.0, at), self.upper.map_or(WIDTH, at));
         let middle = HEIGHT / 2.0;
         let (x, from, to) = (at(self.value), at(self.value - u), at(self.value + u));
@@ -164,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_value_has_the_decimals_of_its_uncertainty() {
-        let u = |v, u| with_uncertainty(v, u);
+        let u = |v, u| with_uncertainty(v, u, 2.0);
         assert_eq!(u(0.1073, 0.0093), ("0.107".into(), Some("0.019".into())));
         assert_eq!(u(3.277, 2.2735), ("3.3".into(), Some("4.5".into())));
         assert_eq!(u(752.0, 1.0), ("752.0".into(), Some("2.0".into())));
@@ -184,7 +183,7 @@ mod tests {
     }
 
     fn bar(value: f64, uncertainty: f64, lower: Option<f64>, upper: Option<f64>, status: Status) -> Bar {
-        Bar { value, uncertainty, lower, upper, status, guard: 2.0 * uncertainty }
+        Bar { value, expanded: 2.0 * uncertainty, lower, upper, status, guard: 2.0 * uncertainty }
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub fn page(doc: &Doc, extras: &Extras) -> String {
 pub(super) fn footer(r: &Report) -> Markup {
     html! {
         footer {
-            "Values are given with their expanded uncertainty U (k = " (K) "). Unless a row says another rule, a value passes when it lies inside its limit by at least U, "
+            "Values are given with their expanded uncertainty U (k = " (K) ", or that of the row's rule). Unless a row says another rule, a value passes when it lies inside its limit by at least U, "
             "fails when it lies outside by at least U, and is left to a person between (ISO 14253-1, ILAC-G8). "
             (r.provenance.program)
         }
@@ -126,7 +126,7 @@ fn value_text(m: &Measurement) -> String {
         return read_text(m);
     }
     let unit = words::unit(&m.characteristic);
-    let (value, u) = with_uncertainty(m.value, m.uncertainty);
+    let (value, u) = with_uncertainty(m.value, m.uncertainty, doc::coverage(m));
     let mut out = value;
     if let Some(u) = u {
         out = format!("{out} ± {u}");
@@ -176,7 +176,7 @@ fn bar_of(doc: &Doc, i: usize) -> Option<Bar> {
     }
     Some(Bar {
         value: m.value,
-        uncertainty: m.uncertainty,
+        expanded: doc::coverage(m) * m.uncertainty,
         lower: m.lower,
         upper: m.upper,
         status: m.status,
@@ -455,7 +455,7 @@ fn summary(doc: &Doc) -> Markup {
                 tbody { @for g in &groups {
                     @let worst = worst_of(r, g);
                     @let m = &r.measurements[worst];
-                    @let (value, u) = with_uncertainty(m.value, m.uncertainty);
+                    @let (value, u) = with_uncertainty(m.value, m.uncertainty, doc::coverage(m));
                     @let n = |s: Status| g.iter().filter(|i| r.measurements[**i].status == s).count();
                     @let none = g.len() == 1 && is_none_seen(m);
                     tr {
@@ -555,7 +555,7 @@ fn value_table(doc: &Doc, rows: &[usize]) -> Markup {
             } }
             tbody { @for i in rows {
                 @let m = &r.measurements[*i];
-                @let (value, u) = with_uncertainty(m.value, m.uncertainty);
+                @let (value, u) = with_uncertainty(m.value, m.uncertainty, doc::coverage(m));
                 tr {
                     th scope="row" { (if is_none_seen(m) { "none seen" } else { m.feature.as_str() }) }
                     td { (m.view) }
@@ -621,7 +621,7 @@ fn stones(r: &Report) -> Markup {
                         td.n { @if let Some(s) = s { (plain(round_to(s.x_mm, 2))) ", " (plain(round_to(s.y_mm, 2))) } @else { "–" } }
                         @for c in &columns {
                             td.n { @if let Some(m) = row(c, view, id) {
-                                @let (v, u) = with_uncertainty(m.value, m.uncertainty);
+                                @let (v, u) = with_uncertainty(m.value, m.uncertainty, doc::coverage(m));
                                 @if m.status >= Status::Review { b { (v) } } @else { (v) }
                                 @if let Some(u) = u { span.note { " ± " (u) } }
                             } @else { "–" } }
@@ -685,7 +685,7 @@ fn readings(doc: &Doc) -> Markup {
                 } }
                 tbody { @for i in &rows {
                     @let m = &r.measurements[*i];
-                    @let (value, u) = with_uncertainty(m.value, m.uncertainty);
+                    @let (value, u) = with_uncertainty(m.value, m.uncertainty, doc::coverage(m));
                     tr {
                         th scope="row" { (words::of(&m.characteristic).title) (rule_note(m)) }
                         td { (m.feature) }
