@@ -267,12 +267,14 @@ impl Piece {
     /// [`PieceError::Parse`] for JSON that is not a piece, [`PieceError::Value`] for a value that makes no
     /// sense (a scale that is not positive, an id that is no file name, two frames of one file).
     pub fn parse(text: &str, path: &Path) -> Result<Self, PieceError> {
-        let piece: Piece = json::value(text.as_bytes()).map_err(|m| PieceError::Parse {
+        let mut piece: Piece = json::value(text.as_bytes()).map_err(|m| PieceError::Parse {
             path: path.to_owned(),
             key: m.key,
             message: m.message,
         })?;
         piece.check().map_err(|(key, message)| PieceError::Value { path: path.to_owned(), key, message })?;
+        // However a manifest lists them, the same frames give the same report.
+        piece.frames.sort_by_key(|f| f.seq);
         Ok(piece)
     }
 
@@ -417,6 +419,15 @@ mod tests {
         format!(
             r#"{{"schema":"loupe.piece/1","piece_id":"p","spec":"spec.toml","frames":[{{"file":"a.png","view":"top","light":"dome"{frame}}}]}}"#
         )
+    }
+
+    #[test]
+    fn frames_stand_in_their_sequence() {
+        let frame = |file: &str, seq: u32| format!(r#"{{"file":"{file}","view":"top","light":"dome","seq":{seq}}}"#);
+        let frames = [frame("b.png", 1), frame("c.png", 1), frame("a.png", 0)].join(",");
+        let text = format!(r#"{{"schema":"loupe.piece/1","piece_id":"p","spec":"spec.toml","frames":[{frames}]}}"#);
+        let files = Piece::parse(&text, Path::new("piece.json")).unwrap().frames.into_iter().map(|f| f.file);
+        assert_eq!(files.collect::<Vec<_>>(), ["a.png", "b.png", "c.png"]);
     }
 
     #[test]

@@ -78,6 +78,9 @@ fn with_edge(edge: &[[f64; 2]], steep: &Plane) -> (Vec<[f64; 2]>, f64) {
     }
 }
 
+/// Radii of a rectangle's corners that are tried, twice.
+const CORNERS: u32 = 12;
+
 /// By how much the box about a polygon must be tighter along other axes than the frame's to tell them: about a rectangle it is 2 % at half a degree and more.
 const TIGHTER: f64 = 1.02;
 
@@ -88,12 +91,20 @@ fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
     let tolerance = start.mm(EDGE_PX);
     let pi = std::f64::consts::PI;
     let (rx, ry) = (size[0] / 2.0, size[1] / 2.0);
-    // A rectangle's missing corners tell their radius: (4 - pi) c^2.
-    let corner = ((size[0] * size[1] - area).max(0.0) / (4.0 - pi)).sqrt().min(0.99 * rx.min(ry));
+    let rectangle = |corner_mm: f64| Outline::RoundedRect { width_mm: size[0], height_mm: size[1], corner_mm };
+    // The corner's radius that the edge follows best: what is missing of the box's area is a bent side's too.
+    let off = |corner: f64| distance(points, &rectangle(corner), &at(angle, centre));
+    let most = 0.99 * rx.min(ry);
+    let nearest = |low: f64, step: f64| {
+        let tried = (0..=CORNERS).map(|k| (low + step * f64::from(k)).clamp(0.01, most.max(0.01)));
+        tried.map(|c| (off(c), c)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(0.01, |b| b.1)
+    };
+    let step = most / f64::from(CORNERS);
+    let corner = nearest(nearest(0.0, step) - step, 2.0 * step / f64::from(CORNERS));
     let candidates = [
         (Outline::Disc { radius_mm: (area / pi).sqrt() }, 0.0),
         (Outline::Ellipse { rx_mm: rx, ry_mm: ry }, angle),
-        (Outline::RoundedRect { width_mm: size[0], height_mm: size[1], corner_mm: corner.max(0.01) }, angle),
+        (rectangle(corner), angle),
     ];
     let mut fitted: Vec<(f64, Outline, Pose)> = candidates
         .into_iter()
