@@ -697,6 +697,11 @@ fn decide(scene: &Scene, reader: &MarkReader, wanted: &[Ordered], looks: &[Look]
                 if edge && near.iter().any(|q| q.at == l.at && q.believes(text)) {
                     return None;
                 }
+                // 916 upside down is read 918: of one place read both ways round the likelier counts.
+                let turned = (l.at.angle - at.angle).cos() < 0.0 && at.holds([l.at.x, l.at.y]);
+                if sure && turned && l.log_likelihood(&t) < log_p {
+                    return None;
+                }
                 (takes_after(text, &t) && !own.iter().flatten().any(|o| o.1 == t)).then_some(t)
             });
             reading.rival = one_off.map(|t| info.text(&t));
