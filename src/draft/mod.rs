@@ -479,10 +479,30 @@ fn nominal(pose: &Pose, x: f64, y: f64, diameter_mm: f64, cut: &str) -> Stone {
 /// How many times as large or small as the map has a stone it may turn out: prongs hide less than a fifth of it, and what grows by more has been taken to its halo.
 const MAPPED: f64 = 1.25;
 
-/// Brings every stone to where the model of stones sees its girdle, and drops what it does not see as one.
+/// Brings every stone to where the model of stones sees its girdle, and drops what it sees neither as one nor as a row of them.
 fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Vec<Stone>) -> Result<(), DraftError> {
+    let seen = bring(image, pose, parts, stones)?;
+    let mut kept = Vec::new();
+    for (s, present) in stones.drain(..).zip(seen) {
+        if present.is_none_or(|p| p > 0.0) {
+            kept.push(s);
+        } else {
+            kept.extend(in_row(image, pose, parts, &s)?);
+        }
+    }
+    *stones = kept;
+    Ok(())
+}
+
+/// Brings every stone to where its girdle is seen; the log odds that it is there, none of what cannot be looked at.
+fn bring(
+    image: &Image,
+    pose: &Pose,
+    parts: &PartModels,
+    stones: &mut [Stone],
+) -> Result<Vec<Option<f64>>, DraftError> {
     let mut seen = vec![None; stones.len()];
-    let mapped = stones.clone();
+    let mapped = stones.to_vec();
     for _ in 0..ROUNDS {
         let places: Vec<usize> =
             (0..stones.len()).filter(|i| sight::is_measurable(image, pose, &stones[*i])).collect();
@@ -507,9 +527,63 @@ fn settle_stones(image: &Image, pose: &Pose, parts: &PartModels, stones: &mut Ve
             *s = first;
         }
     }
-    let mut seen = seen.into_iter();
-    stones.retain(|_| seen.next().flatten().is_none_or(|p| p > 0.0));
-    Ok(())
+    for (s, present) in stones.iter().zip(&seen) {
+        let (x, y, d) = (s.x_mm, s.y_mm, s.diameter_mm);
+        tracing::debug!("{} of {d:.2} mm at ({x:.2}, {y:.2}) mm: log odds that it is there {present:.1?}", s.cut);
+    }
+    Ok(seen)
+}
+
+/// Cuts whose stones are set side by side without a gap, so that a row of them looks like one larger stone.
+const IN_ROWS: [&str; 3] = ["baguette", "princess", "emerald"];
+/// How near to as large as their row says they are and as far from one another, at least: sieves part sizes by 4 %.
+const BESIDE: f64 = 0.92;
+/// Most stones of such a row.
+const LONGEST_ROW: f64 = 12.0;
+
+/// A row of alike stones side by side that is as large as what is no stone, where the model of stones sees every one of them.
+fn in_row(image: &Image, pose: &Pose, parts: &PartModels, whole: &Stone) -> Result<Vec<Stone>, DraftError> {
+    if !IN_ROWS.contains(&whole.cut.as_str()) {
+        return Ok(vec![]);
+    }
+    let mut best: (f64, Vec<Stone>) = (0.0, vec![]);
+    // Along its length, and where it is as wide as long across it too.
+    let turns: &[f64] = if whole.length_ratio() == Some(1.0) { &[0.0, 90.0] } else { &[0.0] };
+    for (cut, turn) in IN_ROWS.iter().flat_map(|c| turns.iter().map(move |t| (*c, *t))) {
+        let along = whole.length_turn().to_degrees() + turn;
+        let (long, across) = (whole.length_mm(), whole.diameter_mm);
+        let Some(ratio) = Stone::unnamed([0.0, 0.0], 1.0, cut).length_ratio() else { continue };
+        let n = (long * ratio / across).round();
+        if !(2.0..=LONGEST_ROW).contains(&n) {
+            continue;
+        }
+        let mut row: Vec<Stone> = (0..n as usize)
+            .map(|k| {
+                let by = sight::to_piece([0.0, long * ((k as f64 + 0.5) / n - 0.5)], along.to_radians());
+                let mut s = Stone::unnamed([whole.x_mm + by[0], whole.y_mm + by[1]], across / ratio, cut);
+                // Their length lies across the row.
+                s.turn_deg = Some((along + 90.0).rem_euclid(180.0)).filter(|_| ratio > 1.0);
+                s
+            })
+            .collect();
+        if !row.iter().all(|s| sight::is_measurable(image, pose, s)) {
+            continue;
+        }
+        let width = across / ratio;
+        let seen = bring(image, pose, parts, &mut row)?;
+        let least = seen.into_iter().flatten().fold(f64::INFINITY, f64::min);
+        // Where they are not so many they grow into one another.
+        let beside = |p: &[Stone]| (p[0].x_mm - p[1].x_mm).hypot(p[0].y_mm - p[1].y_mm) > BESIDE * width;
+        let alike = |s: &Stone| (BESIDE..1.0 / BESIDE).contains(&(s.diameter_mm / width));
+        if !(row.windows(2).all(beside) && row.iter().all(alike)) {
+            continue;
+        }
+        // Two baguettes side by side look more like a princess than half of a princess like a baguette.
+        if least > 0.0 && (row.len() > best.1.len() || (row.len() == best.1.len() && least > best.0)) {
+            best = (least, row);
+        }
+    }
+    Ok(best.1)
 }
 
 /// How far an outline may have a piece off its stones: along a shank nothing else tells where it lies, and a head is soldered on by hand. And by how much turned
