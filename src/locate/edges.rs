@@ -114,9 +114,24 @@ pub fn fit_background(image: &Image, shape: &Outline, start: &Pose) -> Result<Ba
                 .sum::<f64>() as f32
         })
         .collect();
-    // A frame of 8 bits has at least its rounding as noise.
-    background.sigma = f64::from(ops::robust_sigma(&mut residual)).max(0.5);
+    background.sigma = noise(&mut residual);
     Ok(background)
+}
+
+/// What a grey level of all three channels is in their sum.
+const LEVEL: f64 = 3.0;
+
+/// Standard deviation of residuals of the channels' sum. Most pixels of a ground that compression has smoothed have the very same value, and the median of their
+/// residuals is none: what lies one level off is then told by how many do, as if they were the tail of a normal distribution.
+fn noise(residual: &mut [f32]) -> f64 {
+    // A frame of 8 bits has at least its rounding as noise.
+    let middle = f64::from(ops::robust_sigma(residual)).max(0.5);
+    if middle >= 0.5 * LEVEL {
+        return middle;
+    }
+    let mut off: Vec<f32> = residual.iter().map(|v| v.abs()).collect();
+    let tail = f64::from(ops::quantile(&mut off, 0.9)).min(LEVEL) / 1.645;
+    middle.max(tail)
 }
 
 /// The best turn and shift on a grid, found on a frame of some 50 um a pixel, refined to 0.5 degrees and 0.05 mm.
@@ -546,6 +561,21 @@ pub(crate) fn invert<const N: usize>(mut a: [[f64; N]; N]) -> Option<[[f64; N]; 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_noise_of_a_smoothed_ground_is_told_by_its_tail() {
+        // Of a hundred pixels so many one grey level off, up and down.
+        let of = |off: usize| {
+            (0..100).map(|i| if i >= off { 0.0 } else { 6.0 * (i % 2) as f32 - 3.0 }).collect::<Vec<f32>>()
+        };
+        assert!((noise(&mut of(30)) - 3.0 / 1.645).abs() < 1e-6);
+        // None, or as many as a speck of dust has: the rounding.
+        assert_eq!((noise(&mut of(0)), noise(&mut of(4))), (0.5, 0.5));
+        // Where noise shows, its middle counts, whatever its tail.
+        let mut wide: Vec<f32> = (0..100).map(|i| i as f32 / 10.0 - 5.0).collect();
+        wide[0] = -90.0;
+        assert!((noise(&mut wide) - 1.4826 * 2.5).abs() < 0.2);
+    }
 
     /// A bright shape on dark ground with noise from a small generator, drawn with 4 x 4 samples a pixel.
     fn draw(shape: &Outline, pose: &Pose, w: usize, h: usize) -> Image {
