@@ -259,9 +259,15 @@ impl Inspector {
                 looks.iter().flat_map(|l: &Look| l.trouble.iter().chain(&l.note)).cloned().collect();
             troubles.extend(reasons.iter().map(|r| format!("view {}: {r}", view.name)));
             if !looks.is_empty() || !lost.is_empty() {
-                let play = play(view, &looks, &pictures, self.parts.as_ref());
+                let bursts = play(view, &looks, &pictures, self.parts.as_ref());
+                let shown = looks.iter().filter(|l| l.pose.is_some()).count();
                 let mut answer = combine(&view.name, looks, !lost.is_empty());
-                if let Some((file, pose, play)) = play {
+                if bursts.is_none() {
+                    let why = inspect::play::no_burst(shown);
+                    let both = [inspect::play::PLAY, inspect::play::PLAY_TURN];
+                    answer.not_assessed.extend(both.map(|c| (c.to_owned(), why.clone())));
+                }
+                for (file, pose, play) in bursts.into_iter().flatten() {
                     let spun = judge::spun(&job.spec, view, &play.features);
                     troubles.extend(spun.map(|why| format!("view {}: {why}", view.name)));
                     for feature in play.features {
@@ -269,10 +275,6 @@ impl Inspector {
                         answer.features.push((file.clone(), feature));
                     }
                     answer.not_assessed.extend(play.not_assessed.into_iter().map(|(c, why)| (c.to_owned(), why)));
-                } else {
-                    for c in [inspect::play::PLAY, inspect::play::PLAY_TURN] {
-                        answer.not_assessed.push((c.to_owned(), inspect::play::NO_BURST.to_owned()));
-                    }
                 }
                 views.push(answer);
             }
@@ -717,13 +719,13 @@ impl Stations {
     }
 }
 
-/// What a view's largest burst shows of its stones' play, with the frame it is told on; none without a burst.
+/// What a view's bursts show of its stones' play, each with the frame it is told on: a stone has the play of the burst in which it moves most. None without a burst.
 fn play(
     view: &View,
     looks: &[Look],
     pictures: &[FrameView],
     parts: Option<&PartModels>,
-) -> Option<(String, Pose, Answer)> {
+) -> Option<Vec<(String, Pose, Answer)>> {
     let mut bursts: BTreeMap<&str, Vec<(&Look, &FrameView)>> = BTreeMap::new();
     for look in looks {
         let picture = pictures.iter().find(|p| p.file == look.frame.file);
@@ -731,23 +733,69 @@ fn play(
             bursts.entry(burst).or_default().push((look, picture));
         }
     }
-    let mut burst = bursts.into_values().max_by_key(Vec::len).filter(|b| b.len() > 1)?;
-    burst.sort_by_key(|(look, _)| look.frame.seq);
+    bursts.retain(|_, b| b.len() > 1);
+    if bursts.is_empty() {
+        return None;
+    }
+    let several = bursts.len() > 1;
+    let mut all: Vec<(String, Pose, Answer)> = Vec::new();
+    for (name, mut burst) in bursts {
+        burst.sort_by_key(|(look, _)| look.frame.seq);
+        let Some((file, pose, mut answer)) = play_of(view, &burst, parts) else { continue };
+        if several {
+            answer.not_assessed.iter_mut().for_each(|(_, why)| *why = format!("burst {name}: {why}"));
+        }
+        all.iter_mut().for_each(|(_, _, other)| larger(&mut other.features, &mut answer.features));
+        all.push((file, pose, answer));
+    }
+    Some(all)
+}
+
+/// Leaves each stone of two bursts where it moved more, with the larger of its turns.
+fn larger(one: &mut Vec<Feature>, other: &mut Vec<Feature>) {
+    let of = |f: &Feature, c: &str| f.values.iter().find(|v| v.characteristic == c).map(|v| v.value);
+    let [mut lost, mut gone] = [vec![], vec![]];
+    for (i, f) in one.iter_mut().enumerate() {
+        let Some((k, twin)) = other.iter_mut().enumerate().find(|(_, o)| o.name == f.name) else { continue };
+        let second = of(f, inspect::play::PLAY) < of(twin, inspect::play::PLAY);
+        let (kept, left) = if second { (twin, f) } else { (f, twin) };
+        for v in kept.values.iter_mut().filter(|v| v.characteristic == inspect::play::PLAY_TURN) {
+            let more = left.values.iter().find(|w| w.characteristic == v.characteristic && w.value > v.value);
+            more.into_iter().for_each(|w| v.clone_from(w));
+        }
+        if second {
+            lost.push(i);
+        } else {
+            gone.push(k);
+        }
+    }
+    let drop = |from: &mut Vec<Feature>, which: &[usize]| {
+        let mut k = 0..;
+        from.retain(|_| k.next().is_some_and(|k| !which.contains(&k)));
+    };
+    drop(one, &lost);
+    drop(other, &gone);
+}
+
+/// What one burst shows of its stones' play, and the frame it is told on. Its frames in the order in which they were taken.
+fn play_of(view: &View, burst: &[(&Look, &FrameView)], parts: Option<&PartModels>) -> Option<(String, Pose, Answer)> {
     let mut frames: Vec<(&Image, Pose)> = Vec::new();
-    for (look, picture) in &burst {
+    for (look, picture) in burst {
         // A copy of a frame shows no stone that moved, however loose it is.
         if !frames.iter().any(|f| *f.0 == picture.image) {
             frames.extend(look.pose.map(|pose| (&picture.image, pose)));
         }
     }
+    let file = burst.first()?.0.frame.file.clone();
+    let pose = frames.first()?.1;
     if frames.len() < 2 {
         let why = || "the frames of the burst are one and the same picture".to_owned();
         let not_assessed = [inspect::play::PLAY, inspect::play::PLAY_TURN].map(|c| (c, why())).to_vec();
-        return Some((burst[0].0.frame.file.clone(), burst[0].0.pose?, Answer { not_assessed, ..Answer::default() }));
+        return Some((file, pose, Answer { not_assessed, ..Answer::default() }));
     }
     let answer = inspect::play::measure(view, &frames, parts)
         .unwrap_or_else(|e| Answer { not_assessed: vec![(inspect::play::PLAY, e.to_string())], ..Answer::default() });
-    Some((burst[0].0.frame.file.clone(), frames[0].1, answer))
+    Some((file, pose, answer))
 }
 
 /// Why a person must look at a piece whose parts are nowhere.
@@ -1007,7 +1055,7 @@ const CHANGED: f64 = 3.0;
 
 /// What several frames say of one part of the spec, as one: the frame that is surest carries the picture.
 ///
-/// - *Present or not*: odds add up; where frames contradict each other and no side clearly overrules, a person decides. So does one of a stone that frames of
+/// - *Present or not*: frames that would not show it count where there are no others; odds add up; where frames contradict each other and no side clearly overrules, a person decides. So does one of a stone that frames of
 ///   one burst, which share their light, show otherwise: it may have come out as the piece was shaken.
 /// - *A chip* that one frame is sure of counts, the deepest of them; else what all of them show together does ([`RimSeen::together`]).
 /// - *Any other measure* is the mean by the weights. Its uncertainty stays the best one's, because what the frames share (pose,
@@ -1022,6 +1070,10 @@ fn fuse(
         return inspect::hallmark::fuse(all);
     }
     if characteristic.ends_with(".present") {
+        // What burnt out or out of focus does not show that a part is there, says nothing against a frame that does.
+        if all.iter().any(|a| !stones::is_spoiled(&a.2)) {
+            all.retain(|a| !stones::is_spoiled(&a.2));
+        }
         let odds = |f: &Feature| {
             let p = f.confidence.clamp(0.5, 1.0 - 1e-9);
             let size = (p / (1.0 - p)).ln();

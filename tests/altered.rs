@@ -434,6 +434,52 @@ fn a_burst_in_which_nothing_moves_is_not_assessed() {
     assert!(r.verdict != Verdict::Pass && says(&r, "was it shaken?"), "{:?}", r.reasons);
 }
 
+/// A camera that stores small JPEGs leaves a ground without noise: the edge is still where the metal begins.
+#[test]
+fn a_small_jpeg_of_a_good_piece_passes() {
+    for piece in ["pave-001", "signet-001", "band-001"] {
+        let bench = Bench::new();
+        let from = demo(piece);
+        std::fs::create_dir_all(bench.path("p")).unwrap();
+        std::fs::copy(from.join("spec.toml"), bench.path("p/spec.toml")).unwrap();
+        let text = std::fs::read_to_string(from.join("piece.json")).unwrap();
+        bench.write("p/piece.json", text.replace("top.png", "top.jpg"));
+        let picture = image::open(from.join("top.png")).unwrap().into_rgb8();
+        let mut bytes = std::io::Cursor::new(vec![]);
+        image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 80)
+            .write_image(&picture, picture.width(), picture.height(), image::ExtendedColorType::Rgb8)
+            .unwrap();
+        bench.write("p/top.jpg", bytes.into_inner());
+        let r = told(&bench);
+        let edge = r.measurements.iter().find(|m| m.characteristic == "outline.deviation_mm").unwrap();
+        assert!(edge.status == Status::Pass && edge.uncertainty < 0.02, "{piece}: {edge:?}");
+        assert_eq!(r.verdict, Verdict::Pass, "{piece}: {:?}", r.reasons);
+    }
+}
+
+/// A second light that is burnt out does not make prongs missing that the first shows.
+#[test]
+fn a_burnt_out_frame_does_not_contradict_a_sound_one() {
+    let bench = Bench::new();
+    let from = demo("band-001");
+    std::fs::create_dir_all(bench.path("p")).unwrap();
+    std::fs::copy(from.join("spec.toml"), bench.path("p/spec.toml")).unwrap();
+    std::fs::copy(from.join("top.png"), bench.path("p/top.png")).unwrap();
+    let mut burnt = image::open(from.join("top.png")).unwrap().into_rgb8();
+    each(&mut burnt, |v| 4.0 * f32::from(v));
+    burnt.save(bench.path("p/bars.png")).unwrap();
+    let mut piece: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(from.join("piece.json")).unwrap()).unwrap();
+    let mut second = piece["frames"][0].clone();
+    (second["file"], second["light"], second["seq"]) = ("bars.png".into(), "bars".into(), 1.into());
+    piece["frames"].as_array_mut().unwrap().push(second);
+    bench.write("p/piece.json", piece.to_string());
+    let r = told(&bench);
+    assert!(!says(&r, "prong.present") && !says(&r, "stone.present"), "{:?}", r.reasons);
+    let prongs: Vec<_> = r.measurements.iter().filter(|m| m.characteristic == "prong.present").collect();
+    assert!(prongs.len() > 4 && prongs.iter().all(|m| m.value == 1.0 && m.uncertainty == 0.0), "{prongs:?}");
+}
+
 /// A grey camera does not show where a plating is worn, whatever its file is like.
 #[test]
 fn a_grey_frame_shows_no_worn_plating() {

@@ -156,6 +156,47 @@ fn a_burst_shows_the_loose_stone_and_one_frame_does_not() {
     assert!(one.not_assessed.iter().all(|n| n.characteristic != "stone.play_mm" || n.reason.contains("burst")));
 }
 
+/// Of two bursts of one view each is looked at: a stone that is loose in either is loose.
+#[test]
+fn every_burst_of_a_view_counts() {
+    let bench = Bench::new();
+    let folder = root().join("datasets/demo/loose-001");
+    let text = std::fs::read_to_string(folder.join("piece.json")).unwrap();
+    // The frames of `parts`: which frame belongs to which burst.
+    let played = |name: &str, parts: &[(usize, &str)]| {
+        let mut piece: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let all = piece["frames"].as_array().unwrap().clone();
+        let frames = parts.iter().map(|(k, burst)| {
+            let mut frame = all[*k].clone();
+            frame["burst"] = (*burst).into();
+            frame
+        });
+        piece["frames"] = frames.collect();
+        bench.write(&format!("{name}/piece.json"), piece.to_string());
+        for file in ["spec.toml", "burst-0.jpg", "burst-1.jpg", "burst-2.jpg", "burst-3.jpg"] {
+            bench.write(&format!("{name}/{file}"), std::fs::read(folder.join(file)).unwrap());
+        }
+        bench.loupe(&["inspect", name, "--out", &format!("{name}-out"), "--no-overlay"]);
+        let r = report(&bench.path(&format!("{name}-out/loose-001/report.json")));
+        let of = |f: &str| {
+            let rows: Vec<f64> = r
+                .measurements
+                .iter()
+                .filter(|m| m.characteristic == "stone.play_mm" && m.feature == f)
+                .map(|m| m.value)
+                .collect();
+            assert_eq!(rows.len(), 1, "{name}: {f}: {rows:?}");
+            rows[0]
+        };
+        (of("S28"), of("S1"))
+    };
+    let (first, second) = (played("first", &[(0, "a"), (1, "a")]), played("second", &[(2, "b"), (3, "b")]));
+    assert!((first.0 - second.0).abs() > 0.005, "{first:?} {second:?}");
+    let most = (first.0.max(second.0), first.1.max(second.1));
+    assert_eq!(played("both", &[(0, "a"), (1, "a"), (2, "b"), (3, "b")]), most);
+    assert_eq!(played("turned", &[(0, "b"), (1, "b"), (2, "a"), (3, "a")]), most);
+}
+
 /// Without the models a spec that limits tilts is left to a person, with the reason.
 #[test]
 fn without_models_what_needs_them_is_left_open() {

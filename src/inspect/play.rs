@@ -14,8 +14,15 @@ use crate::vision::{motion, ops, Image, Mask, Plane, VisionError};
 pub const PLAY: &str = "stone.play_mm";
 /// The largest turn of a stone against the metal within the burst.
 pub const PLAY_TURN: &str = "stone.play_deg";
-/// Why it is not assessed without a burst.
-pub const NO_BURST: &str = "one frame alone does not show play: take a burst";
+/// Why it is not assessed without a burst, of a view that so many frames show.
+pub fn no_burst(frames: usize) -> String {
+    match frames {
+        0 | 1 => "one frame alone does not show play: take a burst".to_owned(),
+        n => format!(
+            "none of its {n} frames share a `burst`: frames of the shaken piece in one light are named as one"
+        ),
+    }
+}
 
 /// Fewest things that the metal is laid on by.
 const LEAST_TIES: usize = 4;

@@ -1,7 +1,7 @@
 //! Every nominal prong: does its tip stand there whole, where, and how far does it reach over the girdle.
 
 use super::stones::{self, part, value, Placed};
-use super::{sight, Answer, Feature, Inspect, Scene};
+use super::{seat, sight, Answer, Feature, Inspect, Scene};
 use crate::report::FindingType;
 use crate::spec::{Outline, Prong, Stone, View};
 use crate::vision::VisionError;
@@ -18,6 +18,41 @@ const COVERAGE: &str = "prong.coverage_pct";
 /// the model's even odds are long odds for a whole one. Of 14600 windows of whole ones left out of training 17 lie below the first
 /// and 184 below the second; of 2446 that were not whole, 1926 lie below the first and 70 above the second.
 const DOUBT: (f64, f64) = (-4.0, 1.0);
+
+/// What is said of a tip where the frame is burnt out, or black.
+pub(super) const CLIPPED: &str = "its place is overexposed";
+pub(super) const BLACK: &str = "no light comes from its place";
+/// A tip's place of which so much is burnt out shows no tip: its own glint is a smaller part of it.
+const BURNT: f64 = 0.5;
+/// And one of which so much is black.
+const DARK: f64 = 0.9;
+/// What is looked at of it, in radii of the tip.
+const ABOUT: f64 = 1.5;
+
+/// Why a frame does not show whether a prong is there; none where it would.
+fn spoiled(scene: &Scene, prong: &Prong, blurred: bool) -> Option<&'static str> {
+    let pose = &scene.located.pose;
+    let (at, reach) = (pose.to_px(prong.x_mm, prong.y_mm), ABOUT * pose.px(prong.radius_mm));
+    let image = scene.image;
+    let ends = |v: f64, n: usize| {
+        let first = (v - reach).ceil().clamp(0.0, n as f64) as usize;
+        first..((v + reach).floor() + 1.0).clamp(first as f64, n as f64) as usize
+    };
+    let (mut all, mut burnt, mut dark) = (0.0, 0.0, 0.0);
+    for y in ends(at[1], image.height) {
+        for x in ends(at[0], image.width).filter(|x| (*x as f64 - at[0]).hypot(y as f64 - at[1]) <= reach) {
+            let pixel = &image.data[3 * (y * image.width + x)..][..3];
+            all += 1.0;
+            burnt += f64::from(u8::from(pixel.iter().all(|v| f64::from(*v) >= seat::CLIPPED)));
+            dark += f64::from(u8::from(pixel.iter().all(|v| f64::from(*v) < seat::BLACK)));
+        }
+    }
+    match () {
+        () if burnt > BURNT * all => Some(CLIPPED),
+        () if dark > DARK * all => Some(BLACK),
+        () => blurred.then_some(stones::BLURRED),
+    }
+}
 
 /// Width of a round brilliant's table over its girdle: the middle of what the trade cuts.
 const TABLE: f64 = 0.56;
@@ -108,6 +143,7 @@ impl Inspect for Prongs {
         // What all stones have in common is no prong's offset.
         let (placed, common) = stones::placed(scene);
         let scale_u = scene.scale_u();
+        let blurred = scene.out_of_focus()?.is_some();
         let stones = &scene.view.stones;
         for (index, (stone, row)) in stones.iter().zip(&sights.prongs).enumerate() {
             let held = placed.iter().find(|s| s.index == index);
@@ -131,10 +167,14 @@ impl Inspect for Prongs {
                 feature.found_by = vec![self.name().to_owned()];
                 feature.kind = (!whole).then_some(FindingType::MissingProng);
                 feature.confidence = 1.0 / (1.0 + (-seen.present.abs()).exp());
-                let unsure =
+                let mut unsure =
                     if whole { seen.present < DOUBT.1 } else { seen.present >= DOUBT.0 || covered(stones, index, k) };
+                if !whole || unsure {
+                    feature.doubt = spoiled(scene, prong, blurred).map(str::to_owned);
+                    unsure |= feature.doubt.is_some();
+                }
                 feature.values.push(value(PRESENT, if whole { 1.0 } else { 0.0 }, if unsure { 0.6 } else { 0.0 }));
-                let mut place = feature.clone();
+                let mut place = Feature { doubt: None, ..feature.clone() };
                 answer.features.push(feature);
                 if !whole {
                     continue;

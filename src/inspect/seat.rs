@@ -112,7 +112,7 @@ pub struct Look {
 }
 
 /// Grey levels of 255 that the noise of an unlit pixel stays below: four times the two to three levels of a camera's black.
-const BLACK: f64 = 12.0;
+pub(super) const BLACK: f64 = 12.0;
 
 /// Least colour of the metal, in chromaticity, that can be told from none: three grey levels of 255.
 const LEAST_COLOUR: f64 = 0.008;
@@ -122,7 +122,7 @@ const LEAST_COLOUR: f64 = 0.008;
 const EVEN: f64 = std::f64::consts::LN_2;
 
 /// Grey levels above which a pixel may be clipped: neither facets nor colours can show there.
-const CLIPPED: f64 = 250.0;
+pub(super) const CLIPPED: f64 = 250.0;
 
 /// [`Look::facets`] below which nothing but noise is seen: normal noise has 1.53, of 2423 stones of five sets none less than 1.88.
 const BLANK: f64 = 1.7;

@@ -4,7 +4,7 @@
 //! measures (`sight`). Places, widths and slopes are then set against all stones of the frame together (`align`).
 
 use super::align::{self, Rigid};
-use super::{carat, gem, seat, sight, Answer, Feature, Inspect, Scene, Value};
+use super::{carat, gem, prongs, seat, sight, Answer, Feature, Inspect, Scene, Value};
 use crate::locate::SETTING_TOLERANCE_MM;
 use crate::model::{ChipOdds, StoneSight};
 use crate::report::{listed, round_to, FindingType, StoneRow};
@@ -404,7 +404,13 @@ pub(super) const NO_MODEL: &str = "it needs the models of stones and prongs (thi
 const BLACK: &str = "no light comes from its seat";
 const BLANK: &str = "no facet is seen in its seat: empty, or covered";
 const CLIPPED: &str = "its seat is overexposed";
-const BLURRED: &str = "the frame is out of focus";
+pub(super) const BLURRED: &str = "the frame is out of focus";
+
+/// Whether a frame does not show if a part is there, by its own fault: another frame that does is not contradicted by it.
+pub(crate) fn is_spoiled(feature: &Feature) -> bool {
+    let spoiled = [CLIPPED, BLURRED, prongs::CLIPPED, prongs::BLACK];
+    feature.doubt.as_deref().is_some_and(|d| spoiled.contains(&d))
+}
 
 /// Log odds beyond which one voice says no more: it cannot silence the other for good.
 pub(super) const MOST_ODDS: f64 = 6.0;
