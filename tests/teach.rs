@@ -183,6 +183,134 @@ fn too_few_or_damaged_pictures_are_named() {
     assert!(ran.code == 2 && ran.stderr.contains("not an ONNX model"), "{}", ran.stderr);
 }
 
+/// Three shots of each part say no more of new parts than one: they are held out together.
+#[test]
+fn shots_of_one_part_are_held_out_together() {
+    let bench = Bench::new();
+    for k in 0..12 {
+        picture(&bench.path(&format!("once/{k:02}.png")), k, false);
+        // Each part shines elsewhere.
+        let mut one = image::open(bench.path(&format!("once/{k:02}.png"))).unwrap().into_rgb8();
+        let (s, c) = (f64::from(k) * 2.4).sin_cos();
+        for (x, y, p) in one.enumerate_pixels_mut() {
+            let far = (f64::from(x) - 80.0 - 60.0 * c).hypot(f64::from(y) - 60.0 - 45.0 * s) / 30.0;
+            p.0 = p.0.map(|v| v.saturating_add((40.0 * (-far * far).exp()) as u8));
+        }
+        one.save(bench.path(&format!("once/{k:02}.png"))).unwrap();
+        for shot in 0..3u32 {
+            let mut rng = fastrand::Rng::with_seed(u64::from(100 * k + shot));
+            let mut again = one.clone();
+            again.pixels_mut().for_each(|p| p.0 = p.0.map(|v| v.saturating_add(rng.u8(0..4))));
+            std::fs::create_dir_all(bench.path("thrice")).unwrap();
+            again.save(bench.path(&format!("thrice/{k:02}-{shot}.png"))).unwrap();
+        }
+    }
+    let teach = |good: &str| {
+        let out = format!("{good}.loupe");
+        bench.loupe(&["teach", good, "--out", &out, "--side", "128", "--date", "2026-01-31"])
+    };
+    assert_eq!(teach("once").code, 0);
+    let ran = teach("thrice");
+    assert!(ran.code == 0 && ran.stderr.contains("36 pictures show 12 parts"), "{}", ran.stderr);
+    // A new part is no more called by the one file than by the other.
+    picture(&bench.path("new/good.png"), 500, false);
+    let score = |taught: &str| {
+        let out = format!("out-{taught}");
+        bench.loupe(&[
+            "inspect",
+            "new/good.png",
+            "--spec",
+            "bare.toml",
+            "--taught",
+            taught,
+            "--no-model",
+            "--out",
+            &out,
+        ]);
+        let folder = std::fs::read_dir(bench.path(&out)).unwrap().flatten().find(|e| e.path().is_dir()).unwrap();
+        let r: Report =
+            serde_json::from_str(&std::fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap();
+        r.measurements.iter().find(|m| m.characteristic == "anomaly.score").unwrap().value
+    };
+    bench.write(
+        "bare.toml",
+        "schema = \"loupe.spec/1\"\nsku = \"p\"\nmetal = \"yellow_gold\"\nfinish = \"brushed\"\n[[view]]\nname = \"top\"\n",
+    );
+    let (once, thrice) = (score("once.loupe"), score("thrice.loupe"));
+    assert!(thrice < 1.0 && (once - thrice).abs() < 0.35, "{once} {thrice}");
+    // Too few parts are too few, however often each was taken.
+    for k in 4..12 {
+        (0..3).for_each(|s| std::fs::remove_file(bench.path(&format!("thrice/{k:02}-{s}.png"))).unwrap());
+    }
+    let ran = teach("thrice");
+    assert!(ran.stderr.contains("nearly the same, of 4 parts"), "{}", ran.stderr);
+}
+
+/// What would be lost or learned by mistake is refused before the long run.
+#[test]
+fn a_labelled_set_is_not_taught_whole_and_no_picture_is_lost() {
+    let bench = Bench::new();
+    set(&bench);
+    let ran = bench.loupe(&["teach", "part set", "--out", "part.loupe", "--side", "96"]);
+    assert!(ran.code == 2 && ran.stderr.contains("labelled set (mvtec)"), "{}", ran.stderr);
+    let picture = "part set/train/good/03.png";
+    let before = std::fs::read(bench.path(picture)).unwrap();
+    let ran = bench.loupe(&["teach", "part set/train/good", "--out", picture, "--side", "96"]);
+    assert!(ran.code == 2 && ran.stderr.contains("one of the good pictures"), "{}", ran.stderr);
+    assert_eq!(std::fs::read(bench.path(picture)).unwrap(), before);
+    bench.write("a file", "x");
+    let ran = bench.loupe(&["teach", "part set/train/good", "--out", "a file/part.loupe", "--side", "96"]);
+    assert!(ran.code == 2 && ran.stderr.contains("cannot write") && !ran.stderr.contains("taught"), "{}", ran.stderr);
+    // A piece that its truth calls bad is no good one.
+    let ran = bench.loupe(&["teach", &common_piece("signet-002"), "--out", "p.loupe", "--side", "96"]);
+    assert!(ran.code == 2 && ran.stderr.contains("says that it is no good piece"), "{}", ran.stderr);
+}
+
+/// A demo piece's folder.
+fn common_piece(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/demo").join(name).to_string_lossy().into_owned()
+}
+
+/// A picture of another colour is told by it, and no place of it is blamed. A taught file counts on pieces as on pictures.
+#[test]
+fn another_colour_has_no_place() {
+    let bench = Bench::new();
+    set(&bench);
+    taught(&bench, "part.loupe", "2");
+    let mut warm = image::open(bench.path("part set/test/good/01.png")).unwrap().into_rgb8();
+    warm.pixels_mut().for_each(|p| p.0[2] = (0.85 * f32::from(p.0[2])) as u8);
+    for name in ["warm", "plain"] {
+        std::fs::create_dir_all(bench.path(&format!("pieces/{name}"))).unwrap();
+        bench.write(
+            &format!("pieces/{name}/piece.json"),
+            format!(
+                r#"{{"schema":"loupe.piece/1","piece_id":"{name}","spec":"spec.toml","frames":[{{"file":"top.png","view":"top","light":"dome","um_per_px":40.0}}]}}"#
+            ),
+        );
+        let verdict = if name == "warm" { "fail" } else { "pass" };
+        bench.write(&format!("pieces/{name}/truth.json"), format!(r#"{{"verdict":"{verdict}","defects":[]}}"#));
+        bench.write(
+            &format!("pieces/{name}/spec.toml"),
+            "schema = \"loupe.spec/1\"\nsku = \"p\"\nmetal = \"yellow_gold\"\nfinish = \"brushed\"\n[[view]]\nname = \"top\"\n",
+        );
+    }
+    warm.save(bench.path("pieces/warm/top.png")).unwrap();
+    std::fs::copy(bench.path("part set/test/good/01.png"), bench.path("pieces/plain/top.png")).unwrap();
+    let ran = bench.loupe(&["inspect", "pieces", "--taught", "part.loupe", "--out", "out", "--no-overlay"]);
+    let r: Report =
+        serde_json::from_str(&std::fs::read_to_string(bench.path("out/warm/report.json")).unwrap()).unwrap();
+    let found: Vec<&str> =
+        r.findings.iter().filter(|f| f.kind == FindingType::Anomaly).map(|f| f.feature.as_str()).collect();
+    // What of its texture changed with it comes behind.
+    assert!(found[0] == "anomaly-colour" && r.verdict == Verdict::Fail, "{found:?} {:?} {}", r.reasons, ran.stderr);
+    // `eval` judges pieces by the file as `inspect` does, and ranks them by its score.
+    let ran = bench.loupe(&["eval", "pieces", "--taught", "part.loupe", "--out", "e.json"]);
+    assert!(ran.stdout.contains("score of the taught file"), "{}{}", ran.stdout, ran.stderr);
+    let figures: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(bench.path("e.json")).unwrap()).unwrap();
+    assert_eq!(figures["verdicts"]["escapes"]["count"], 0, "{}", ran.stdout);
+}
+
 /// A bad picture, a grey one and one of another shape among the good ones are named; without them no bad one passes.
 #[test]
 fn strangers_among_the_good_ones_are_named() {

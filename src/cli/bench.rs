@@ -228,6 +228,7 @@ fn taught_row(backbone: &Backbone, one: &rayon::ThreadPool, runs: usize) -> Resu
         date: String::new(),
         light: None,
         scales: None,
+        parts: vec![],
     };
     let drawn = |i: usize| {
         let (image, _) = draw_signet(fit.width, fit.height, i as u32);

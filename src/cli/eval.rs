@@ -93,9 +93,10 @@ fn measure(args: &Args) -> Result<u8, String> {
     let load = dataset::Options { kind: args.kind.0, split: args.split, protocol: args.protocol };
     let set = dataset::load(&args.set, load).map_err(|e| e.to_string())?;
     let mut settings = args.model.settings();
-    // A bare picture shown to a taught file is judged by that alone.
-    let taught = args.model.taught.is_some() && set.kind != Kind::Pieces;
-    settings.use_model &= !taught;
+    // A bare picture shown to a taught file is judged by that alone; a piece by it beside all else.
+    let taught = args.model.taught.is_some();
+    let alone = taught && set.kind != Kind::Pieces;
+    settings.use_model &= !alone;
     let inspector = Inspector::new(settings).map_err(|e| e.to_string())?;
     inspector.check_taught()?;
     let pool = super::pool(args.jobs)?;
@@ -112,7 +113,7 @@ fn measure(args: &Args) -> Result<u8, String> {
     let root = if args.set.is_file() { args.set.parent().unwrap_or(Path::new("")) } else { &args.set };
     let done = pool.install(|| {
         // A score of 1 is a probability of a half in the map.
-        let threshold = if taught { Some(0.5) } else { inspector.surface_threshold() };
+        let threshold = if alone { Some(0.5) } else { inspector.surface_threshold() };
         eval::evaluate(&set, root, &options, threshold, &|job| inspector.inspect(job), &|| bar.inc(1))
     });
     bar.finish_and_clear();

@@ -1,6 +1,6 @@
 //! `loupe teach`: a part learned from good pictures alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::hash::sha256_hex;
 use crate::locate;
 use crate::model::Backbone;
 use crate::pipeline::{Job, Stations};
-use crate::report::listed;
+use crate::report::{listed, WholeFile};
 use crate::source;
 use crate::spec::View;
-use crate::teach::{self, Fit, Looked, Options, TeachError};
+use crate::teach::{self, shots, Fit, Looked, Options, TeachError};
 use crate::vision::{self, ops};
 
 /// Arguments.
@@ -124,6 +124,7 @@ fn learn(args: &Args) -> Result<u8, String> {
     if args.out.is_dir() {
         return Err(format!("--out {}: it is a folder, and one file is written", args.out.display()));
     }
+    can_be_written(&args.out)?;
     let date = match &args.date {
         Some(d) => checked_day(d)?,
         None => today()?,
@@ -134,7 +135,16 @@ fn learn(args: &Args) -> Result<u8, String> {
         None => Backbone::default_path().map_err(|e| e.to_string())?,
     };
     let backbone = Backbone::load(&path, args.layers.as_deref()).map_err(|e| e.to_string())?;
-    let Gathered { good: all, mut errors, light } = gather(args)?;
+    let Gathered { good: all, mut errors, light, left } = gather(args)?;
+    if let Some(g) = all.iter().find(|g| super::is_same_file(&g.path, &args.out)) {
+        return Err(format!("--out {}: it is one of the good pictures, and would be lost", g.path.display()));
+    }
+    for (other, frames) in &left {
+        eprintln!(
+            "loupe teach: {frames} frame(s) in the light {other} are left out: a taught file is of one light, here {}, and --light names another",
+            light.as_deref().unwrap_or("that of the first")
+        );
+    }
     if all.is_empty() {
         errors.iter().for_each(|e| eprintln!("loupe teach: left out: {e}"));
     }
@@ -146,23 +156,25 @@ fn learn(args: &Args) -> Result<u8, String> {
     // What cannot be read must not end a long run half-way: looked at once, before. As many as fit are kept for the passes.
     let room = KEPT_BYTES / (4 * fit.width * fit.height);
     /// Its hash, what it is like, and itself where there is room.
-    type Checked = Result<(String, Kind, Option<Looked>), TeachError>;
+    type Checked = Result<(String, Kind, Vec<f32>, Option<Looked>), TeachError>;
     let one = |k: usize, g: &Good| -> Checked {
         let (looked, scale) = look(g, &fit)?;
-        Ok((sha256_hex(&looked.image.data), Kind::of(&looked, scale), Some(looked).filter(|_| k < room)))
+        let overview = shots::overview(&looked.image);
+        Ok((sha256_hex(&looked.image.data), Kind::of(&looked, scale), overview, Some(looked).filter(|_| k < room)))
     };
     let checked: Vec<Checked> = pool.install(|| all.par_iter().enumerate().map(|(k, g)| one(k, g)).collect());
-    let (mut good, mut kept, mut kinds) = (Vec::<Good>::new(), Vec::new(), Vec::new());
+    let (mut good, mut kept, mut kinds, mut overviews) = (Vec::<Good>::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut seen, mut copies) = (HashMap::<String, usize>::new(), Vec::new());
     for (g, r) in all.into_iter().zip(checked) {
         match r {
             // Copies would be held out beside themselves, and thresholds come out far too low.
-            Ok((hash, kind, looked)) => match seen.get(&hash) {
+            Ok((hash, kind, overview, looked)) => match seen.get(&hash) {
                 Some(first) => copies.push((g.path, *first)),
                 None => {
                     seen.insert(hash, good.len());
                     good.push(g);
                     kinds.push(kind);
+                    overviews.push(overview);
                     kept.push(looked);
                 }
             },
@@ -203,6 +215,7 @@ fn learn(args: &Args) -> Result<u8, String> {
     for e in &errors {
         eprintln!("loupe teach: left out: {e}");
     }
+    let parts = pool.install(|| parts(&good, &overviews));
     let options = Options {
         false_alarms: args.false_alarms,
         most_kept: args.most,
@@ -211,6 +224,7 @@ fn learn(args: &Args) -> Result<u8, String> {
         date,
         light,
         scales,
+        parts,
     };
     let bar = super::progress(teach::passes(good.len()));
     let (taught, strangers) = pool
@@ -247,6 +261,40 @@ fn learn(args: &Args) -> Result<u8, String> {
         println!("that is so much that hardly a picture can be told from a called one: teach on more of them, framed alike");
     }
     Ok(if errors.is_empty() { EXIT_OK } else { EXIT_ERROR })
+}
+
+/// Fails where a file could not be written after a long run; nothing of one that is there is touched.
+fn can_be_written(path: &Path) -> Result<(), String> {
+    let begun = WholeFile::create(path);
+    begun.map(drop).map_err(|e| super::cannot_write(path, &e))
+}
+
+/// Which part each picture shows: frames of one piece show one, and so do pictures that are nearly the same, unless too few different ones were left.
+fn parts(good: &[Good], overviews: &[Vec<f32>]) -> Vec<usize> {
+    let count = |parts: &[usize]| parts.iter().max().map_or(0, |m| m + 1);
+    let mut pieces = HashMap::new();
+    let known: Vec<usize> = good
+        .iter()
+        .enumerate()
+        .map(|(k, g)| g.placed.as_ref().map_or(k, |p| *pieces.entry(Arc::as_ptr(&p.piece)).or_insert(k)))
+        .collect();
+    let parts = shots::parts(overviews, &known);
+    let distinct = known.iter().collect::<BTreeSet<_>>().len();
+    if count(&parts) < teach::FEWEST && distinct >= teach::FEWEST {
+        eprintln!(
+            "loupe teach: the pictures are nearly the same, of {} parts at most: how they score where they are held out says little of how new parts will",
+            count(&parts)
+        );
+        return shots::parts(&vec![vec![]; good.len()], &known);
+    }
+    if count(&parts) < good.len() {
+        eprintln!(
+            "loupe teach: {} pictures show {} parts (frames of one piece, or nearly the same picture): those of one part are held out together",
+            good.len(),
+            count(&parts)
+        );
+    }
+    parts
 }
 
 /// What a picture is like before anything of it is learned.
@@ -310,11 +358,13 @@ struct Gathered {
     errors: Vec<String>,
     /// The light that pieces were taken in.
     light: Option<String>,
+    /// How many frames are in others, which are left out.
+    left: BTreeMap<String, usize>,
 }
 
 fn gather(args: &Args) -> Result<Gathered, String> {
     let (mut all, mut errors, mut light) = (Vec::new(), Vec::new(), args.light.clone());
-    let mut lights = BTreeSet::new();
+    let mut lights = BTreeMap::new();
     for path in &args.good {
         if !path.exists() {
             return Err(format!("{}: no such file or folder", path.display()));
@@ -342,6 +392,13 @@ fn gather(args: &Args) -> Result<Gathered, String> {
         }
         let pieces = path.is_file() || has_manifest(path);
         if !pieces {
+            if let Some(kind) = dataset::labelled(path) {
+                return Err(format!(
+                    "{}: this is a labelled set ({kind}), with defects in it: --labelled teaches on the good pictures of its train part; else name the folder \
+                     of the good ones",
+                    path.display()
+                ));
+            }
             let found = dataset::pictures_below(path).map_err(|e| e.to_string())?;
             all.extend(found.into_iter().map(|path| Good { path, placed: None }));
             continue;
@@ -364,12 +421,16 @@ fn gather(args: &Args) -> Result<Gathered, String> {
                 ));
                 continue;
             };
+            if dataset::is_bad(&job.base) {
+                errors.push(format!("{}: its truth.json says that it is no good piece", entry.origin.display()));
+                continue;
+            }
             let stations = Stations::of(&job);
             let piece = Arc::new((job, stations));
             let job = &piece.0;
             let of = job.piece.frames.iter().enumerate();
             for (frame, f) in of.filter(|(_, f)| f.view == job.spec.views[view].name && f.light != "backlight") {
-                lights.insert(f.light.clone());
+                *lights.entry(f.light.clone()).or_insert(0) += 1;
                 if *light.get_or_insert_with(|| f.light.clone()) == f.light {
                     let placed = Placed { piece: piece.clone(), frame, view };
                     all.push(Good { path: job.base.join(&f.file), placed: Some(placed) });
@@ -377,8 +438,9 @@ fn gather(args: &Args) -> Result<Gathered, String> {
             }
         }
     }
-    if let Some(wanted) = light.as_ref().filter(|l| all.is_empty() && !lights.is_empty() && !lights.contains(*l)) {
-        let lights: Vec<String> = lights.into_iter().collect();
+    if let Some(wanted) = light.as_ref().filter(|l| all.is_empty() && !lights.is_empty() && !lights.contains_key(*l))
+    {
+        let lights: Vec<String> = lights.into_keys().collect();
         return Err(format!("no frame is under the light `{wanted}`: there are {}", lights.join(", ")));
     }
     if all.iter().any(|g| g.placed.is_some()) && all.iter().any(|g| g.placed.is_none()) {
@@ -387,7 +449,8 @@ fn gather(args: &Args) -> Result<Gathered, String> {
     // The order must not hang on that of the arguments' folders.
     all.sort_by(|a, b| a.path.cmp(&b.path));
     all.dedup_by(|a, b| a.path == b.path);
-    Ok(Gathered { good: all, errors, light })
+    let left = lights.into_iter().filter(|(l, _)| light.as_ref() != Some(l)).collect();
+    Ok(Gathered { good: all, errors, light, left })
 }
 
 /// Whether pieces lie in a folder or below it.

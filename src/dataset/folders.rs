@@ -71,6 +71,14 @@ pub(super) fn has_classes(root: &Path) -> Result<bool, DatasetError> {
     Ok(classes.len() > 1 && classes.iter().any(|d| class_of(root, d).1))
 }
 
+/// Whether a folder says of itself, by its name, that its pictures are bad ones.
+pub(super) fn has_bad(root: &Path) -> Result<bool, DatasetError> {
+    let says = |d: &PathBuf| {
+        d.strip_prefix(root).unwrap_or(d).iter().any(|n| says_good(&n.to_string_lossy()) == Some(false))
+    };
+    Ok(class_dirs(root)?.iter().any(says))
+}
+
 #[derive(Deserialize)]
 struct SplitsFile {
     supervised: Option<Supervised>,

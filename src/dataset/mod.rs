@@ -350,6 +350,20 @@ pub fn load(path: &Path, options: Options) -> Result<Set, DatasetError> {
     Ok(set)
 }
 
+/// Which labelled set of pictures lies in a folder, with defects among them; none of plain pictures, of pieces, and of folders none of which says that it holds bad ones.
+pub fn labelled(root: &Path) -> Option<&'static str> {
+    match detect(root).ok()? {
+        Kind::Pieces => None,
+        Kind::Folders => folders::has_bad(root).unwrap_or(false).then_some(Kind::Folders.as_str()),
+        kind => Some(kind.as_str()),
+    }
+}
+
+/// Whether the truth beside a piece says that it is no good one.
+pub fn is_bad(piece: &Path) -> bool {
+    pieces::verdict(piece) == Some(crate::report::Verdict::Fail)
+}
+
 /// Finds out how a set is laid out, the most telling sign first.
 fn detect(root: &Path) -> Result<Kind, DatasetError> {
     if root.is_file() {

@@ -69,6 +69,16 @@ pub(super) fn load(root: &Path) -> Result<Set, DatasetError> {
     Ok(set)
 }
 
+/// What the truth of a piece says of it; none where there is none that can be read.
+pub(super) fn verdict(piece: &Path) -> Option<Verdict> {
+    #[derive(Deserialize)]
+    struct Judged {
+        verdict: Verdict,
+    }
+    let text = std::fs::read(piece.join("truth.json")).ok()?;
+    serde_json::from_slice::<Judged>(&text).ok().map(|t| t.verdict)
+}
+
 #[derive(Deserialize)]
 struct TruthFile {
     verdict: Verdict,

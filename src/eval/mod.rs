@@ -41,7 +41,7 @@ pub struct Options {
     pub specs: Option<PathBuf>,
     /// Scale of bare pictures in um per pixel.
     pub um_per_px: Option<f64>,
-    /// Bare pictures are judged by a taught file alone.
+    /// A taught file was given: bare pictures are judged by it alone, pieces by it besides.
     pub taught: bool,
 }
 

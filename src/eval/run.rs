@@ -188,25 +188,29 @@ pub(super) fn run(
         let view =
             seen.views.first().ok_or_else(|| format!("{}: the picture was not inspected", job.origin.display()))?;
         let (w, h) = (view.image.width, view.image.height);
-        if threshold.is_some() && view.defect_prob.is_none() {
+        if threshold.is_some() && !options.taught && view.defect_prob.is_none() {
             return Err(format!("{}: the model gave no map: {}", job.origin.display(), report.reasons.join("; ")));
         }
-        score = Some(match (view.anomaly_score, &view.defect_prob) {
-            (Some(s), _) => s,
-            (None, Some(p)) => f64::from(max_of_mean3(p)),
-            (None, None) => findings
-                .iter()
-                .filter(|f| is_surface(f.finding.kind))
-                .map(|f| f.finding.confidence)
-                .fold(0.0, f64::max),
-        });
+        score = match (view.anomaly_score, &view.defect_prob) {
+            (Some(s), _) => Some(s),
+            // What a taught file says nothing of is left to a person, and has no rank.
+            _ if options.taught => None,
+            (None, Some(p)) => Some(f64::from(max_of_mean3(p))),
+            (None, None) => {
+                let surface = findings.iter().filter(|f| is_surface(f.finding.kind));
+                Some(surface.map(|f| f.finding.confidence).fold(0.0, f64::max))
+            }
+        };
         if let Some(source) = &truth.mask {
             let mask = source.load(w, h)?;
             // Its class counts; its pixels would count as sound.
             unmarked = defective == Some(true) && mask.count() == 0;
             defective = defective.or(Some(mask.count() > 0));
-            pixels = (!unmarked).then(|| pixels_of(&mask, view.defect_prob.as_ref(), threshold, &findings));
+            let shown = !unmarked && (view.defect_prob.is_some() || !options.taught);
+            pixels = shown.then(|| pixels_of(&mask, view.defect_prob.as_ref(), threshold, &findings));
         }
+    } else if options.taught {
+        score = seen.views.iter().filter_map(|v| v.anomaly_score).max_by(f64::total_cmp);
     }
     if defective.is_none() && truth.verdict.is_none() {
         return Err(format!("{}: neither a class nor a mask says whether it is good", job.origin.display()));
@@ -217,8 +221,9 @@ pub(super) fn run(
     // A truth of a ring has no list of what is out of size, but its sizes.
     for f in findings.iter_mut().filter(|f| f.finding.kind == FindingType::OutOfSize) {
         let out = |(c, truth): (&str, f64)| {
-            let rows = report.measurements.iter().filter(|m| m.feature == f.finding.feature && m.characteristic == c);
-            rows.into_iter().any(|m| m.lower.is_some_and(|l| truth < l) || m.upper.is_some_and(|u| truth > u))
+            let mut rows =
+                report.measurements.iter().filter(|m| m.feature == f.finding.feature && m.characteristic == c);
+            rows.any(|m| m.lower.is_some_and(|l| truth < l) || m.upper.is_some_and(|u| truth > u))
         };
         f.on_truth |= sizes.iter().filter(|s| s.0.starts_with("ring.")).any(|s| out((s.0, s.1)));
     }

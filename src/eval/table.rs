@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::stats::{Estimate, Rate};
 use super::{EvalReport, OverlapFigures};
+use crate::dataset::Kind;
 
 /// How many names of a list are printed before the rest is only counted.
 const NAMES: usize = 40;
@@ -59,10 +60,11 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
         "{} samples: {} defective, {} good, {} undecided; {} not read",
         s.samples, s.defective, s.good, s.undecided, s.errors
     )?;
+    let taught = r.images.as_ref().is_some_and(|i| i.score == super::figures::OF_TAUGHT);
     let models: Vec<&str> = r.models.iter().map(|m| m.name.as_str()).collect();
     match r.threshold {
         // What is shown of a taught file's map is called from a half, which is a score of 1.
-        Some(_) if r.images.as_ref().is_some_and(|i| i.score == super::figures::OF_TAUGHT) => {
+        Some(_) if taught && s.kind != Kind::Pieces => {
             writeln!(out, "taught file {}, called from a score of 1", models.join(", "))?;
         }
         Some(t) => writeln!(out, "model {}, threshold {t}", models.join(", "))?,
@@ -183,7 +185,14 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
     }
     if let Some(p) = &r.pixels {
         writeln!(out)?;
-        overlap(out, "pixels of the model's map at its threshold", &p.at_threshold)?;
+        // A map of a taught file has s / (1 + s) of its scores.
+        let best = p.best_f1_threshold.map(|t| if taught { t / (1.0 - t).max(1e-9) } else { t });
+        let whose = if taught {
+            "pixels of the taught file's map at a score of 1"
+        } else {
+            "pixels of the model's map at its threshold"
+        };
+        overlap(out, whose, &p.at_threshold)?;
         writeln!(out, "  AUROC                  {}", estimate(p.auroc))?;
         writeln!(out, "  PRO                    {}", estimate(p.pro))?;
         writeln!(out, "  average precision      {}", number(p.average_precision))?;
@@ -191,7 +200,7 @@ fn write(out: &mut String, r: &EvalReport) -> std::fmt::Result {
             out,
             "  best F1                {} at {} (for information: chosen on this very set)",
             number(p.best_f1),
-            number(p.best_f1_threshold)
+            number(best)
         )?;
     }
     if let Some(p) = &r.pixels_of_findings {

@@ -37,6 +37,8 @@ pub fn decides(spec: &mut Spec, frames: &[Frame]) {
     spec.limits.extend(limits);
 }
 
+/// The finding of a picture whose colour as a whole is another than the taught ones'.
+pub const COLOUR: &str = "anomaly-colour";
 /// The share of the threshold down to which a region reaches about its worst place.
 const REGION: f32 = 0.85;
 /// Most regions that are shown.
@@ -63,10 +65,11 @@ pub fn look(scene: &Scene, lesson: &Lesson) -> Result<Judged, String> {
     if let Some(why) = lesson.taught.header.misplaced(scene.view.outline.as_ref(), scene.frame.um_per_px) {
         return Err(why);
     }
-    let placed = scene.view.outline.is_some();
+    let fit = &lesson.taught.header.fit;
+    // What was taught on whole pictures is asked about whole pictures, the ground and the stones with the metal.
+    let placed = scene.view.outline.is_some() && fit.box_mm.is_some();
     let located = placed.then_some(scene.located);
     let metal = placed.then_some(scene.bare_metal);
-    let fit = &lesson.taught.header.fit;
     let looked = fit.look(scene.image, located, metal).map_err(|e| e.to_string())?;
     if let Some(why) = lesson.taught.header.misshapen(&looked) {
         return Err(why);
@@ -151,12 +154,18 @@ impl Inspect for Anomaly {
         answer.features.push(feature(scene.view.name.clone(), None, middle, 0.5 * w.min(h), vec![], scored.score));
         // Where it would pass, nothing of it is a finding.
         let upper = scene.spec.limit(SCORE, &scene.view.name).and_then(|l| l.upper);
-        if scored.score + 2.0 * scored.score_u < upper.unwrap_or(1.0).min(1.0) {
+        let passes = |score: f64| score + 2.0 * scored.score_u < upper.unwrap_or(1.0).min(1.0);
+        if scored.places < scored.score && !passes(scored.score) {
+            // No place is to blame.
+            let (name, reach) = (COLOUR.to_owned(), 0.5 * w.min(h));
+            answer.features.push(feature(name, Some(FindingType::Anomaly), middle, reach, vec![], scored.score));
+        }
+        if passes(scored.places) {
             return Ok(answer);
         }
         for (k, r) in regions(judged, scored)?.into_iter().enumerate() {
             // The worst place stands for the picture.
-            let score = if k == 0 { scored.score } else { scored.score.min(r.peak) };
+            let score = if k == 0 { scored.places } else { scored.places.min(r.peak) };
             let kind = Some(FindingType::Anomaly);
             answer.features.push(feature(format!("anomaly-{}", k + 1), kind, r.at, r.radius_px, r.outline_px, score));
         }

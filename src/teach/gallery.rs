@@ -140,14 +140,14 @@ impl Gallery {
     }
 
     /// How far each cell of a picture is from the nearest one about its place on the good pictures most like it, in units of
-    /// the bytes; none where the cell does not count or has nothing to be compared with. `but` is left out.
-    pub fn distances(&self, picture: &Kept, but: Option<usize>) -> Vec<Option<f32>> {
+    /// the bytes; none where the cell does not count or has nothing to be compared with. Those of `but` are left out.
+    pub fn distances(&self, picture: &Kept, but: &[usize]) -> Vec<Option<f32>> {
         let own = overview(self.width, self.height, self.kept, picture);
         let mut near: Vec<(f32, usize)> = self
             .overviews
             .iter()
             .enumerate()
-            .filter(|(i, _)| Some(*i) != but)
+            .filter(|(i, _)| !but.contains(i))
             .map(|(i, o)| (o.iter().zip(&own).map(|(a, b)| (a - b) * (a - b)).sum::<f32>(), i))
             .collect();
         near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -251,15 +251,15 @@ mod tests {
     #[test]
     fn what_no_good_picture_has_is_far() {
         let g = Gallery::new(8, 6, 4, (0..12).map(|s| picture(s, None)).collect());
-        let d = g.distances(&picture(99, Some(20)), None);
+        let d = g.distances(&picture(99, Some(20)), &[]);
         let rest = d.iter().enumerate().filter(|(i, _)| *i != 20).map(|(_, v)| v.unwrap()).fold(0.0, f32::max);
         assert!(d[20].unwrap() > 10.0 * rest.max(1.0), "{:?} {rest}", d[20]);
         // A picture of the gallery is at no distance from itself, but not from the others.
-        assert_eq!(g.distances(&g.pictures[3], None)[0], Some(0.0));
-        assert!(g.distances(&g.pictures[3], Some(3)).iter().flatten().sum::<f32>() > 0.0);
+        assert_eq!(g.distances(&g.pictures[3], &[])[0], Some(0.0));
+        assert!(g.distances(&g.pictures[3], &[3]).iter().flatten().sum::<f32>() > 0.0);
         let mut masked = picture(5, None);
         masked.counts[7] = false;
-        assert_eq!(g.distances(&masked, None)[7], None);
+        assert_eq!(g.distances(&masked, &[])[7], None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod file;
 pub mod fit;
 mod gallery;
 mod net;
+pub mod shots;
 mod synthetic;
 
 use std::path::{Path, PathBuf};
@@ -81,8 +82,8 @@ const STRANGERS: f64 = 0.01;
 /// Why something could not be taught, or a taught file not used. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TeachError {
-    /// Too few good pictures.
-    #[error("{0} good pictures, at least {FEWEST} are needed")]
+    /// Too few good pictures, or parts that they show.
+    #[error("{0} good pictures of different parts, at least {FEWEST} are needed (shots of one part are held out together and count once)")]
     TooFew(usize),
     /// The backbone failed.
     #[error(transparent)]
@@ -146,6 +147,8 @@ pub struct Options {
     pub light: Option<String>,
     /// From which to which scale the frames were taken (um/px), where it is known of all.
     pub scales: Option<[f64; 2]>,
+    /// Of each picture the number of the part that it shows ([`shots::parts`]): what shows one part is held out together. Empty where each shows another.
+    pub parts: Vec<usize>,
 }
 
 /// How a number scatters among good pictures, upwards.
@@ -337,7 +340,9 @@ impl Lesson {
 pub struct Scored {
     /// The picture's score: about 0.5 for a good one, called from 1.
     pub score: f64,
-    /// Standard uncertainty of it.
+    /// The score of its places alone; where that is less, it is the colour of the whole picture that is another.
+    pub places: f64,
+    /// Standard uncertainty of either.
     pub score_u: f64,
     /// The same per cell of the picture that is looked at; 0 where a cell does not count.
     pub cells: Plane,
@@ -453,7 +458,7 @@ impl Look {
         Some(Look { basis: basis.clone(), net, weights, bias, offset })
     }
 
-    fn read(&self, cells: &Cells, gallery: &Gallery, but: Option<usize>) -> Readings {
+    fn read(&self, cells: &Cells, gallery: &Gallery, but: &[usize]) -> Readings {
         let products = cells.all.dot(&self.weights);
         let hidden = self.bias.len();
         let first = cells.all.ncols() - self.basis.mean.len();
@@ -473,7 +478,7 @@ impl Taught {
     /// Where the backbone fails.
     pub fn score(&self, backbone: &Backbone, looked: &Looked) -> Result<Option<Scored>, ModelError> {
         let cells = describe(backbone, &looked.image, &looked.mask)?;
-        let readings = self.look.read(&cells, &self.gallery, None);
+        let readings = self.look.read(&cells, &self.gallery, &[]);
         let tint = self.header.tint.score(looked.tint());
         tracing::debug!("colour {tint:.3}");
         Ok(self.header.scored(&readings, &self.usual).map(|s| Scored {
@@ -538,8 +543,10 @@ impl Header {
             .iter()
             .map(|z| z.map_or(0.0, |z| relative(self.cell(z), self.cell_threshold) as f32))
             .collect();
+        let score = relative(place, self.threshold);
         Some(Scored {
-            score: relative(place, self.threshold),
+            score,
+            places: score,
             score_u: self.score_u,
             cells: Plane { width: self.grid[0], height: self.grid[1], data },
         })
@@ -650,8 +657,10 @@ pub fn teach(
     load: &(dyn Fn(usize) -> Result<Looked, TeachError> + Sync),
     progress: &(dyn Fn() + Sync),
 ) -> Result<(Taught, Vec<(usize, f64)>), TeachError> {
-    if n < FEWEST {
-        return Err(TeachError::TooFew(n));
+    let part = |i: usize| options.parts.get(i).copied().unwrap_or(i);
+    let count = (0..n).map(part).collect::<std::collections::BTreeSet<usize>>().len();
+    if count < FEWEST {
+        return Err(TeachError::TooFew(count));
     }
     let (_, first) = cells::columns(backbone);
     let seed = options.seed;
@@ -714,7 +723,7 @@ pub fn teach(
     let looks: Vec<Look> = (0..=FOLDS)
         .into_par_iter()
         .map(|fold| {
-            let of = || lessons.iter().enumerate().filter(move |(i, _)| fold == FOLDS || i % FOLDS != fold);
+            let of = || lessons.iter().enumerate().filter(move |(i, _)| fold == FOLDS || part(*i) % FOLDS != fold);
             let good = stacked(of().map(|(_, l)| l.good.view())).ok_or(TeachError::Nothing)?;
             let bad = stacked(of().map(|(_, l)| l.bad.view())).ok_or(TeachError::Nothing)?;
             let net = Net::learn(good.view(), bad.view(), seed_of(seed, fold, 3));
@@ -735,8 +744,8 @@ pub fn teach(
     let shaken = spaced(held.len(), 32);
     let read_one = |i: usize, looked: &Looked| -> Result<Readings, TeachError> {
         let cells = describe(backbone, &looked.image, &looked.mask)?;
-        let own = chosen.binary_search(&i).ok();
-        Ok(looks[i % FOLDS].read(&cells, &gallery, own))
+        let own: Vec<usize> = (0..chosen.len()).filter(|k| part(chosen[*k]) == part(i)).collect();
+        Ok(looks[part(i) % FOLDS].read(&cells, &gallery, &own))
     };
     type Held = (Readings, Option<Readings>);
     let readings: Vec<Held> = held
@@ -772,9 +781,12 @@ pub fn teach(
     type Of = (Option<[f64; 3]>, Option<[f64; 3]>, Vec<Option<[f64; 3]>>);
     let of: Vec<Of> = readings
         .par_iter()
-        .map(|(r, moved)| {
+        .enumerate()
+        .map(|(k, (r, moved))| {
             let mut others = sums.clone();
-            others.add(&r.logs(least_distance), -1.0);
+            for j in (0..held.len()).filter(|j| part(held[*j]) == part(held[k])) {
+                others.add(&readings[j].0.logs(least_distance), -1.0);
+            }
             let usual = others.usual();
             let own = r.departures(least_distance, &usual);
             let shifted = moved.as_ref().and_then(|m| of_picture(&m.departures(least_distance, &usual)));
