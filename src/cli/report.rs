@@ -140,6 +140,15 @@ fn write_all(args: &Args) -> Result<u8, String> {
             .filter(source::Entry::owns_name)
             .map(|e| (e.name.clone(), e))
             .collect();
+    if !args.pieces.is_empty() {
+        let apart = entries.iter().filter(|e| e.path.is_some() && !known.contains_key(&e.piece_id)).count();
+        if apart > 0 {
+            eprintln!(
+                "loupe report: --pieces has {apart} of the {} pieces not: their pages say no date and show no bare frames (name a manifest's file, not its folder)",
+                entries.len()
+            );
+        }
+    }
     let mut table = match &args.csv {
         Some(path) => Some((path, WholeFile::create(path).map_err(|e| cannot_write(path, &e))?)),
         None => None,
@@ -197,8 +206,8 @@ fn write_all(args: &Args) -> Result<u8, String> {
         // A reader that went away has seen enough; the files are on disk all the same.
         let _ = writeln!(
             std::io::stdout(),
-            "{} pieces: {} passed, {} failed, {} for review, {} without a report{to}",
-            lot.len(),
+            "{}: {} passed, {} failed, {} for review, {} without a report{to}",
+            if lot.len() == 1 { "1 piece".to_owned() } else { format!("{} pieces", lot.len()) },
             of(Some(Verdict::Pass)),
             of(Some(Verdict::Fail)),
             of(Some(Verdict::Review)),

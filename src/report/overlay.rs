@@ -174,7 +174,7 @@ pub fn crop(view: &FrameView, drawn: &Image, finding: &Finding, report: &Report)
     let of = report.measurements.iter().filter(|m| m.feature == finding.feature && m.view == finding.view);
     let of = of.filter(|m| judge::finding_of(&m.characteristic).is_none_or(|k| k == finding.kind));
     let values = of.map(|m| {
-        let (value, u) = (round_to(m.value, 3), round_to(doc::coverage(m) * m.uncertainty, 3));
+        let (value, u) = (round_to(m.value, 3), round_to(doc::expanded(m), 3));
         let limits = Some(numbers::limits(m.lower, m.upper)).filter(|l| !l.is_empty()).map(|l| format!(" ({l})"));
         format!("{} {value} +- {u}{}", m.characteristic, limits.unwrap_or_default())
     });
@@ -619,7 +619,10 @@ fn value(m: &Measurement) -> Option<String> {
     if name.ends_with(".present") || !m.value.is_finite() {
         return None;
     }
-    let with = |unit: &str, decimals: usize| Some(format!("{:.decimals$} {unit}", m.value));
+    // As the strip and the page round it.
+    let with = |unit: &str, decimals: usize| {
+        Some(format!("{:.decimals$} {unit}", round_to(m.value, i32::try_from(decimals).unwrap_or(3))))
+    };
     if name.ends_with("_mm2") {
         with("mm2", 3)
     } else if name.ends_with("_mm") {

@@ -82,7 +82,7 @@ pub fn of(doc: &Doc, errors: &[String]) -> Result<Vec<u8>, csv::Error> {
             words::unit(&m.characteristic).into(),
             number(Some(m.value)),
             number(Some(m.uncertainty)),
-            number(Some(crate::report::round_to(doc::coverage(m) * m.uncertainty, 9))),
+            number(Some(crate::report::round_to(doc::expanded(m), 9))),
             number(m.lower),
             number(m.upper),
             if is_limited(m) { status_word(m.status).into() } else { "no_limit".into() },

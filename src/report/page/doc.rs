@@ -5,6 +5,7 @@ use std::path::Path;
 use super::numbers::plain;
 use super::words;
 use crate::hash::sha256_hex;
+use crate::inspect::surface;
 use crate::json::{self, JsonError};
 use crate::judge::K;
 use crate::report::{Measurement, Report, Status, Verdict};
@@ -39,6 +40,9 @@ impl Doc {
 
 /// The decision rule of a row in words, where it is not the guard band with k = 2.
 pub fn rule(m: &Measurement) -> Option<String> {
+    if m.characteristic == surface::PORE_COUNT && is_limited(m) {
+        return Some("more may be there, not fewer: beyond its limit it fails whatever its U".into());
+    }
     m.decision.map(|d| match (d.rule, d.u_max) {
         (Rule::GuardBand, _) => format!("guard band, k = {}", plain(d.k)),
         (Rule::Simple, _) => "simple acceptance".into(),
@@ -52,10 +56,21 @@ pub fn coverage(m: &Measurement) -> f64 {
     m.decision.map_or(K, |d| d.k)
 }
 
+/// Expanded uncertainty of a row, with the coverage factor of its decision.
+pub fn expanded(m: &Measurement) -> f64 {
+    coverage(m) * m.uncertainty
+}
+
 /// Half the width of the band about a limit in which a row's rule leaves it to a person; 0 where the value alone decides.
 pub fn guard(m: &Measurement) -> f64 {
-    let u = coverage(m) * m.uncertainty;
+    let u = expanded(m);
     m.decision.map_or(u, |d| d.rule.band(u, d.u_max))
+}
+
+/// Whether a row lies beyond a limit by all of its guard band: what leaves it to a person is whether it is what it looks like.
+pub fn is_beyond(m: &Measurement) -> bool {
+    let over = m.upper.map(|b| m.value - b).into_iter().chain(m.lower.map(|b| b - m.value)).fold(f64::MIN, f64::max);
+    over > 0.0 && over >= guard(m)
 }
 
 /// Whether a row says yes or no: something is there or not, or a text reads as ordered or not.
@@ -193,6 +208,7 @@ pub fn headline(report: &Report) -> String {
             (true, true) => "no",
             (true, false) => "outside the limit",
             (false, true) => "not sure",
+            (false, false) if is_beyond(&report.measurements[issue.rows[0]]) => "beyond the limit, but in doubt",
             (false, false) => "too close to the limit to tell",
         };
         let features: Vec<&str> =

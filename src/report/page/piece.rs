@@ -53,7 +53,7 @@ pub fn page(doc: &Doc, extras: &Extras) -> String {
                     p.facts {
                         span { "Article " b { (r.sku) } }
                         @if let Some(date) = extras.date { span { "Date " b { (date) } } }
-                        span { b { (rows.limited.len()) } " values against limits" }
+                        span { b { (r.measurements.iter().filter(|m| is_limited(m)).count()) } " values against limits" }
                         @let bad = |s: Status| r.measurements.iter().filter(|m| m.status == s).count();
                         span { b { (bad(Status::Fail)) } " outside" }
                         span { b { (bad(Status::Review)) } " in doubt" }
@@ -146,7 +146,7 @@ fn join_unit(value: String, unit: &str) -> String {
 fn read_text(m: &Measurement) -> String {
     match m.text.as_deref() {
         None | Some("") => "nothing read".into(),
-        Some(text) => format!("“{text}”"),
+        Some(text) => format!("reads “{text}”"),
     }
 }
 
@@ -159,7 +159,11 @@ fn value_cell(m: &Measurement, value: String) -> String {
     }
 }
 
+/// The limit in words. A text has none: it is as ordered, or is not.
 fn limit_text(m: &Measurement) -> String {
+    if m.text.is_some() {
+        return String::new();
+    }
     let text = limits(m.lower, m.upper);
     if text.is_empty() {
         text
@@ -176,7 +180,7 @@ fn bar_of(doc: &Doc, i: usize) -> Option<Bar> {
     }
     Some(Bar {
         value: m.value,
-        expanded: doc::coverage(m) * m.uncertainty,
+        expanded: doc::expanded(m),
         lower: m.lower,
         upper: m.upper,
         status: m.status,
@@ -273,6 +277,9 @@ fn issue_item(doc: &Doc, issue: &Issue) -> Markup {
         (true, true) => format!("{}: no", w.title),
         (true, false) => format!("{}: outside the limit ({})", w.title, limit_text(first)),
         (false, true) => format!("{}: not sure", w.title),
+        (false, false) if doc::is_beyond(first) => {
+            format!("{}: beyond the limit, but in doubt ({})", w.title, limit_text(first))
+        }
         (false, false) => format!("{}: too close to the limit to tell ({})", w.title, limit_text(first)),
     };
     let several_views = r.measurements.iter().any(|m| m.view != first.view && !m.view.is_empty());
@@ -405,9 +412,10 @@ fn finding_row(doc: &Doc, extras: &Extras, i: usize) -> Markup {
             }
             th scope="row" { (words::finding(f.kind.as_str())) br; span.note { (f.feature) ", view " (f.view) } }
             td {
-                @for m in own {
+                @for m in &own {
                     (words::of(&m.characteristic).title) ": " (value_text(m))
-                    @if is_limited(m) { span.note { " (" (limit_text(m)) ")" } }
+                    @if m.text.is_some() { span.note { @if m.value > 0.5 { " (as ordered)" } @else { " (not as ordered)" } } }
+                    @else if is_limited(m) { span.note { " (" (limit_text(m)) ")" } }
                     br;
                 }
             }
@@ -416,7 +424,7 @@ fn finding_row(doc: &Doc, extras: &Extras, i: usize) -> Markup {
                 span.note { "pixel " (plain(f.x_px.round())) ", " (plain(f.y_px.round())) br; (f.found_by.join(", ")) }
             }
             td.n { (plain((100.0 * f.confidence).round())) " %" }
-            td.t { (status_badge(f.status, f.status != Status::Pass)) }
+            td.t { (status_badge(f.status, f.status != Status::Pass || own.iter().any(|m| is_limited(m)))) }
         }
     }
 }
@@ -446,7 +454,7 @@ fn summary(doc: &Doc) -> Markup {
     });
     html! {
         section aria-labelledby="bychar" {
-            h2 #bychar { "By characteristic " small { "the value nearest to its limit, or farthest beyond it" } }
+            h2 #bychar { "By characteristic " small { "the value that stands worst against its limit, its uncertainty weighed in" } }
             div.wrap { table {
                 thead { tr {
                     th scope="col" { "Characteristic" } th.n scope="col" { "Values" } th scope="col" { "Worst at" } th.n scope="col" { "Value" } th scope="col" { "± U" } th scope="col" { "Unit" }

@@ -84,7 +84,7 @@ pub fn of(characteristic: &str) -> Words {
         ),
         "anomaly.score" => (
             "Unlike the good pieces (1 is the threshold)",
-            "Look at the marked place: it does not look like the pieces that were taught as good.",
+            "Look at the marked place, or at the colour of the whole: it does not look like the pieces that were taught as good.",
             "Look at the marked place and compare it with a good piece.",
             LOOK_AGAIN,
         ),
