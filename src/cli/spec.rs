@@ -191,7 +191,10 @@ fn init(args: &InitArgs) -> Result<(), String> {
         Some(out) => {
             super::write(out, text.as_bytes())?;
             eprintln!("{}: written, from {}", out.display(), frame.display());
-            let mut told = judged(args, settings.clone(), out, (frame, light), &draft.view.name);
+            let inspector = Inspector::new(settings).map_err(|e| e.to_string());
+            let judge =
+                |view: &str| judged(args, inspector.as_ref().map_err(Clone::clone)?, out, (frame, light), view);
+            let mut told = judge(&draft.view.name);
             // What looked like a stone on the map and is none when it is inspected as one is no stone: a bead, a bar of a bezel.
             let gone: Vec<String> = match &told {
                 Ok(report) if stones.is_none() => missing(report),
@@ -210,7 +213,7 @@ fn init(args: &InitArgs) -> Result<(), String> {
                 }
                 let text = draft::toml(&draft, &sku, args.metal.as_deref(), args.finish.as_deref());
                 super::write(out, text.as_bytes())?;
-                told = judged(args, settings, out, (frame, light), &draft.view.name);
+                told = judge(&draft.view.name);
             }
             match told {
                 Ok(report) => notes.extend(said(&report)),
@@ -231,7 +234,7 @@ const REASONS: usize = 6;
 /// The report of an inspection of the very frame by the draft: a golden piece passes, or the draft has too much or lacks something.
 fn judged(
     args: &InitArgs,
-    settings: Settings,
+    inspector: &Inspector,
     spec: &Path,
     (frame, light): (&Path, &str),
     view: &str,
@@ -244,7 +247,6 @@ fn judged(
         um_per_px_u: None,
     };
     let job = picture_job(frame, &bare).map_err(|e| e.to_string())?;
-    let inspector = Inspector::new(settings).map_err(|e| e.to_string())?;
     Ok(inspector.inspect(&job).report)
 }
 

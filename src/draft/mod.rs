@@ -319,8 +319,8 @@ fn stones(stone: &Plane, prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec
             continue;
         }
         let own = Part::of(&mask, &labels, &blob);
-        for (shape, corner) in shapes(stone, &own, prong, least_px)? {
-            let at = |x: f64, y: f64| (x + corner[0] as f64, y + corner[1] as f64);
+        let at = |x: f64, y: f64| (x + own.corner[0] as f64, y + own.corner[1] as f64);
+        for shape in shapes(stone, &own, prong, least_px)? {
             match shape {
                 Shape::Circles(circles) => out.extend(circles.into_iter().map(|(x, y, r)| {
                     let (x, y) = at(x, y);
@@ -433,14 +433,14 @@ fn likeness(own: &Mask, prong: &Plane, least_px: f64) -> Result<(f64, Option<Sha
     Ok(best)
 }
 
-/// What a region of the map shows, each with the corner that its pixels count from. Stones that touch are one region, but between them the map is less sure: of the
+/// What a region of the map shows. Stones that touch are one region, but between them the map is less sure: of the
 /// parts into which it falls where more is asked of it, those count that look most like stones all together.
-fn shapes(stone: &Plane, own: &Part, prong: &Plane, least_px: f64) -> Result<Vec<(Shape, [i64; 2])>, DraftError> {
+fn shapes(stone: &Plane, own: &Part, prong: &Plane, least_px: f64) -> Result<Vec<Shape>, DraftError> {
     let (stone, prong) = (own.cut(stone), own.cut(prong));
     let least = 0.3 * std::f64::consts::PI * least_px * least_px;
     let all = own.mask.count().max(1) as f64;
     let (like, whole) = likeness(&own.mask, &prong, least_px)?;
-    let mut best = (like + BETTER, whole.into_iter().map(|s| (s, own.corner)).collect::<Vec<_>>());
+    let mut best = (like + BETTER, whole.into_iter().collect::<Vec<_>>());
     for level in SURER {
         let sure = at_least(&stone, level, &own.mask);
         let (blobs, labels) = ops::components(&sure)?;
@@ -463,7 +463,7 @@ fn shapes(stone: &Plane, own: &Part, prong: &Plane, least_px: f64) -> Result<Vec
             let (like, shape) = likeness(part, &prong, least_px)?;
             let Some(shape) = shape.filter(|_| like >= LIKE && part.count() as f64 >= 2.0 * least) else { continue };
             sum += like * part.count() as f64 / all;
-            found.push((shape, own.corner));
+            found.push(shape);
         }
         if sum > best.0 {
             best = (sum, found);

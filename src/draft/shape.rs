@@ -1,6 +1,7 @@
 //! Shapes fitted to regions: a piece's outline, round stones, the cut of another one.
 
 use super::DraftError;
+use crate::inspect::sight::to_piece;
 use crate::locate::{outline as nominal, Pose, MAX_TURN_DEG};
 use crate::spec::{Outline, Stone};
 use crate::vision::{ops, Mask, Plane};
@@ -125,15 +126,14 @@ fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
     let level = (level_hi[0] - level_lo[0]) * (level_hi[1] - level_lo[1]);
     let told = level > TIGHTER * size[0] * size[1] && angle.abs() <= MAX_TURN_DEG.to_radians();
     let angle = if told { angle } else { 0.0 };
-    let (s, c) = angle.sin_cos();
     let mut corners: Vec<[f64; 2]> =
-        simplified(points, 1.3 * tolerance).iter().map(|p| [c * p[0] + s * p[1], -s * p[0] + c * p[1]]).collect();
+        simplified(points, 1.3 * tolerance).iter().map(|p| to_piece(*p, -angle)).collect();
     let (lo, hi) = bounds(&corners);
     let m = [(lo[0] + hi[0]) / 2.0, (lo[1] + hi[1]) / 2.0];
     for p in &mut corners {
         *p = [p[0] - m[0], p[1] - m[1]];
     }
-    (Outline::Polygon { points_mm: corners }, at(angle, [c * m[0] - s * m[1], s * m[0] + c * m[1]]))
+    (Outline::Polygon { points_mm: corners }, at(angle, to_piece(m, angle)))
 }
 
 fn band(piece: &Mask, start: &Pose) -> (Outline, Pose) {
