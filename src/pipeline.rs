@@ -457,10 +457,6 @@ impl Inspector {
             marks: None,
             colour: frame.colour_calibration.as_ref().and_then(|name| stations.colours.get(name)),
         };
-        if let (Some(model), Some(um), false) = (&self.finish, frame.um_per_px, silhouette) {
-            scene.finish = inspect::finish::is_limited(&scene)
-                .then(|| inspect::finish::look(model, image, &locate::open_metal(view, &located), um, &frame.light));
-        }
         if let (Some(path), false) = (self.taught(view), silhouette) {
             let judged = match &*self.lesson(&path) {
                 Ok(lesson) => inspect::anomaly::look(&scene, lesson),
@@ -487,6 +483,13 @@ impl Inspector {
                 scene.marks = Some(self.mark_reader().and_then(look));
             }
             inspect::hallmark::spare(&scene, &mut answer.features);
+        }
+        if let (Some(model), Some(um), false) = (&self.finish, frame.um_per_px, silhouette) {
+            if inspect::finish::is_limited(&scene) {
+                let open = inspect::hallmark::beside(&scene, locate::open_metal(view, &located));
+                let open = open.map_err(|e| e.to_string())?;
+                scene.finish = Some(inspect::finish::look(model, image, &open, um, &frame.light));
+            }
         }
         ask(last, &scene, &mut answer)?;
         if faint.is_some() {

@@ -201,6 +201,10 @@ impl Inspect for Finish {
         CHARACTERISTICS
     }
 
+    fn is_last(&self) -> bool {
+        true
+    }
+
     fn inspect(&self, scene: &Scene) -> Result<Answer, VisionError> {
         let mut answer = Answer::default();
         if !is_limited(scene) {
