@@ -457,16 +457,22 @@ fn a_small_jpeg_of_a_good_piece_passes() {
     }
 }
 
-/// A second light that is burnt out does not make prongs missing that the first shows.
+/// A second light that is burnt out, or hardly exposed, does not make prongs missing that the first shows.
 #[test]
-fn a_burnt_out_frame_does_not_contradict_a_sound_one() {
+fn a_spoiled_frame_does_not_contradict_a_sound_one() {
+    for gain in [4.0, 0.15] {
+        with_a_second_light(gain);
+    }
+}
+
+fn with_a_second_light(gain: f32) {
     let bench = Bench::new();
     let from = demo("band-001");
     std::fs::create_dir_all(bench.path("p")).unwrap();
     std::fs::copy(from.join("spec.toml"), bench.path("p/spec.toml")).unwrap();
     std::fs::copy(from.join("top.png"), bench.path("p/top.png")).unwrap();
     let mut burnt = image::open(from.join("top.png")).unwrap().into_rgb8();
-    each(&mut burnt, |v| 4.0 * f32::from(v));
+    each(&mut burnt, |v| gain * f32::from(v));
     burnt.save(bench.path("p/bars.png")).unwrap();
     let mut piece: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(from.join("piece.json")).unwrap()).unwrap();
@@ -478,6 +484,15 @@ fn a_burnt_out_frame_does_not_contradict_a_sound_one() {
     assert!(!says(&r, "prong.present") && !says(&r, "stone.present"), "{:?}", r.reasons);
     let prongs: Vec<_> = r.measurements.iter().filter(|m| m.characteristic == "prong.present").collect();
     assert!(prongs.len() > 4 && prongs.iter().all(|m| m.value == 1.0 && m.uncertainty == 0.0), "{prongs:?}");
+}
+
+/// A frame that is hardly exposed is one reason for all prongs that it does not show.
+#[test]
+fn an_underexposed_frame_is_told_once() {
+    let r = altered("pave-001", |p| each(p, |v| 0.15 * f32::from(v)), same);
+    let dark: Vec<&String> = r.reasons.iter().filter(|t| t.contains("the frame is underexposed")).collect();
+    assert!(r.verdict == Verdict::Review && dark.len() <= 2 && dark[0].contains("likewise"), "{:?}", r.reasons);
+    assert!(!r.reasons.iter().any(|t| t.contains("prong.present") && !t.contains("underexposed")), "{:?}", r.reasons);
 }
 
 /// A grey camera does not show where a plating is worn, whatever its file is like.

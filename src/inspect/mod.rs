@@ -73,6 +73,8 @@ pub struct Scene<'a> {
     pub bites: std::cell::OnceCell<Vec<(usize, f64)>>,
     /// How wide its sharpest edges are blurred, told when [`Scene::out_of_focus`] is first asked.
     pub blur: std::cell::OnceCell<Option<f64>>,
+    /// Whether it is too dark, told when [`Scene::is_underexposed`] is first asked.
+    pub dark: std::cell::OnceCell<bool>,
     /// The stones set against one another, made when [`stones::placed`] is first asked.
     pub placed: std::cell::OnceCell<(Vec<stones::Placed>, align::Rigid)>,
     /// What the model of finishes says of the open metal, or why it says nothing; none where it was not asked.
@@ -88,6 +90,9 @@ pub struct Scene<'a> {
 /// Blur of the sharpest edges, in pixels, that a frame in focus may have: of 328 frames of five sets, focused anywhere on the piece, none has more than
 /// 2.3; five of them blurred by 3 pixels have 2.5 to 2.9, by 4 and more 3.0 to 4.1.
 const IN_FOCUS_PX: f64 = 2.4;
+
+/// Grey levels that the brightest hundredth of a frame must reach: a camera's noise of two to three levels is more than a twentieth of what is darker.
+const LEAST_BRIGHT: usize = 48;
 
 impl Scene<'_> {
     /// Scale in mm per pixel; none where the frame says none.
@@ -121,6 +126,16 @@ impl Scene<'_> {
             }
         };
         Ok(blur.filter(|b| *b > IN_FOCUS_PX))
+    }
+
+    /// Whether the brightest hundredth of the frame is so dark ([`LEAST_BRIGHT`]) that what it does not show may be there all the same.
+    pub fn is_underexposed(&self) -> bool {
+        *self.dark.get_or_init(|| {
+            let mut count = [0usize; 256];
+            self.image.data.chunks_exact(3).for_each(|p| count[usize::from(p[0].max(p[1]).max(p[2]))] += 1);
+            let bright: usize = count[LEAST_BRIGHT..].iter().sum();
+            100 * bright < self.image.width * self.image.height
+        })
     }
 
     /// A place of the frame in piece coordinates.

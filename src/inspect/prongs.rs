@@ -50,7 +50,8 @@ fn spoiled(scene: &Scene, prong: &Prong, blurred: bool) -> Option<&'static str> 
     match () {
         () if burnt > BURNT * all => Some(CLIPPED),
         () if dark > DARK * all => Some(BLACK),
-        () => blurred.then_some(stones::BLURRED),
+        () if blurred => Some(stones::BLURRED),
+        () => scene.is_underexposed().then_some(stones::DARK),
     }
 }
 

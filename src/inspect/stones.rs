@@ -293,6 +293,7 @@ impl Inspect for Stones {
                 _ if black => Some(BLACK),
                 Some(l) if l.is_clipped() => Some(CLIPPED),
                 _ if blurred => Some(BLURRED),
+                _ if scene.is_underexposed() => Some(DARK),
                 Some(l) if l.is_blank() && !bare => Some(BLANK),
                 _ => None,
             };
@@ -405,10 +406,11 @@ const BLACK: &str = "no light comes from its seat";
 const BLANK: &str = "no facet is seen in its seat: empty, or covered";
 const CLIPPED: &str = "its seat is overexposed";
 pub(super) const BLURRED: &str = "the frame is out of focus";
+pub(super) const DARK: &str = "the frame is underexposed";
 
 /// Whether a frame does not show if a part is there, by its own fault: another frame that does is not contradicted by it.
 pub(crate) fn is_spoiled(feature: &Feature) -> bool {
-    let spoiled = [CLIPPED, BLURRED, prongs::CLIPPED, prongs::BLACK];
+    let spoiled = [CLIPPED, BLURRED, DARK, prongs::CLIPPED, prongs::BLACK];
     feature.doubt.as_deref().is_some_and(|d| spoiled.contains(&d))
 }
 

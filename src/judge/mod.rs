@@ -11,7 +11,7 @@ mod total;
 pub use outlook::outlook;
 pub use spun::spun;
 
-use crate::inspect::{hallmark, prongs, ring, surface};
+use crate::inspect::{hallmark, prongs, ring, stones, surface};
 use crate::inspect::{Feature, Value};
 use crate::piece::{Piece, Reading};
 use crate::report::{
@@ -214,7 +214,12 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
             if let Some(s) = why.iter().map(|w| w.0).max() {
                 let mut told: Vec<String> = why.into_iter().filter(|w| w.0 == s).map(|w| w.1).collect();
                 told.dedup();
-                unseen = unseen.filter(|_| told.len() == 1);
+                // A frame that shows no part of its kind is one reason for all of them.
+                let spoiled = feature.doubt.as_ref().filter(|_| stones::is_spoiled(feature));
+                let of_frame = spoiled.zip(feature.values.first());
+                unseen = unseen
+                    .or(of_frame.map(|(doubt, v)| (v.characteristic, format!("{}: {doubt}", view.view))))
+                    .filter(|_| told.len() == 1);
                 told.extend(feature.doubt.clone());
                 let text = told.join("; ");
                 let subject = match kind {
@@ -323,7 +328,7 @@ fn unusable(r: &Reading, counts: &Counts) -> Option<String> {
 struct Doubt {
     /// Probability that it breaks its limit.
     likely: f64,
-    /// The characteristic and the view, where nothing was seen on a part and something small may still be there.
+    /// The characteristic and the view, where nothing was seen on a part and something small may still be there; where the frame is to blame, with why.
     unseen: Option<(&'static str, String)>,
     /// The feature's name.
     part: String,
