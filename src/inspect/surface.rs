@@ -54,6 +54,10 @@ const STAIN_LOSS: f64 = 0.075;
 const SMALLEST_PIT_MM: f64 = 0.05;
 /// Pixels across the smallest pit that its outline needs.
 const PIXELS_ACROSS: f64 = 4.0;
+/// What of a spot a margin may hide that cuts it off, in mm, as a standard uncertainty: anything from none to the tenth of a millimetre that margins are wide.
+const HIDDEN_MM: f64 = 0.058;
+/// A line of fewer widths than this may be a pit.
+const STUBBY: f64 = 3.0;
 /// The largest spot that is looked at as one, in mm.
 const LARGEST_PIT_MM: f64 = 0.6;
 /// Compact spots larger than this may be patches, in mm.
@@ -412,18 +416,18 @@ impl Metal {
                     (y.saturating_sub(1)..=(y + 1).min(h - 1))
                         .any(|v| (x.saturating_sub(1)..=(x + 1).min(w - 1)).any(|u| !self.mask.at(u, v)))
                 });
-                let (diameter_px, size_px, share) = if cut_off {
+                let (diameter_px, size_px, share, hidden) = if cut_off {
                     let whole = raw.max(2.0 * rim.radius);
-                    (whole, whole, 0.2)
+                    (whole, whole, 0.2, self.px(HIDDEN_MM))
                 } else {
-                    (raw, (raw - WIDENING_PX).max(1.0), DIAMETER_U)
+                    (raw, (raw - WIDENING_PX).max(1.0), DIAMETER_U, 0.0)
                 };
                 out.push(Spot {
                     x: rim.x,
                     y: rim.y,
                     diameter_px,
                     size_px,
-                    size_u_px: f64::hypot(0.5, share * diameter_px),
+                    size_u_px: f64::hypot(0.5, share * diameter_px).hypot(hidden),
                     z: rim.z,
                     long: !cut_off && length_over_width(&hull) >= LONG_WIDTHS,
                     outline: hull,
@@ -519,7 +523,10 @@ impl Metal {
                 worn,
                 outline: outline.into_iter().map(full).collect(),
                 weighed: Weighed::default(),
-                spot_px: None,
+                // A pit whose spot ran together with what lies beside it is seen as a patch alone.
+                spot_px: Some(2.0 * (area_px / std::f64::consts::PI).sqrt())
+                    .filter(|d| *d <= self.px(LARGEST_PIT_MM))
+                    .map(|d| [d, (0.5 * k).hypot(DIAMETER_U * d)]),
             });
         }
         Ok(out)
@@ -984,6 +991,13 @@ fn features(
         {
             values.push(value("pit.diameter_mm", s.size_px * mm, s.size_u_px * mm, 1.0));
         }
+        let has_pit = values.iter().any(|v| v.characteristic == "pit.diameter_mm");
+        if l.length_px < STUBBY * l.width_px && l.length_px * mm <= LARGEST_PIT_MM && !has_pit {
+            let pit = value("pit.diameter_mm", l.length_px * mm, length_u.min(DIAMETER_U * l.length_px * mm), 1.0);
+            let name = format!("scratch{AS_PIT}{}", i + 1);
+            let at = [rim.x, rim.y];
+            answer.features.push(as_pit(name, at, rim.radius, sure(l.z), pit, FindingType::Scratch, &found_by));
+        }
         answer.features.push(Feature {
             nominal: false,
             kind: Some(FindingType::Scratch),
@@ -1010,22 +1024,9 @@ fn features(
         count[usize::from(p.worn)] += 1;
         let name = format!("{stem}-{}", count[usize::from(p.worn)]);
         if let Some([diameter, u]) = p.spot_px {
-            // The model may be wrong about the kind: what would be too large a pit is a person's matter.
-            answer.features.push(Feature {
-                nominal: false,
-                kind: None,
-                name: format!("{stem}{AS_PIT}{}", count[usize::from(p.worn)]),
-                x_px: p.x,
-                y_px: p.y,
-                radius_px: p.radius_px,
-                outline_px: vec![],
-                confidence: sure(p.z),
-                found_by: found_by.clone(),
-                values: vec![value("pit.diameter_mm", diameter * mm, u * mm, 1.0)],
-                opinion: None,
-                rim: None,
-                doubt: Some(format!("it looks like a {}", kind.as_str())),
-            });
+            let pit = value("pit.diameter_mm", diameter * mm, u * mm, 1.0);
+            let name = format!("{stem}{AS_PIT}{}", count[usize::from(p.worn)]);
+            answer.features.push(as_pit(name, [p.x, p.y], p.radius_px, sure(p.z), pit, kind, &found_by));
         }
         answer.features.push(Feature {
             nominal: false,
@@ -1042,6 +1043,33 @@ fn features(
             rim: None,
             doubt: p.weighed.doubt(),
         });
+    }
+}
+
+/// A thing of another kind as the pit that it may be: its kind may be told wrong, and what would be too large a pit is a person's matter.
+fn as_pit(
+    name: String,
+    [x_px, y_px]: [f64; 2],
+    radius_px: f64,
+    confidence: f64,
+    pit: Value,
+    kind: FindingType,
+    found_by: &[String],
+) -> Feature {
+    Feature {
+        nominal: false,
+        kind: None,
+        name,
+        x_px,
+        y_px,
+        radius_px,
+        outline_px: vec![],
+        confidence,
+        found_by: found_by.to_vec(),
+        values: vec![pit],
+        opinion: None,
+        rim: None,
+        doubt: Some(format!("it looks like a {}", kind.as_str())),
     }
 }
 
