@@ -250,6 +250,7 @@ fn ask_of(image: &Image, um_per_px: Option<f64>, u: Option<f64>, gamma: Option<f
         gaps: Default::default(),
         bites: Default::default(),
         blur: Default::default(),
+        dark: Default::default(),
         placed: Default::default(),
         finish: None,
         anomaly: None,

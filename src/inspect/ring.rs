@@ -146,6 +146,10 @@ impl Inspect for Ring {
         // A crack or a bump moves the diameter by its share only, and is a fault whatever is limited.
         let deep = mm * inner.local > DEEP_MM;
         answer.troubles.extend(off.clone().filter(|_| deep));
+        let hollow = seen.outer.as_ref().map_or(0.0, |o| mm * o.hollow());
+        if hollow > DEEP_MM {
+            answer.troubles.push(format!("the outer edge runs {hollow:.3} mm inward: a dent, a cut or a crack"));
+        }
         // The thickness along the radius leaves a hole out.
         if let Some(px) = seen.pierced.filter(|_| scene.spec.limit(WIDTH, &scene.view.name).is_some()) {
             answer.troubles.push(format!(

@@ -208,6 +208,11 @@ impl Boundary {
         f64::from(self.departs[k.round() as usize % n])
     }
 
+    /// How deep the boundary of an outside runs within the fit where it departs over a stretch, in pixels: metal that is not there. What sticks out may be a head.
+    pub fn hollow(&self) -> f64 {
+        self.departs.iter().map(|d| f64::from(-d)).fold(0.0, f64::max)
+    }
+
     /// What the further waves add to the radius in a direction.
     fn further(&self, t: f64) -> f64 {
         let finer = self.facets.iter().map(|(m, w)| (w, *m));
