@@ -451,6 +451,7 @@ impl Inspector {
             gaps: Default::default(),
             bites: Default::default(),
             blur: Default::default(),
+            dark: Default::default(),
             placed: Default::default(),
             finish: None,
             anomaly: None,
@@ -688,6 +689,17 @@ impl Stations {
             }
         }
         let (image, frame, calibration) = self.straighten(job, index, frame, image)?;
+        if let Some(um) = frame.um_per_px {
+            let [short, long] =
+                [image.width.min(image.height), image.width.max(image.height)].map(|n| n as f64 * um / 1000.0);
+            if short < LEAST_FRAME_MM || long > MOST_FRAME_MM {
+                return Err(format!(
+                    "{}: key `frames[{index}].um_per_px`: at {um} um a pixel the frame would be {} mm wide: the scale is in micrometres a pixel",
+                    path.display(),
+                    crate::report::round_to(image.width as f64 * um / 1000.0, 3)
+                ));
+            }
+        }
         Ok(Taken { image, frame, sha256, calibration, coarse_colour })
     }
 
@@ -806,6 +818,10 @@ const ASTRAY: &str =
     "most prongs or stones are not where the spec has them: the piece may lie another way than it was placed";
 /// Why a person must look at a piece that only the model's map could place.
 const FAINT: &str = "the piece's edge does not show against the ground: it was placed by the surface model";
+
+/// No frame of jewellery is narrower or wider than this: its scale is in another unit.
+const LEAST_FRAME_MM: f64 = 0.2;
+const MOST_FRAME_MM: f64 = 2000.0;
 
 /// What one frame gave.
 struct Look {

@@ -142,6 +142,56 @@ fn a_scale_that_is_none() {
     }
 }
 
+/// A scale in mm: the frame would be a hair's breadth wide. Without an outline nothing else tells.
+#[test]
+fn a_scale_in_another_unit() {
+    let no_outline = SPEC.replace("outline = { shape = \"disc\", radius_mm = 3.0 }\n", "");
+    for scale in ["0.04", "9990.0"] {
+        bad_frame(
+            |b| {
+                b.write("in/bad/piece.json", manifest("bad").replace("40.0", scale));
+                b.write("in/bad/spec.toml", &no_outline);
+            },
+            &["top.png", "frames[0].um_per_px", "micrometres a pixel"],
+        );
+    }
+}
+
+/// What is said of bare pictures is not silently left out where there are none.
+#[test]
+fn a_spec_for_a_piece_that_has_its_own() {
+    let bench = Bench::new();
+    bench.piece("good");
+    bench.write("other.toml", SPEC);
+    let ran = bench.loupe(&["inspect", "in", "--spec", "other.toml", "--out", "out"]);
+    assert_eq!(ran.code, 2);
+    says(&ran, &["--spec", "without a piece.json", "good"]);
+}
+
+/// Nothing that somebody else wrote is replaced.
+#[test]
+fn an_output_that_is_an_input() {
+    let bench = Bench::new();
+    bench.piece("good");
+    bench.write("in/good/truth.json", r#"{"verdict":"pass","defects":[]}"#);
+    let truth = std::fs::read(bench.path("in/good/truth.json")).unwrap();
+    let ran = bench.loupe(&["eval", "in", "--no-model", "--out", "in/good/truth.json"]);
+    assert!(ran.code == 2 && ran.stderr.contains("did not write"), "{}", ran.stderr);
+    assert_eq!(std::fs::read(bench.path("in/good/truth.json")).unwrap(), truth);
+    let ran = bench.loupe(&["eval", "in", "--no-model", "--out", "e.json", "--sheet", "in/good/top.png"]);
+    assert!(ran.code == 2 && bench.path("in/good/top.png").is_file(), "{}", ran.stderr);
+    // Its own figures are replaced.
+    for _ in 0..2 {
+        let ran = bench.loupe(&["eval", "in", "--no-model", "--out", "e.json"]);
+        assert!(ran.code <= 1, "{}", ran.stderr);
+    }
+    bench.inspect();
+    let summary = std::fs::read(bench.path("out/summary.jsonl")).unwrap();
+    let ran = bench.loupe(&["report", "out", "--csv", "out/summary.jsonl"]);
+    assert!(ran.code == 2 && ran.stderr.contains("a table would replace it"), "{}", ran.stderr);
+    assert_eq!(std::fs::read(bench.path("out/summary.jsonl")).unwrap(), summary);
+}
+
 #[test]
 fn a_view_the_spec_does_not_have() {
     let text = manifest("bad").replace("\"view\":\"top\"", "\"view\":\"topp\"");

@@ -57,6 +57,9 @@ pub fn run(args: &Args) -> u8 {
 }
 
 fn calibrate(args: &Args, path: &Path, out: &Path) -> Result<(), String> {
+    if super::is_same_file(path, out) {
+        return Err(format!("--out {}: it is the picture of the chart, and would be lost", out.display()));
+    }
     let (bytes, image) = vision::read_image(path).map_err(|e| e.to_string())?;
     let about = About {
         file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),

@@ -75,6 +75,16 @@ pub fn run(args: &Args) -> u8 {
     }
 }
 
+/// Whether a file is one of figures.
+fn is_own(path: &Path) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        schema: String,
+    }
+    let text = std::fs::read(path).unwrap_or_default();
+    text.is_empty() || serde_json::from_slice::<Head>(&text).is_ok_and(|h| h.schema == eval::EVAL_SCHEMA)
+}
+
 fn measure(args: &Args) -> Result<u8, String> {
     if let Some(s) = args.um_per_px {
         if !(s.is_finite() && s > 0.0) {
@@ -87,6 +97,16 @@ fn measure(args: &Args) -> Result<u8, String> {
         return Err(format!(
             "--out {}: it is the baseline, and worse figures would be the next one",
             args.out.display()
+        ));
+    }
+    // What is there is replaced only where it is what an earlier run wrote.
+    if args.out.is_file() && !is_own(&args.out) {
+        return Err(format!("--out {}: a file that `loupe eval` did not write is there", args.out.display()));
+    }
+    if let Some(sheet) = args.sheet.as_ref().filter(|s| s.is_file() && !args.out.is_file()) {
+        return Err(format!(
+            "--sheet {}: a file is there, and no figures of an earlier run: name another",
+            sheet.display()
         ));
     }
     let spec = args.spec.as_deref().map(Spec::read).transpose().map_err(|e| e.to_string())?;

@@ -176,6 +176,12 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     });
     let entries = source::resolve(&args.paths, &source::Options { specs: args.specs.clone(), bare });
 
+    if bare_options(args) && !entries.iter().any(source::Entry::is_picture) {
+        let first = entries.first().map_or_else(String::new, |e| format!(", as {}", e.origin.display()));
+        return Err(format!(
+            "--spec, --um-per-px, --um-per-px-u, --view and --light are for pictures without a piece.json: what is named here has one{first}"
+        ));
+    }
     if let Some(readings) = &readings {
         let ids: BTreeSet<&str> = entries.iter().map(|e| e.name.as_str()).collect();
         let strangers = readings.unmatched(&ids);
@@ -277,6 +283,11 @@ fn head(args: &Args, inspector: &Inspector) -> Head {
     }
     let program = format!("{}, {stamp}", concat!("loupe ", env!("CARGO_PKG_VERSION")));
     Head { program, models: inspector.models(), options }
+}
+
+/// Whether anything was said of bare pictures.
+fn bare_options(args: &Args) -> bool {
+    args.spec.is_some() || args.um_per_px.is_some()
 }
 
 fn progress(pieces: usize, quiet: bool) -> ProgressBar {

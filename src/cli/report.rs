@@ -107,6 +107,11 @@ fn write_all(args: &Args) -> Result<u8, String> {
     if let Some(gone) = args.pieces.iter().find(|p| !p.exists()) {
         return Err(format!("{}: --pieces: no such folder", gone.display()));
     }
+    // A table replaces a table, and no summary or report.
+    let is_json = |p: &PathBuf| std::fs::read(p).is_ok_and(|b| b.first() == Some(&b'{'));
+    if let Some(path) = args.csv.as_ref().filter(|p| p.is_file() && is_json(p)) {
+        return Err(format!("{}: --csv: a JSON file is there, and a table would replace it", path.display()));
+    }
     let mut entries: Vec<Entry> = Vec::new();
     let mut folders = BTreeSet::new();
     for dir in &args.dirs {

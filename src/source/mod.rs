@@ -183,6 +183,11 @@ fn is_one_component(name: &str) -> bool {
 }
 
 impl Entry {
+    /// Whether it is a picture without a manifest of its own, or could not be told.
+    pub fn is_picture(&self) -> bool {
+        matches!(self.what, What::Picture(_) | What::Failed(_))
+    }
+
     /// Whether no other piece of this run has the name: the folder of that name is this piece's own.
     pub fn owns_name(&self) -> bool {
         self.owns_name

@@ -305,6 +305,10 @@ pub struct Blob {
 /// # Errors
 /// Where OpenCV refuses.
 pub fn components(mask: &Mask) -> Result<(Vec<Blob>, Vec<i32>)> {
+    // OpenCV does not look before it reads.
+    if mask.data.is_empty() {
+        return Ok((vec![], vec![]));
+    }
     let mut labels = vec![0i32; mask.data.len()];
     let mut stats = Mat::default();
     let mut centroids = Mat::default();
