@@ -10,6 +10,9 @@ use crate::teach::{Taught, TeachError};
 
 /// What to know of a spec's limits, a sentence each.
 pub fn outlook(spec: &Spec) -> Vec<String> {
+    if spec.limits.is_empty() {
+        return vec!["it sets no limit: every piece will be left to a person".into()];
+    }
     let views = spec.views.iter().flat_map(|view| of_view(spec, view));
     views.chain(spec.limits.iter().filter_map(|limit| of_limit(spec, limit))).collect()
 }
@@ -60,6 +63,13 @@ fn of_view(spec: &Spec, view: &View) -> Vec<String> {
             )),
             _ => {}
         }
+    }
+    if !view.hallmarks.is_empty() && spec.limit(hallmark::TEXT, &view.name).is_none() {
+        out.push(format!(
+            "view {}: it orders a hallmark, and no limit is on {}: it decides nothing",
+            view.name,
+            hallmark::TEXT
+        ));
     }
     let unknown = |s: &&Stone| s.gem.as_deref().is_some_and(|gem| !carat::knows(gem));
     let mut said: Vec<&str> = Vec::new();
@@ -429,7 +439,10 @@ mod tests {
         };
         let all = |view: &str| said(view, LIMIT.0, LIMIT.1).join("; ");
         assert!(all(&(stone("A", 0.0, "") + &stone("B", 0.3, ""))).contains("the stones A and B lie over each other"));
+        assert!(all(&(stone("A", 0.0, "") + &stone("B", 0.7, ""))).contains("the stones A and B lie over each other"));
         assert_eq!(all(&(stone("A", 0.0, "") + &stone("B", 1.4, ""))), "");
+        assert!(all("[[view.hallmark]]\ntext = \"750\"\n").contains("it orders a hallmark, and no limit"));
+        assert!(outlook(&Spec::default())[0].contains("sets no limit"));
         assert!(all(&stone("A", 0.0, "gem = \"dimond\"\n"))
             .contains("`dimond`: it gets no weight; did you mean `diamond`?"));
         assert_eq!(all(&stone("A", 0.0, "gem = \"Cubic zirconia\"\n")), "");
