@@ -4,6 +4,7 @@
 //! against every text that differs from it in one letter, and against what the lattice itself reads first.
 
 use super::opinion;
+use super::surface::AS_PIT;
 use super::{Answer, Feature, Inspect, Scene, Value};
 use crate::model::{Lattice, Letters, MarkReader, Recogniser, TextBox};
 use crate::report::FindingType;
@@ -848,10 +849,14 @@ impl Inspect for Hallmark {
 /// Leaves to a person what was found where an ordered mark is, or may be: a faint letter looks like a pit, a row of them like a stain. On a mark that was read
 /// right, a line or a patch that is in doubt and lies wholly on it is its letters, and so is a line that the model takes for a mark too. What is sure to be a defect
 /// stays a person's, and so does every pit: of 37 painted into marks that were read, 0.12 mm wide, 21 more would have been taken for letters.
-pub fn spare(scene: &Scene, features: &mut [Feature]) {
+pub fn spare(scene: &Scene, features: &mut Vec<Feature>) {
     let Some(Ok(readings)) = &scene.marks else { return };
     for r in readings {
         for room in r.rooms() {
+            if r.verdict == Verdict::Ordered {
+                // Nor is a letter that was taken for a line or a patch the pit that such a thing may be.
+                features.retain(|f| !(f.kind.is_none() && f.name.contains(AS_PIT) && lies_within(f, &room)));
+            }
             for f in features.iter_mut().filter(|f| !f.nominal && room.holds([f.x_px, f.y_px])) {
                 let stroke = f.opinion.filter(|o| {
                     let line = f.kind == Some(FindingType::Scratch);

@@ -100,12 +100,6 @@ const PLAIN_EXPLAINED: f64 = 2.0;
 /// discs of 80 to 300 um painted on five good pieces 15 were ruled dust with shares of 0.72 to 0.81, and of 107 true grains as plain none has 0.9.
 const CONVINCED: f64 = 0.7;
 const PUZZLED: f64 = 0.5;
-/// How many times as far as classic vision needs a line or a patch stands out that only trees' word takes for plain metal. Of scuffs of 6 and 12 scratches painted on good pieces
-/// 8 of 8 passed without this and 3 do with it; of 190 good pieces of five sets that have 65 such, none that passed does not.
-const FLAGRANT: f64 = 1.25;
-/// The same of a patch or a spot that stands out by less than classic vision claims by itself: of stains painted on good pieces 16 of 23 passed without this and 11 do; of
-/// 190 good pieces none more is left to a person.
-const LOST: f64 = 0.3;
 /// Radius of a line, in pixels as the model saw it, from which it is long: of lines painted on good pieces (2 pixels wide, at 0.65 and 0.8 of the metal's brightness)
 /// none of 1 mm was ruled sound and one in three of 3 to 5 mm was. And the share of plain metal from which the map shows nothing else: of 36 such lines of dust
 /// and hairlines on 164 pieces of three sets, those below it were nearly all left to a person before.
@@ -276,11 +270,7 @@ impl Opinion {
             Shape::Spot | Shape::Small => self.mark.max(self.metal) >= CONVINCED,
             _ => conviction >= CONVINCED,
         };
-        // Where it sees neither metal nor dust nor a mark, but stones or ground that are not there, it knows nothing of the place, however little that stands out.
-        let lost = conviction < LOST && matches!(shape, Shape::Patch | Shape::Spot);
-        let puzzled = lost || (self.standout >= sure && conviction < PUZZLED);
-        // What no dust and no mark explains, and stands out like this, is seen by anyone, however sure trees are that it is none.
-        let flagrant = matches!(shape, Shape::Line | Shape::Patch) && !explained && self.standout >= FLAGRANT * sure;
+        let puzzled = self.standout >= sure && conviction < PUZZLED;
         let plain = self.standout >= sure * if self.is_explained() { PLAIN_EXPLAINED } else { PLAIN };
         // Of a long line most of what lies within its outline is the metal beside it, and trees have seen few that are no fibre: only where the map shows
         // hardly anything but metal, or surely a fibre or a mark, it is none.
@@ -288,7 +278,7 @@ impl Opinion {
         let told = self.lint.max(self.mark) >= CONVINCED || self.metal >= NOTHING_SEEN;
         match ruling {
             Ruling::Sound(p) if long && !told => Ruling::Doubtful(p),
-            Ruling::Sound(p) if puzzled || flagrant || (plain && !convinced) => Ruling::Doubtful(p),
+            Ruling::Sound(p) if puzzled || (plain && !convinced) => Ruling::Doubtful(p),
             Ruling::Sound(p) if self.standout >= sure && !explained && !surely => Ruling::Doubtful(p),
             Ruling::Doubtful(p) if self.standout < sure && !alone && p < likely => Ruling::Sound(p),
             Ruling::Stands if self.standout < sure && !alone && self.defect < LEAST_DEFECT && voice == Voice::Map => {
@@ -407,15 +397,7 @@ pub(super) fn ask(
             Voice::Trees { sound: info.thresholds.get(&format!("sound_{key}")).copied().unwrap_or(0.0).into() }
         }
     };
-    let told = opinion.beside_classic(ruling, (shape, alone, sure), voice);
-    tracing::debug!(
-        "ruled {told:?}: a {shape:?} that stands out by {:.2} of {sure:.2}, metal {:.2}, at {:.0} {:.0}",
-        opinion.standout,
-        opinion.metal,
-        centre[0],
-        centre[1]
-    );
-    Ok((opinion, told))
+    Ok((opinion, opinion.beside_classic(ruling, (shape, alone, sure), voice)))
 }
 
 /// Looks more closely at the spots that are too small for the cells of the map: one answer for each of the places, in pixels of the frame, or
@@ -538,13 +520,6 @@ mod tests {
         let sound = |r| matches!(r, Ruling::Sound(_));
         assert!(sound(ruled(of(0.9, 0.0, 9.0), Shape::Line)) && sound(ruled(of(0.0, 0.9, 9.0), Shape::Spot)));
         assert!(!sound(ruled(of(0.0, 0.0, 9.0), Shape::Spot)) && sound(ruled(of(0.0, 0.0, 7.0), Shape::Spot)));
-        // What the map takes for a stone where none is, it does not know; what no dust explains and is seen by anyone is not plain metal on trees' word.
-        let unknown = Opinion { metal: 0.1, ..of(0.1, 0.1, 3.0) };
-        assert!(!sound(ruled(unknown, Shape::Patch)) && !sound(ruled(unknown, Shape::Spot)));
-        let trees = Voice::Trees { sound: 0.03 };
-        let by_trees = |z, shape| of(0.0, 0.0, z).beside_classic(Ruling::Sound(0.001), (shape, false, 8.0), trees);
-        assert!(sound(by_trees(9.9, Shape::Patch)) && !sound(by_trees(10.1, Shape::Patch)));
-        assert!(sound(by_trees(9.9, Shape::Line)) && !sound(by_trees(10.1, Shape::Line)));
         // A spot as plain as a pore is no dust, however much the map takes it for some.
         assert!(!sound(ruled(of(0.9, 0.0, 17.0), Shape::Small)) && sound(ruled(of(0.9, 0.0, 15.0), Shape::Small)));
         // A scratch under a fingerprint stands out by more than its ridges.
