@@ -459,7 +459,7 @@ fn every(p: &Plane, k: usize) -> Plane {
 
 /// Mean over the metal with a Gaussian weight, computed on a shrunk picture. Beside a stone or the rim the weight sees one
 /// side only; the slope times the shift of its centre of gravity makes up for that.
-struct LocalMean {
+pub struct LocalMean {
     f: usize,
     sigma: f64,
     /// 1 over the weight seen.
@@ -469,7 +469,11 @@ struct LocalMean {
 }
 
 impl LocalMean {
-    fn new(weight: &Plane, sigma: f64, slope: bool) -> Result<Self, VisionError> {
+    /// weight: 1 on the metal, 0 off it; sigma: the weight's standard deviation in pixels; slope: whether the metal's slope is made up for.
+    ///
+    /// # Errors
+    /// Where OpenCV refuses.
+    pub fn new(weight: &Plane, sigma: f64, slope: bool) -> Result<Self, VisionError> {
         let f = ((sigma / 3.0).floor() as usize).clamp(1, 16);
         let sigma = sigma / f as f64;
         let weight = ops::shrink(weight, f);
@@ -497,7 +501,10 @@ impl LocalMean {
     }
 
     /// Of a plane that is 0 off the metal.
-    fn of(&self, plane: &Plane) -> Result<Plane, VisionError> {
+    ///
+    /// # Errors
+    /// Where OpenCV refuses.
+    pub fn of(&self, plane: &Plane) -> Result<Plane, VisionError> {
         let mut mean = ops::gaussian(&ops::shrink(plane, self.f), self.sigma)?;
         for (v, k) in mean.data.iter_mut().zip(&self.inverse.data) {
             *v *= k;

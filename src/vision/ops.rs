@@ -141,7 +141,7 @@ pub fn gradient(p: &Plane) -> Result<(Plane, Plane)> {
 /// Where OpenCV refuses.
 pub fn steepness(p: &Plane, sigma: f64) -> Result<Plane> {
     let (x, y) = gradient(&gaussian(p, sigma)?)?;
-    let data = x.data.iter().zip(&y.data).map(|(x, y)| x.hypot(*y)).collect();
+    let data = x.data.iter().zip(&y.data).map(|(x, y)| (x * x + y * y).sqrt()).collect();
     Ok(Plane { data, ..x })
 }
 
@@ -149,6 +149,10 @@ pub fn steepness(p: &Plane, sigma: f64) -> Result<Plane> {
 const EDGE_FILTERS: [f64; 2] = [1.0, 2.0];
 /// The share of a frame's pixels whose gradients are its strongest, and the least of those, in grey levels a pixel.
 const STRONGEST: (f64, f32) = (0.01, 3.0);
+/// Rows of a frame that are filtered together.
+const BAND: usize = 128;
+/// So many pixels tell that share as well as all do.
+const ENOUGH: usize = 500_000;
 /// Fewest ridges of strong gradient that tell, and which share of them counts as the sharpest.
 const EDGES: (usize, f64) = (30, 0.1);
 
@@ -158,27 +162,86 @@ const EDGES: (usize, f64) = (30, 0.1);
 /// # Errors
 /// Where OpenCV refuses.
 pub fn edge_blur(p: &Plane) -> Result<Option<f64>> {
-    let (fine, coarse) = (steepness(p, EDGE_FILTERS[0])?.data, steepness(p, EDGE_FILTERS[1])?.data);
-    let least = quantile(&mut coarse.clone(), 1.0 - STRONGEST.0).max(STRONGEST.1);
-    let (w, h) = (p.width, p.height);
+    let w = p.width;
+    let step = if p.data.len() > 4 * ENOUGH { 2 } else { 1 };
+    // Of a large frame every second band tells as much. Only ridges of the coarse filter ask for the fine one.
+    let coarse: Vec<(usize, Vec<f32>)> = (0..p.height.div_ceil(BAND))
+        .step_by(step)
+        .map(|k| {
+            let rows = k * BAND..((k + 1) * BAND).min(p.height);
+            let band = p.data[rows.start * w..rows.end * w].to_vec();
+            Ok((rows.start, steepness(&Plane { width: w, height: rows.len(), data: band }, EDGE_FILTERS[1])?.data))
+        })
+        .collect::<Result<_>>()?;
+    let all = coarse.iter().map(|b| b.1.len()).sum::<usize>();
+    let mut some: Vec<f32> = coarse.iter().flat_map(|b| &b.1).step_by(all / ENOUGH + 1).copied().collect();
+    let least = quantile(&mut some, 1.0 - STRONGEST.0).max(STRONGEST.1);
+    let fine = Steepness::new(EDGE_FILTERS[0])?;
+    let rim = fine.reach();
     let [f2, c2] = EDGE_FILTERS.map(|f| f * f);
     let mut blurs = Vec::new();
-    for y in 1..h.saturating_sub(1) {
-        for x in 1..w.saturating_sub(1) {
-            let i = y * w + x;
+    for (top, coarse) in &coarse {
+        for i in rim * w..coarse.len().saturating_sub(rim * w) {
+            let (x, y) = (i % w, top + i / w);
             let v = coarse[i];
             if v < least
+                || !(rim..w.saturating_sub(rim)).contains(&x)
                 || [i - w - 1, i - w, i - w + 1, i - 1, i + 1, i + w - 1, i + w, i + w + 1]
                     .iter()
                     .any(|k| coarse[*k] > v)
             {
                 continue;
             }
-            let ratio = f64::from(fine[i] / v).powi(2);
+            let ratio = f64::from(fine.at(p, x, y) / v).powi(2);
             blurs.push(((c2 - f2 * ratio) / (ratio - 1.0).max(1e-3)).max(0.0).sqrt() as f32);
         }
     }
     Ok((blurs.len() >= EDGES.0).then(|| f64::from(quantile(&mut blurs, EDGES.1))))
+}
+
+/// [`steepness`] of single pixels.
+struct Steepness {
+    /// What a row and a column of pixels are weighted with: the Gaussian and Scharr's mean, and the Gaussian and the difference.
+    mean: Vec<f32>,
+    slope: Vec<f32>,
+}
+
+impl Steepness {
+    fn new(sigma: f64) -> Result<Self> {
+        let taps = 2 * (4.0 * sigma).round() as i32 + 1;
+        let kernel = imgproc::get_gaussian_kernel(taps, sigma, CV_32F)?;
+        let kernel: &[f32] = kernel.data_typed()?;
+        let with = |three: [f32; 3]| {
+            let mut out = vec![0.0; kernel.len() + 2];
+            for (i, k) in kernel.iter().enumerate() {
+                three.iter().enumerate().for_each(|(j, t)| out[i + j] += k * t);
+            }
+            out
+        };
+        Ok(Steepness { mean: with([3.0 / 16.0, 10.0 / 16.0, 3.0 / 16.0]), slope: with([-0.5, 0.0, 0.5]) })
+    }
+
+    /// How far from a border it can be asked.
+    fn reach(&self) -> usize {
+        self.mean.len() / 2
+    }
+
+    /// At a pixel at least [`Self::reach`] from every border.
+    fn at(&self, p: &Plane, x: usize, y: usize) -> f32 {
+        let (r, n) = (self.reach(), self.mean.len());
+        let (mut dx, mut dy) = (0.0, 0.0);
+        for j in 0..n {
+            let from = (y + j - r) * p.width + x - r;
+            let (mut slope, mut mean) = (0.0, 0.0);
+            for ((v, s), m) in p.data[from..from + n].iter().zip(&self.slope).zip(&self.mean) {
+                slope += v * s;
+                mean += v * m;
+            }
+            dx += slope * self.mean[j];
+            dy += mean * self.slope[j];
+        }
+        (dx * dx + dy * dy).sqrt()
+    }
 }
 
 /// A side no shorter than `n` whose Fourier transform is quick.
@@ -746,6 +809,17 @@ pub fn polygon_area(p: &[[f64; 2]]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steepness_of_one_pixel_is_that_of_all() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let p = Plane { width: 40, height: 30, data: (0..1200).map(|_| 200.0 * rng.f32()).collect() };
+        let all = steepness(&p, 1.0).unwrap();
+        let one = Steepness::new(1.0).unwrap();
+        for (x, y) in [(5, 5), (20, 13), (34, 24)] {
+            assert!((one.at(&p, x, y) - all.data[y * 40 + x]).abs() < 1e-3);
+        }
+    }
 
     #[test]
     fn the_blur_of_edges_is_told() {

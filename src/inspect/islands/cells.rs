@@ -27,10 +27,11 @@ impl Cells {
     /// The pixels of a cell that show bare metal.
     pub fn bare<'a>(&self, i: usize, bare: &'a Mask) -> impl Iterator<Item = usize> + 'a {
         let (x0, y0, f) = (i % self.width * self.side, i / self.width * self.side, self.side);
-        (y0..y0 + f)
-            .flat_map(move |y| (x0..x0 + f).map(move |x| (x, y)))
-            .filter(|(x, y)| bare.at(*x, *y))
-            .map(|(x, y)| y * bare.width + x)
+        (y0..y0 + f).flat_map(move |y| {
+            let from = y * bare.width + x0;
+            let line = bare.data[from..from + f].iter().enumerate();
+            line.filter(|(_, m)| **m != 0).map(move |(x, _)| from + x)
+        })
     }
 
     /// The middle of a blob in pixels of the frame.
@@ -40,13 +41,20 @@ impl Cells {
 
     /// The mean of a picture's bare metal cell by cell; none of a cell with less than half of it.
     pub fn means(&self, picture: &[f32], bare: &Mask) -> Vec<Option<f32>> {
+        let f = self.side;
         let mean = |i: usize| {
+            let (x0, y0) = (i % self.width * f, i / self.width * f);
             let (mut sum, mut n) = (0.0, 0usize);
-            for p in self.bare(i, bare) {
-                sum += picture[p];
-                n += 1;
+            for y in y0..y0 + f {
+                let line = y * bare.width + x0..y * bare.width + x0 + f;
+                for (v, m) in picture[line.clone()].iter().zip(&bare.data[line]) {
+                    if *m != 0 {
+                        sum += v;
+                        n += 1;
+                    }
+                }
             }
-            (2 * n > self.side * self.side).then(|| sum / n as f32)
+            (2 * n > f * f).then(|| sum / n as f32)
         };
         (0..self.width * self.height).map(mean).collect()
     }

@@ -2,6 +2,7 @@
 
 use super::cells::{is_compact, Cells};
 use super::{Island, What};
+use crate::inspect::metal::LocalMean;
 use crate::vision::{ops, Mask, Plane, VisionError};
 
 /// The metal is looked at in cells as wide as this, in mm: texture needs some of its grains.
@@ -32,12 +33,10 @@ fn roughness(grey: &Plane, bare: &Mask, cells: &Cells, mm_per_px: f64) -> Result
     let weight: Vec<f32> = bare.data.iter().map(|b| f32::from(u8::from(*b != 0))).collect();
     let weighted = grey.data.iter().zip(&weight).map(|(g, w)| g * w).collect();
     let plane = |data: Vec<f32>| Plane { width: grey.width, height: grey.height, data };
-    let sum = ops::gaussian(&plane(weighted), FINE_MM / mm_per_px)?;
-    let share = ops::gaussian(&plane(weight), FINE_MM / mm_per_px)?;
-    let mut square = sum.data;
-    for ((s, w), g) in square.iter_mut().zip(&share.data).zip(&grey.data) {
-        let off = g - *s / w.max(1e-6);
-        *s = off * off;
+    let about = LocalMean::new(&plane(weight), FINE_MM / mm_per_px, false)?;
+    let mut square = about.of(&plane(weighted))?.data;
+    for (s, g) in square.iter_mut().zip(&grey.data) {
+        *s = (g - *s) * (g - *s);
     }
     let (scatter, level) = (cells.means(&square, bare), cells.means(&grey.data, bare));
     let one = |(s, l): (&Option<f32>, &Option<f32>)| {

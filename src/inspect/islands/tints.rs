@@ -39,14 +39,15 @@ pub fn tints(image: &Image, bare: &Mask, mm_per_px: f64, one_metal: bool) -> Res
     let cells = Cells::of(bare, mm_per_px, CELL_MM);
     // The ratios of red and of blue to green, as logarithms.
     let colour = |i: usize| -> Option<[f32; 2]> {
-        let (mut sum, mut n, mut ended) = ([0.0f32; 3], 0usize, 0usize);
+        // Whole numbers, so that the order of the pixels is none of the sum's business.
+        let (mut sum, mut n, mut ended) = ([0u32; 3], 0usize, 0usize);
         for p in cells.bare(i, bare) {
             let rgb = &image.data[3 * p..3 * p + 3];
-            sum.iter_mut().zip(rgb).for_each(|(s, v)| *s += f32::from(*v));
-            ended += usize::from(rgb.iter().any(|v| *v >= ENDED));
+            sum.iter_mut().zip(rgb).for_each(|(s, v)| *s += u32::from(*v));
+            ended += usize::from(rgb[0].max(rgb[1]).max(rgb[2]) >= ENDED);
             n += 1;
         }
-        let [r, g, b] = sum.map(|s| s / n.max(1) as f32);
+        let [r, g, b] = sum.map(|s| s as f32 / n.max(1) as f32);
         let tells = 10 * n > 7 * cells.side * cells.side && ended as f32 <= TINT_ENDED * n as f32;
         (tells && r + g + b > 3.0 * TINT_DARKEST).then(|| [(r / g.max(1.0)).ln(), (b.max(1.0) / g.max(1.0)).ln()])
     };
