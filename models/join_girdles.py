@@ -5,7 +5,7 @@
 
 The second has gone on from the first (train_girdles.py --start) with other pieces. --share is how much of it the mean has. What the log odds of a chip
 mean moves with the weights: each of the first one's thresholds becomes the log odds that as many whole stones of --pieces (such as neither has
-learned on) lie below. Where chips are then missed less often, as is printed, nothing is lost. The deviations' scales stay the first one's.
+learned on) lie below, drawn halfway to the one that as many chipped stones lie below. The deviations' scales stay the first one's.
 """
 import argparse, json, os
 
@@ -16,12 +16,17 @@ import onnx
 from onnx import numpy_helper
 
 import parts
+from stamp import stamp
 import train_girdles as girdles
 from train_stones import load
 
 
 def mean(first, second, share):
-    """The first model with the mean of both weights."""
+    """The first model with the mean of both weights; with a share of 1 the second, which may have another form, with the first one's metadata."""
+    if share == 1:
+        out = onnx.load(second)
+        stamp(out, {p.key: p.value for p in onnx.load(first).metadata_props})
+        return out
     out, other = onnx.load(first), onnx.load(second)
     weights = {t.name: numpy_helper.to_array(t) for t in other.graph.initializer}
     for t in out.graph.initializer:
@@ -60,23 +65,31 @@ def main():
     now, _ = chips(a.out + ".part", frames, patches, window)
     judged, chipped, depth = known[:, 0] > 0, known[:, 1] > 0, known[:, 2]
     whole = judged & ~chipped
-    carried = lambda t: round(float(np.quantile(now[whole], np.mean(before[whole] < t))), 3)
+    carried = lambda t, of: float(np.quantile(now[of], np.mean(before[of] < t)))
+
+    def shared(t, d):
+        """Halfway between where as many whole stones lie below and where as many chipped ones do: what is gained goes to both."""
+        return round(0.5 * (carried(t, whole) + carried(t, judged & chipped & (depth >= d))), 3)
     for p in joined.metadata_props:
         if p.key == "loupe.chip_odds":
             odds = json.loads(p.value)
-            # What only a whole stone in thousands exceeds these pieces cannot tell.
-            new = {**odds, "maybe": carried(odds["maybe"]), **{k: [[carried(t), d] for t, d in odds[k]] for k in ("unseen", "unseen_px")}}
+            # What only a whole stone in thousands exceeds these pieces cannot tell: it rises with what one in five hundred exceeds.
+            up = float(np.quantile(now[whole], 0.998) - np.quantile(before[whole], 0.998))
+            new = {**odds, "sure": round(odds["sure"] + max(up, 0.0), 3), "maybe": round(carried(odds["maybe"], whole), 3), "unseen": [[shared(t, d), d] for t, d in odds["unseen"]],
+                   # Too few of these stones are large.
+                   "unseen_px": [[round(carried(t, whole), 3), d] for t, d in odds["unseen_px"]]}
             p.value = json.dumps(new)
         elif p.key == "loupe.version":
             p.value = girdles.VERSION
         elif p.key == "loupe.trained_on":
-            p.value = "rendered pieces (datasets/render, girdles.toml, lips.toml, small.toml)"
+            p.value = "rendered pieces (datasets/render, girdles.toml, lips.toml, small.toml, breaks.toml)"
     os.remove(a.out + ".part")
     onnx.save(joined, a.out)
-    print(f"{whole.sum()} looks at whole stones, {(judged & chipped).sum()} at chipped ones")
+    print(f"{whole.sum()} looks at whole stones, {(judged & chipped).sum()} at chipped ones; sure from {odds['sure']} (now {new['sure']}) on: "
+          f"{(before[whole] > odds['sure']).sum()} and {(now[whole] > new['sure']).sum()} of the whole, {(before[judged & chipped] > odds['sure']).sum()} and {(now[judged & chipped] > new['sure']).sum()} of the chipped")
     for (old, d), (t, _) in zip(odds["unseen"], new["unseen"]):
         q = judged & chipped & (depth >= d)
-        print(f"  chips of {d} widths and more: {100 * np.mean(before[whole] < old):.0f} % of the whole stones have none by log odds below {old} (now {t}), "
+        print(f"  chips of {d} widths and more: {100 * np.mean(before[whole] < old):.0f} % of the whole stones had none by log odds below {old}, {100 * np.mean(now[whole] < t):.0f} % have below {t}, "
               f"as had {100 * np.mean(before[q] < old):.0f} % of {q.sum()} chipped ones and have {100 * np.mean(now[q] < t):.0f} %")
 
 

@@ -30,6 +30,13 @@ for row in pave:3 halo:3 band:2 row:1 solitaire:1; do
     --defects datasets/render/small.toml --all-bad --spp 10 --min-contrast 0 --size 640x480
 done
 python3 models/train_girdles.py --pieces "$work/stones" "$work/girdles" "$work/small" --out "$work/girdles.onnx" --steps "$steps"
+# What tells of a broken rim in a branch of its own, on more chips and on painted ones.
+for row in pave:4 halo:4 band:4 row:3 solitaire:2 centres:2; do
+  python3 datasets/render/render.py --kind "${row%:*}" --count "$((pieces * ${row#*:} / 12))" --start 1001 --out "$work/breaks" --seed 550011 \
+    --defects datasets/render/breaks.toml --spp 10 --min-contrast 0 --size 720x540
+done
+python3 models/train_girdles.py --rim --paint 0.45 --pieces "$work/breaks" --start "$work/girdles.onnx" --out "$work/rims.onnx" --steps "$((steps / 2))" --batch 96
+mv "$work/rims.onnx" "$work/girdles.onnx"
 # What the odds of a chip say of its depth in pixels, on large stones that were not learned on.
 python3 datasets/render/render.py --kind centres --count "$((pieces * 5 / 4))" --out "$work/centres" --seed 31337 --defects datasets/render/chips.toml \
   --spp 10 --min-contrast 0 --size 800x600

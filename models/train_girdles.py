@@ -6,6 +6,7 @@ one of round stones, models/fancies.onnx (--fancies) that of all other cuts.
     python models/train_girdles.py --fancies --pieces DIR [DIR ...] --start models/girdles.onnx --out models/fancies.onnx
     python models/train_girdles.py --pieces DIR [DIR ...] --measure models/girdles.onnx
     python models/train_girdles.py --pieces DIR [DIR ...] --calibrate models/girdles.onnx
+    python models/train_girdles.py --rim --paint 0.45 --pieces DIR [DIR ...] --start models/girdles.onnx --out target/train/rim.onnx
 
 DIR holds rendered pieces (datasets/render; girdles.toml and cuts.toml are the mixes made for this). Every fifth piece of a kind is left out of training: on
 those the deviations are scaled and the figures printed. --calibrate sets anew what a model's odds of a chip say of its depth in pixels, on all of the pieces
@@ -19,7 +20,7 @@ tell where it runs. About another cut the picture is unrolled along its outline:
 the outline there; shift, growth and turn of the outline are fitted. Of the table's slope against the line of sight each direction says how much lies along it; that is fitted likewise. The
 network is the same for every direction, so it need not learn what a turn does.
 """
-import functools, json, math, os, sys
+import copy, functools, json, math, os, sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -30,6 +31,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+import bites
 import parts
 from stamp import restamp
 from train_stones import SIDE, SLOPE_UNIT, load, window
@@ -42,7 +44,12 @@ FANCY_RAYS = 96
 FACETS_FROM, FACETS_TO = 0.1, 0.42  # of the width
 INSIDE, OUTSIDE, MORE_PX = 0.08, 0.05, 6.0  # of the width, and pixels more on both sides
 COLUMNS = ["girdle", "log_precision", "chip", "slope", "slope_log_precision"]
-VERSION, FANCY_VERSION = "1.3.0", "1.0.0"
+CHIP = COLUMNS.index("chip")
+VERSION, FANCY_VERSION = "1.4.0", "1.0.0"
+# What the rim as a whole weighs beside its directions (six) where chips are learned.
+WHOLE_RIM = 0.5
+# How steep a stone that bites are painted on lies at most (tangent): they are painted as on a level one.
+PAINT_SLOPE = 0.15
 # Which share of the looks at whole stones may be called chipped for sure, and may be left to a person.
 CHIP_SHARES = {"sure": 0.0005, "maybe": 0.03}
 # Depths of chips (widths) of which the model tells from what log odds on they are there, but for one in forty.
@@ -174,8 +181,8 @@ def girdle(p, line):
 class Strips:
     """Training strips of random stones, jittered as the model of stones errs, under another light: batch `step`."""
 
-    def __init__(self, frames, patches, seed, batch):
-        self.frames, self.patches, self.seed, self.batch = frames, patches, seed, batch
+    def __init__(self, frames, patches, seed, batch, paint=0.0):
+        self.frames, self.patches, self.seed, self.batch, self.paint = frames, patches, seed, batch, paint
         octave = np.array([round(2 * math.log2(p.unit)) for p in patches])
         count = {o: np.sum(octave == o) for o in set(octave)}
         w = np.array([min(3.0, math.sqrt(max(count.values()) / count[o])) for o in octave])
@@ -187,15 +194,21 @@ class Strips:
 
     def __getitem__(self, step):
         rng = np.random.default_rng([self.seed, step])
-        rows = [example(self.frames, self.patches[i], rng, True) for i in rng.choice(len(self.patches), self.batch, p=self.weights)]
+        rows = [example(self.frames, self.patches[i], rng, True, self.paint) for i in rng.choice(len(self.patches), self.batch, p=self.weights)]
         return tuple(torch.from_numpy(np.stack(q)) for q in zip(*rows))
 
 
-def example(frames, p, rng, learn):
+def example(frames, p, rng, learn, paint=0.0):
     """A strip, float [3, n, FACETS + RIM], and its truths: girdle per direction (pixels), shift right and up (pixels), growth and turn to be found,
     priors and half the span (pixels), chip per direction, [chip judged, chipped, depth in widths], [slope right and up, known], and what the line's
-    directions tell: rows [n, 4] of what moves it, which directions tell that, and where the points lie from the centre [n, 2]."""
+    directions tell: rows [n, 4] of what moves it, which directions tell that, and where the points lie from the centre [n, 2]. paint: which share of the whole
+    round stones gets a painted bite (half as many get something that is none)."""
     image, chips = frames[p.frame]
+    chip = p.truth[2]
+    if paint and p.cut == "round" and not chip and math.hypot(*(p.truth[1] or (0, 0))) < PAINT_SLOPE:
+        drawn = rng.random() / paint
+        if drawn < 1.5:
+            image, chips, chip = bites.bitten(image, p.x, p.y, p.unit, p.prongs, rng, drawn > 1)
     D, fancy = p.unit, p.cut != "round"
     sds = prior_of(p)
     wide = 0.8 * (math.exp(0.5 * rng.normal()) if learn else 1.0)
@@ -209,7 +222,6 @@ def example(frames, p, rng, learn):
     out = strip(image, looked, line).astype(np.float32)[..., ::-1]
     g = girdle(p, line)
     broken = np.zeros(len(g), np.float32)
-    chip = p.truth[2]
     if chip and chip != "hidden" and chips is not None:
         broken = broken_at(chips, line, g)
     turned = (p.lies - turn + math.pi) % (2 * math.pi) - math.pi if fancy else 0.0
@@ -255,16 +267,26 @@ def lit(x, rng):
 
 
 class GirdleNet(nn.Module):
-    def __init__(self, a=12, b=20, c=28, d=48):
+    """branches: 1, or 2 where what tells of broken rims is the second one's alone, on the same first convolutions: the first then stays as it is when the
+    second learns."""
+
+    def __init__(self, a=12, b=20, c=28, d=48, branches=1):
         super().__init__()
         conv = lambda i, o, kr, kc: nn.Sequential(nn.Conv2d(i, o, (kr, kc), (1, 2), (0, kc // 2), bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
+        self.branches, n = branches, branches * d
         self.body = nn.Sequential(conv(3, a, 3, 5), conv(a, b, 3, 5), conv(b, c, 3, 3))
         self.cells = c * ((FACETS + RIM) // 8)
-        self.mix = nn.Sequential(nn.Conv1d(self.cells, d, 1, bias=False), nn.BatchNorm1d(d), nn.ReLU(inplace=True))
-        self.wide = nn.Sequential(nn.Conv1d(d, d, 7, bias=False), nn.BatchNorm1d(d), nn.ReLU(inplace=True))
-        self.all = nn.Linear(2 * d, d)
-        self.head = nn.Sequential(nn.Conv1d(3 * d, d, 1), nn.ReLU(inplace=True), nn.Conv1d(d, len(COLUMNS), 1))
+        self.mix = nn.Sequential(nn.Conv1d(self.cells, n, 1, bias=False), nn.BatchNorm1d(n), nn.ReLU(inplace=True))
+        self.wide = nn.Sequential(nn.Conv1d(n, n, 7, bias=False, groups=branches), nn.BatchNorm1d(n), nn.ReLU(inplace=True))
+        self.all = nn.Linear(2 * d, d) if branches == 1 else nn.Conv1d(2 * n, n, 1, groups=branches)
+        self.head = nn.Sequential(nn.Conv1d(3 * n, n, 1, groups=branches), nn.ReLU(inplace=True), nn.Conv1d(n, branches * len(COLUMNS), 1, groups=branches))
         self.kappa, self.slope_kappa = nn.Parameter(torch.tensor(-1.5)), nn.Parameter(torch.tensor(-2.5))
+
+    def beside(self, *parts):
+        """What belongs to one branch beside one another: [n, branches * channels, ...] each."""
+        if self.branches == 1:
+            return torch.cat(parts, 1)
+        return torch.cat([p.unflatten(1, (self.branches, -1)) for p in parts], 2).flatten(1, 2)
 
     def forward(self, strip):
         x = (strip - 128) / 64
@@ -273,8 +295,38 @@ class GirdleNet(nn.Module):
         x = self.mix(x.permute(0, 1, 3, 2).flatten(1, 2))
         w = self.wide(x)
         x = x[:, :, 3:-3]
-        g = torch.relu(self.all(torch.cat([w.mean(2), w.amax(2)], 1)))[:, :, None].expand(-1, -1, w.shape[2])
-        return self.head(torch.cat([x, w, g], 1)).transpose(1, 2)  # [N, RAYS, columns]
+        g = self.beside(w.mean(2), w.amax(2))
+        g = torch.relu(self.all(g) if self.branches == 1 else self.all(g[:, :, None])[:, :, 0])[:, :, None].expand(-1, -1, w.shape[2])
+        y = self.head(self.beside(x, w, g))
+        if self.branches == 2:
+            y = torch.cat([y[:, :CHIP], y[:, len(COLUMNS) + CHIP:len(COLUMNS) + CHIP + 1], y[:, CHIP + 1:len(COLUMNS)]], 1)
+        return y.transpose(1, 2)  # [N, RAYS, columns]
+
+    def forked(self):
+        """The same with a second branch that is as the first."""
+        out = GirdleNet(branches=2)
+        own = out.state_dict()
+        for k, v in self.state_dict().items():
+            if v.shape == own[k].shape:
+                own[k].copy_(v)
+            else:
+                twice = torch.cat([v, v])
+                own[k].copy_(twice.reshape(own[k].shape))
+        return out
+
+    def second(self):
+        """Of every weight which part is the second branch's alone (1) and which is not (0)."""
+        whose = {}
+        for k, v in self.named_parameters():
+            whose[k] = torch.zeros_like(v)
+            if k.split(".")[0] in ("mix", "wide", "all", "head"):
+                whose[k][len(v) // 2:] = 1
+        return whose
+
+
+def branches_of(path):
+    """How many branches an exported model has; one where there is none."""
+    return 1 if path is None or parts.exported(path)[1]["all.weight"].ndim == 2 else 2
 
 
 def put_together(v, w, A, sd):
@@ -298,6 +350,11 @@ def fit_slope(y, out, kappa):
     return at[:, :2], torch.linalg.inv(P)[:, :2, :2]
 
 
+def pairs(y):
+    """The mean log odds of a chip of each direction and the one before it."""
+    return 0.5 * (y[..., CHIP] + torch.roll(y[..., CHIP], 1, 1))
+
+
 def loss_of(model, y, g, todo, prior, broken, known, slope, rows, tells, out):
     at, P = fit_girdle(y, prior, rows, tells, model.kappa)
     e = todo - at
@@ -305,22 +362,27 @@ def loss_of(model, y, g, todo, prior, broken, known, slope, rows, tells, out):
     d = g / prior[:, 3:] - y[..., 0]
     w = y[..., 1].clamp(-6, 9)
     each = (0.5 * (torch.exp(w) * d * d).clamp(max=60) - 0.5 * w).mean(1)
-    bce = F.binary_cross_entropy_with_logits(y[..., 2], broken, reduction="none") * (1 + 2 * broken)
     at, cov = fit_slope(y, out, model.slope_kappa)
     e = slope[:, :2] - at
     tilt = 0.5 * (torch.einsum("ni,nij,nj->n", e, torch.linalg.inv(cov), e).clamp(max=60) + torch.logdet(cov))
     d = (slope[:, None, :2] * out).sum(2) - y[..., 3]
     w = y[..., 4].clamp(-6, 9)
     tilt = tilt + (0.5 * (torch.exp(w) * d * d).clamp(max=60) - 0.5 * w).mean(1)
-    return (place + each + 6 * known[:, 0] * bce.mean(1) + slope[:, 2] * tilt).mean()
+    return (place + each + slope[:, 2] * tilt).mean() + rim_loss(y, broken, known)
 
 
-def answers(run, frames, patches, looks=1):
+def rim_loss(y, broken, known):
+    each = F.binary_cross_entropy_with_logits(y[..., CHIP], broken, reduction="none") * (1 + 2 * broken)
+    whole = F.binary_cross_entropy_with_logits(pairs(y).amax(1), known[:, 1], reduction="none")
+    return (known[:, 0] * (6 * each.mean(1) + WHOLE_RIM * whole)).mean()
+
+
+def answers(run, frames, patches, looks=1, paint=0.0):
     rng = np.random.default_rng(5)
     out = []
     for n in range(looks):
         for i in range(0, len(patches), 64):
-            rows = [example(frames, p, rng, False) for p in patches[i:i + 64]]
+            rows = [example(frames, p, rng, False, paint) for p in patches[i:i + 64]]
             t = [np.stack(q) for q in zip(*rows)]
             out.append([run(t[0]), *t[1:]])
     return [np.concatenate(q) for q in zip(*out)]
@@ -328,8 +390,7 @@ def answers(run, frames, patches, looks=1):
 
 def chip_score(y):
     """The largest mean log odds of two neighbouring directions."""
-    c = y[..., 2]
-    return (0.5 * (c + np.roll(c, 1, 1))).max(1)
+    return pairs(torch.from_numpy(y)).amax(1).numpy()
 
 
 def window_says(path, frames, patches):
@@ -384,6 +445,25 @@ def figures(kappa, slope_kappa, said, patches, window):
     return scale
 
 
+def held_back(model, begun, share):
+    """Draws every weight back to what it was begun with, but for this share of the way."""
+    with torch.no_grad():
+        for k, v in model.named_parameters():
+            v.copy_(begun[k] + share[k] * (v - begun[k]))
+
+
+def painted(run, frames, patches):
+    """Prints how bites painted on whole stones are told from whole stones, by the rim alone."""
+    patches = [p for p in patches if p.cut == "round" and not p.truth[2]]
+    if not patches:
+        return
+    y, *_, known, _, _, _, _ = answers(run, frames, patches, 4, 0.4)
+    score, judged, bites_, depth = chip_score(y), known[:, 0] > 0, known[:, 1] > 0, known[:, 2]
+    whole = score[judged & ~bites_]
+    print(f"  painted bites, AUROC by rim against {len(whole)} looks at whole stones: " + ", ".join(
+        f"of {lo} to {hi} widths {auroc(score[q], whole):.3f} ({int(q.sum())})" for lo, hi in ((0.02, 0.04), (0.04, 0.07), (0.07, 0.1), (0.1, 1)) for q in [judged & bites_ & (depth >= lo) & (depth < hi)]))
+
+
 def auroc(a, b):
     """How often one of a is larger than one of b."""
     b = np.sort(b)
@@ -418,8 +498,13 @@ def main():
     ap.add_argument("--stones", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "stones.onnx"), help="the model of stones")
     ap.add_argument("--workers", type=int, default=0, help="processes that unroll stones ahead of the learning")
     ap.add_argument("--fancies", action="store_true", help="the other cuts instead of the round one")
+    ap.add_argument("--rim", action="store_true", help="learn only what tells of a broken rim, in a branch of its own: all else stays as it is in --start")
+    ap.add_argument("--keep", type=float, default=0.3, help="with --rim, how much the mean has of the weights that were begun from, beside those learned")
+    ap.add_argument("--paint", type=float, default=0.0, help="the share of the looks at whole round stones that get a painted bite (bites.py)")
     ap.add_argument("--calibrate", metavar="ONNX", help="set anew what the odds of this model say of a chip's depth in pixels, and stop")
     a = parts.parsed(ap)
+    if a.rim and not a.start:
+        ap.error("--rim goes on from a model: --start")
     frames, halves = load("stones", a.pieces)
     train, held = (known(frames, part, a.fancies) for part in (([], sum(halves, [])) if a.calibrate else halves))
     print(f"{len(frames)} frames; {len(train)} stones to learn on, {len(held)} left out", flush=True)
@@ -427,16 +512,21 @@ def main():
     if a.measure or a.calibrate:
         file, meta, session = parts.opened(a.calibrate or a.measure)
         scale = figures(*(torch.tensor(float(meta[k])) for k in ("loupe.kappa", "loupe.slope_kappa")), answers(lambda x: session.run(None, {"strip": x})[0], frames, held, 2), held, said)
+        painted(lambda x: session.run(None, {"strip": x})[0], frames, held)
         if a.calibrate:  # the rest stays: these pieces may have little melee
             odds = {**scale["chip"], **{k: v for k, v in json.loads(meta["loupe.chip_odds"]).items() if k in ("sure", "maybe", "unseen")}}
             restamp(file, {**meta, "loupe.version": VERSION, "loupe.chip_odds": json.dumps(odds)}, a.calibrate)
         return
-    model, ema = (GirdleNet().to(a.device) for _ in range(2))
-    strips = Strips(frames, train, a.seed, a.batch)
+    model, ema = (GirdleNet(branches=branches_of(a.start)).to(a.device) for _ in range(2))
+    strips = Strips(frames, train, a.seed, a.batch, a.paint)
     if a.start:
         meta = parts.begin(model, a.start, torch.cat([strips[k][0] for k in range(4)]).to(a.device))
         with torch.no_grad():
             model.kappa.fill_(float(meta["loupe.kappa"])), model.slope_kappa.fill_(float(meta["loupe.slope_kappa"]))
+    if a.rim:
+        model = model.forked().to(a.device) if model.branches == 1 else model
+        ema, begun = copy.deepcopy(model), dict(copy.deepcopy(model).named_parameters())
+        whose = model.second()
     course = parts.Course(a, model, ema, 0.02)
     batches = iter(torch.utils.data.DataLoader(strips, None, sampler=range(course.step, a.steps), num_workers=a.workers))
 
@@ -448,8 +538,15 @@ def main():
         return figures(ema.kappa.detach().cpu(), ema.slope_kappa.detach().cpu(), answers(run, frames, held, looks), held, said)
     while course.past() < 1:
         x, *t = (q.to(a.device) for q in next(batches))
-        if course.learn(lambda: loss_of(model, model(x), *t)):
+        # The norms' own figures stay as they are where only a branch learns.
+        loss = (lambda: rim_loss(model.eval()(x), *t[3:5])) if a.rim else (lambda: loss_of(model, model(x), *t))
+        again = course.learn(loss)
+        if a.rim:
+            held_back(model, begun, whose), held_back(ema, begun, whose)
+        if again:
             measure(1)
+    if a.rim:
+        held_back(ema, begun, {k: (1 - a.keep) * v for k, v in whose.items()})
     scale = measure(2)
     ema = ema.cpu()
     ways = {"rays": FANCY_RAYS if a.fancies else RAYS, "facets": FACETS, "facets_from": FACETS_FROM, "facets_to": FACETS_TO, "rim": RIM, "inside": INSIDE, "outside": OUTSIDE, "more_px": MORE_PX}
@@ -457,7 +554,9 @@ def main():
         "loupe.strip": json.dumps(ways), "loupe.kappa": str(round(float(ema.kappa.detach()), 5)), "loupe.slope_kappa": str(round(float(ema.slope_kappa.detach()), 5)),
         "loupe.slope_unit": str(SLOPE_UNIT), "loupe.prior": json.dumps({
             "centre": CENTRE_SD, **({"size": FANCY_SIZE_SD, "turn": TURN_SD} if a.fancies else {"size": SIZE_SD}), "slope": SLOPE_SD * SLOPE_UNIT, "common": COMMON_SD * SLOPE_UNIT}),
-        "loupe.deviation_scale": json.dumps({k: round(scale[k], 5) for k in ("place", "size", "slope")}), "loupe.chip_odds": json.dumps(scale["chip"])})
+        # What only a branch learned leaves the rest as sure as it was.
+        "loupe.deviation_scale": meta["loupe.deviation_scale"] if a.rim else json.dumps({k: round(scale[k], 5) for k in ("place", "size", "slope")}),
+        "loupe.chip_odds": json.dumps(scale["chip"])})
 
 
 if __name__ == "__main__":

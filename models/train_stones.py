@@ -55,7 +55,7 @@ DEPTH_UNIT = 0.1  # and its chips' depths, of the width
 
 class Patch:
     """A stone or prong on one frame. Lengths in pixels of the frame, angles in radians, y up."""
-    __slots__ = ("frame", "x", "y", "unit", "nominal", "window", "turn", "free", "truth", "piece", "cut", "lies", "off")
+    __slots__ = ("frame", "x", "y", "unit", "nominal", "window", "turn", "free", "truth", "piece", "cut", "lies", "off", "prongs")
 
 
 def long_turn(row, prongs):
@@ -95,6 +95,7 @@ def load(net, folders):
         mm = t["um_per_px"] / 1000
         rot = math.radians(t["pose"]["rotation_deg"])
         H, W = frames[k][0].shape[:2]
+        tips = [(q["x_px"], q["y_px"], q["radius_mm"] / mm) for q in t["prongs"] if not q.get("missing")]
         chips = {d["stone"]: d for d in t["defects"] if d["type"] == "chipped_stone"}
         seen = {}
         for s in t["stones"] if net == "stones" else t["prongs"]:
@@ -122,6 +123,7 @@ def load(net, folders):
                     at = (chip["chip_x_px"] - p.x, p.y - chip["chip_y_px"])
                     chip = (depth / s["diameter_mm"], at[0] / p.unit, at[1] / p.unit)
                 p.truth = (not s["missing"], slope, chip)
+                p.prongs = [q for q in tips if math.hypot(q[0] - p.x, q[1] - p.y) < 0.6 * p.unit + 2 * q[2]]
             else:
                 near = next((q for q in t["stones"] if q["id"] == s["stone"]), None)
                 nominal = rows[s["stone"]]["prongs"][seen.setdefault(s["stone"], 0)]

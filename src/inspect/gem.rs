@@ -223,7 +223,9 @@ mod tests {
             assert!(own(c, [0.12, -0.4]) > CLEAR, "{gem}");
         }
         // A ruby is no emerald, a sapphire no citrine.
-        assert!(!is_within([0.98, 0.17], hues("emerald").unwrap()) && !is_within([-0.28, 0.5], hues("citrine").unwrap()));
+        assert!(
+            !is_within([0.98, 0.17], hues("emerald").unwrap()) && !is_within([-0.28, 0.5], hues("citrine").unwrap())
+        );
         assert!(hues("aquamarine").is_none() && hues("diamond").is_none() && hues("pink sapphire").is_none());
     }
 
