@@ -40,11 +40,11 @@ def mean(first, second, share):
     return out
 
 
-def chips(path, frames, patches, window):
+def chips(path, frames, patches, window, least):
     """Log odds of a chip of every look, and whether it is judged, chipped, and how deep."""
     session = parts.opened(path)[2]
     y, _, _, _, _, known, *_ = girdles.answers(lambda x: session.run(None, {"strip": x})[0], frames, patches, 2)
-    return girdles.chip_score(y) + np.tile(window, 2), known
+    return girdles.together(girdles.chip_score(y), np.tile(window, 2), least), known
 
 
 def main():
@@ -59,10 +59,11 @@ def main():
     frames, halves = load("stones", a.pieces)
     patches = girdles.known(frames, sum(halves, []), False)
     window = girdles.window_says(a.stones, frames, patches)[:, 9]
-    before, known = chips(a.first, frames, patches, window)
+    odds = json.loads(parts.opened(a.first)[1]["loupe.chip_odds"])
+    before, known = chips(a.first, frames, patches, window, odds.get("window_least"))
     joined = mean(a.first, a.second, a.share)
     onnx.save(joined, a.out + ".part")
-    now, _ = chips(a.out + ".part", frames, patches, window)
+    now, _ = chips(a.out + ".part", frames, patches, window, girdles.WINDOW_LEAST)
     judged, chipped, depth = known[:, 0] > 0, known[:, 1] > 0, known[:, 2]
     whole = judged & ~chipped
     carried = lambda t, of: float(np.quantile(now[of], np.mean(before[of] < t)))
@@ -72,10 +73,9 @@ def main():
         return round(0.5 * (carried(t, whole) + carried(t, judged & chipped & (depth >= d))), 3)
     for p in joined.metadata_props:
         if p.key == "loupe.chip_odds":
-            odds = json.loads(p.value)
             # What only a whole stone in thousands exceeds these pieces cannot tell: it rises with what one in five hundred exceeds.
             up = float(np.quantile(now[whole], 0.998) - np.quantile(before[whole], 0.998))
-            new = {**odds, "sure": round(odds["sure"] + max(up, 0.0), 3), "maybe": round(carried(odds["maybe"], whole), 3), "unseen": [[shared(t, d), d] for t, d in odds["unseen"]],
+            new = {**odds, "sure": round(odds["sure"] + max(up, 0.0), 3), "window_least": girdles.WINDOW_LEAST, "maybe": round(carried(odds["maybe"], whole), 3), "unseen": [[shared(t, d), d] for t, d in odds["unseen"]],
                    # Too few of these stones are large.
                    "unseen_px": [[round(carried(t, whole), 3), d] for t, d in odds["unseen_px"]]}
             p.value = json.dumps(new)

@@ -606,7 +606,7 @@ fn chip(scene: &Scene, stone: &Stone, s: &Placed, sight: &StoneSight) -> Result<
     let d = stone.diameter_mm;
     let rim_at = sight.rim.filter(|rim| rim.odds > sight.chip).map(|rim| rim.at);
     let rim = RimSeen {
-        odds: sight.chip + sight.rim.map_or(0.0, |rim| rim.odds),
+        odds: sight.rim.map_or(sight.chip, |rim| rim.limits.together(rim.odds, sight.chip)),
         limits: sight.rim.map(|rim| rim.limits),
         width_mm: d,
         width_px: pose.px(d),
@@ -636,6 +636,7 @@ mod tests {
             unseen,
             large_px: 100.0,
             unseen_px: unseen.map(|[o, d]| [o, 200.0 * d]),
+            window_least: None,
         };
         let limits = Some(limits);
         RimSeen {

@@ -103,7 +103,7 @@ pub struct Scales {
     pub slope: f64,
 }
 
-/// Log odds of a broken rim, those of the model of stones added.
+/// Log odds of a broken rim, those of the model of stones added ([`ChipOdds::together`]).
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct ChipOdds {
     /// From here on it is one.
@@ -116,9 +116,17 @@ pub struct ChipOdds {
     pub large_px: f64,
     /// As `unseen`, of large stones, the depth in pixels.
     pub unseen_px: [[f64; 2]; 6],
+    /// The least that the model of stones' log odds count as: it is blind to some chips that the rim shows.
+    #[serde(default)]
+    pub window_least: Option<f64>,
 }
 
 impl ChipOdds {
+    /// What the rim's log odds and those of the model of stones say together.
+    pub fn together(&self, rim: f64, window: f64) -> f64 {
+        rim + self.window_least.map_or(window, |least| window.max(least))
+    }
+
     /// The depth, in widths, that no chip exceeds where these are the log odds and the stone is so many pixels wide; none where they do not
     /// tell. Between two depths of a table it is interpolated.
     pub fn deepest_unseen(&self, odds: f64, width_px: f64) -> Option<f64> {
@@ -279,6 +287,7 @@ fn parse(get: &dyn Fn(&str) -> Option<String>, sha256: String, path: &Path) -> R
             chip.maybe.is_finite()
                 && chip.sure >= chip.maybe
                 && positive(chip.large_px)
+                && chip.window_least.is_none_or(f64::is_finite)
                 && chip.unseen.iter().chain(&chip.unseen_px).all(|[odds, depth]| odds.is_finite() && *depth > 0.0),
         ),
     ] {
@@ -340,6 +349,8 @@ mod tests {
         ];
         let info = every_mistake(&COLUMNS, &good, &wrong, parse);
         assert_eq!(info.strip.samples(), 72);
+        assert_eq!(info.chip.together(2.0, -4.0), -2.0);
+        assert_eq!(ChipOdds { window_least: Some(-1.0), ..info.chip }.together(2.0, -4.0), 1.0);
         // A small stone goes by widths, a large one by pixels where these say more.
         assert_eq!(info.chip.deepest_unseen(-5.5, 50.0), Some(0.02));
         assert_eq!(info.chip.deepest_unseen(-6.5, 400.0), Some(3.0 / 400.0));
