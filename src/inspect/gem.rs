@@ -43,8 +43,8 @@ const COLOURED: &[(&[&str], [f64; 2])] = &[
 ];
 /// How far outside its hues a colour of more than [`CLEAR`] is another gem's.
 const HUE_OFF: f64 = 20.0;
-/// A stone of such a gem that shows less colour than this, beside what it mirrors, is clear: of the 1300 one in a hundred has less than 0.14 to 0.5; of 1985 looks at clear
-/// ones nineteen in twenty less than 0.03.
+/// A stone of such a gem that shows less colour than this, beside what it mirrors, is clear: of the 1300 one in twenty has less than 0.36 to 0.79, by its gem; of
+/// 1985 looks at clear ones nineteen in twenty less than 0.03.
 const COLOURLESS: f64 = 0.08;
 /// Lights under which the table mirrors the lamp or nothing lights the stone, and coloured ones look clear.
 const PALING: [&str; 2] = ["coaxial", "dark_field"];
