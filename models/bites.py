@@ -17,25 +17,25 @@ def soft_noise(rng, shape, grain):
     return n / max(float(n.std()), 1e-6)
 
 
-def tone(rng, part, u, v, R, inside, about):
-    """What the broken place looks like: a picture like `part`."""
+def tone(rng, part, u, v, R, middle):
+    """What the broken place looks like: a picture like `part`. u, v: where its pixels lie from the stone's centre, which is at `middle`; R: its radius."""
     kind = rng.integers(5)
-    own = np.median(part[inside], 0)
+    over = np.hypot(u, v)
+    own = np.median(part[over < R], 0)
     if kind == 0:  # what lies beyond the girdle there, mirrored inwards
-        over = np.hypot(u, v)
-        k = np.where(over > 1e-3, (2.02 * R - over) / np.maximum(over, 1e-3), 1.0).astype(np.float32)
-        mx, my = about
-        out = cv2.remap(part, (mx + (np.arange(part.shape[1], dtype=np.float32)[None] - mx) * k).astype(np.float32), (my + (np.arange(part.shape[0], dtype=np.float32)[:, None] - my) * k).astype(np.float32),
-                        cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * rng.uniform(0.6, 1.1)
+        k = np.where(over > 1e-3, (2.02 * R - over) / np.maximum(over, 1e-3), 1.0)
+        (mx, my), (h, w) = middle, part.shape[:2]
+        at = [np.float32(mx + (np.arange(w)[None] - mx) * k), np.float32(my + (np.arange(h)[:, None] - my) * k)]
+        out = cv2.remap(part, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * rng.uniform(0.6, 1.1)
     elif kind == 1:  # dark, as a hole is
-        out = np.full_like(part, 1.0) * own * rng.uniform(0.05, 0.5)
+        out = own * rng.uniform(0.05, 0.5)
     elif kind == 2:  # a rough break that throws light about
         out = own * rng.uniform(0.6, 1.8) + (rng.uniform(5, 45) * soft_noise(rng, part.shape[:2], rng.uniform(0.7, 2.5)))[..., None]
     elif kind == 3:  # a smooth one: no facets
         out = cv2.GaussianBlur(part, (0, 0), max(2.0, 0.1 * R)) * rng.uniform(0.7, 1.3)
     else:  # the metal's tone
-        beyond = (np.hypot(u, v) > 1.05 * R) & (np.hypot(u, v) < 1.05 * R + 8)
-        out = np.full_like(part, 1.0) * (np.median(part[beyond], 0) if beyond.any() else own) * rng.uniform(0.4, 1.1)
+        beyond = (over > 1.05 * R) & (over < 1.05 * R + 8)
+        out = (np.median(part[beyond], 0) if beyond.any() else own) * rng.uniform(0.4, 1.1)
     slope = rng.normal(0, 0.15) * u / R + rng.normal(0, 0.25) * v / R
     return out * (1 + slope)[..., None] + rng.normal(0, 1.5, part.shape)
 
@@ -69,8 +69,7 @@ def bitten(image, x, y, width, prongs, rng, decoy):
     on = (edge(u - low) * edge(high - u) * (np.abs(v) < W) * (u > 0)).astype(np.float32)
     for qx, qy, r in prongs:
         on *= np.hypot(xx + x0 - qx, yy + y0 - qy) > r
-    inside = np.hypot(u, v) < R
-    new = tone(rng, part, u, v, R, inside, (np.float32(x - x0), np.float32(y - y0)))
+    new = tone(rng, part, u, v, R, (x - x0, y - y0))
     if rng.random() < 0.4:  # its edge catches the light, or throws a shade
         line = np.exp(-0.5 * ((u - low) / rng.uniform(0.6, 1.4)) ** 2)[..., None]
         new = new + line * rng.uniform(-60, 90)

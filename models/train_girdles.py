@@ -426,9 +426,9 @@ def figures(kappa, slope_kappa, said, patches, window):
     rim, seen, depth = chip_score(y.numpy()), np.tile(window[:, 9], len(e) // len(patches)), known[:, 2].numpy()
     judged, chipped = known[:, 0].numpy() > 0, known[:, 1].numpy() > 0
     fancies = any(p.cut != "round" for p in patches)
-    for name, v in (("rim", rim), ("window", seen), ("both", together(rim, seen, None if fancies else WINDOW_LEAST))):
-        print(f"  chips of 0.05 widths and more against whole stones, AUROC by {name} " + ", ".join(f"{c} {auroc(v[q & chipped & (depth >= 0.05)], v[q & ~chipped]):.3f}" for c in ["any", *sorted(set(cuts))] for q in [judged & ((cuts == c) | (c == "any"))]))
     score = together(rim, seen, None if fancies else WINDOW_LEAST)
+    for name, v in (("rim", rim), ("window", seen), ("both", score)):
+        print(f"  chips of 0.05 widths and more against whole stones, AUROC by {name} " + ", ".join(f"{c} {auroc(v[q & chipped & (depth >= 0.05)], v[q & ~chipped]):.3f}" for c in ["any", *sorted(set(cuts))] for q in [judged & ((cuts == c) | (c == "any"))]))
     cuts = {name: float(np.quantile(score[judged & ~chipped], 1 - share)) for name, share in CHIP_SHARES.items()}
     for name, cut in cuts.items():
         print(f"  chips found with {100 * CHIP_SHARES[name]:.2f} % of {int((judged & ~chipped).sum())} looks at whole stones called chipped (log odds {cut:.2f}):")

@@ -441,10 +441,14 @@ fn a_small_jpeg_of_a_good_piece_passes() {
         let bench = Bench::new();
         let from = demo(piece);
         std::fs::create_dir_all(bench.path("p")).unwrap();
-        // On its blurred rims chips are ruled out to 0.05 mm and a hair, which is the limit; what is asked here is the edge.
-        let spec = std::fs::read_to_string(from.join("spec.toml")).unwrap();
-        let chips = "characteristic = \"stone.chip_mm\"\nupper = 0.0";
-        bench.write("p/spec.toml", spec.replace(&format!("{chips}5"), &format!("{chips}6")));
+        let mut spec = std::fs::read_to_string(from.join("spec.toml")).unwrap();
+        if piece == "pave-001" {
+            // On its blurred rims chips are ruled out to 0.0502 mm, and 0.05 is the limit; what is asked here is the edge.
+            let chips = "characteristic = \"stone.chip_mm\"\nupper = 0.05";
+            assert!(spec.contains(chips));
+            spec = spec.replace(chips, &format!("{chips}1"));
+        }
+        bench.write("p/spec.toml", spec);
         let text = std::fs::read_to_string(from.join("piece.json")).unwrap();
         bench.write("p/piece.json", text.replace("top.png", "top.jpg"));
         let picture = image::open(from.join("top.png")).unwrap().into_rgb8();

@@ -41,20 +41,13 @@ impl Cells {
 
     /// The mean of a picture's bare metal cell by cell; none of a cell with less than half of it.
     pub fn means(&self, picture: &[f32], bare: &Mask) -> Vec<Option<f32>> {
-        let f = self.side;
         let mean = |i: usize| {
-            let (x0, y0) = (i % self.width * f, i / self.width * f);
             let (mut sum, mut n) = (0.0, 0usize);
-            for y in y0..y0 + f {
-                let line = y * bare.width + x0..y * bare.width + x0 + f;
-                for (v, m) in picture[line.clone()].iter().zip(&bare.data[line]) {
-                    if *m != 0 {
-                        sum += v;
-                        n += 1;
-                    }
-                }
+            for p in self.bare(i, bare) {
+                sum += picture[p];
+                n += 1;
             }
-            (2 * n > f * f).then(|| sum / n as f32)
+            (2 * n > self.side * self.side).then(|| sum / n as f32)
         };
         (0..self.width * self.height).map(mean).collect()
     }
