@@ -300,6 +300,35 @@ fn circles_and_lines_give_the_scale() {
         let shots: Vec<Shot> = (0..2).map(|k| Shot { lens: straight, ..shot(kind, k) }).collect();
         check(&calibrated(&bench, &shots, &["--target", "scale-bar"]), 20.0);
     }
+    // Blank margins whose light is uneven and whose noise crosses half way are no finer ruling: without a finer pitch, or a refusal.
+    for seed in 0..6u64 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let picture = image::GrayImage::from_fn(900, 600, |x, y| {
+            let on = (180..420).contains(&y) && x % 60 < 6 && (60..840).contains(&x);
+            let light = 0.75 + 0.35 * (f64::from(x) / 900.0 - 0.5);
+            let noise = (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0;
+            image::Luma([(255.0 * light * if on { 0.2 } else { 0.85 } + 4.0 * noise) as u8])
+        });
+        bench.write("blank.png", common::png(&picture));
+        let ran = bench.loupe(&[
+            "calibrate",
+            "blank.png",
+            "--target",
+            "scale-bar",
+            "--square-mm",
+            "1",
+            "--out",
+            "b.cal.json",
+        ]);
+        let read = || serde_json::from_slice(&std::fs::read(bench.path("b.cal.json")).unwrap()).unwrap();
+        let c: Calibration = if ran.code == 0 { read() } else { continue };
+        let off = c.um_per_px / (1000.0 / 60.0) - 1.0;
+        assert!(
+            off.abs() < 1e-3 && c.budget.iter().any(|b| b.name == "tilt" && b.um_per_px_u > 0.0),
+            "{seed}: {off} {:?}",
+            c.budget
+        );
+    }
     // A lens that distorts is not told from a ruling, but seen, and the scale is that much less sure.
     for k1 in [-0.003, 0.003] {
         let lens = Distortion { k1, ..straight };

@@ -606,6 +606,9 @@ fn whole(
 /// it is blurred.
 const MOST_RESIDUAL_PX: f64 = 0.2;
 
+/// How far a scale bar that is laid by hand may lie out of level: a choice.
+const UNSEEN_TILT_DEG: f64 = 2.0;
+
 /// A scale bar shows the scale across its lines and no distortion: straight lines through the places by number.
 fn scale_bar(
     shots: &[Shot],
@@ -671,6 +674,9 @@ fn scale_bar(
     let fit = fits.iter().map(|u| u * u).sum::<f64>().sqrt() / m;
     of_one_scale(shots, &scales)?;
     let mut budget = budget(target, mean, fit, freedom, &scales, 0.0, reach_of(shots));
+    // Lines in one direction do not show by how much they lie out of level, which shortens them by the cosine: evenly from none to the most.
+    let tilt = mean * UNSEEN_TILT_DEG.to_radians().powi(2) / 20f64.sqrt();
+    budget.iter_mut().filter(|row| row.name == "tilt").for_each(|row| row.um_per_px_u = round_to(tilt, 7));
     budget.push(row("lens", "B", bent / m, None));
     let made = whole(
         shots,

@@ -386,6 +386,11 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
         })
         .collect();
     // Dark or bright, the lines are the same all over the picture: where they are as wide as what is between them, one strip does not tell.
+    // A margin without lines shows noise and shade, far less than lines do.
+    let contrast = |p: &[Option<f64>]| levels(p).map_or(0.0, |(lo, hi)| hi - lo);
+    let most = strips.iter().map(|(_, p)| contrast(p)).fold(0.0, f64::max);
+    let (rows, strips): (Vec<_>, Vec<_>) =
+        rows.into_iter().zip(strips).filter(|(_, (_, p))| contrast(p) >= LEAST_OF_MOST * most).unzip();
     let (dark, known) = strips.iter().map(|(_, p)| dark_share(p)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     let sign = if 2 * dark <= known { -1.0 } else { 1.0 };
     let places: Vec<(f64, Vec<f64>)> = strips.iter().map(|(y, p)| (*y, line_places(p, sign))).collect();
@@ -394,7 +399,9 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
         let mut gaps: Vec<f32> = places.windows(2).map(|p| (p[1] - p[0]) as f32).collect();
         (gaps.len() >= 2).then(|| f64::from(ops::median(&mut gaps)))
     };
-    let gaps: Vec<f64> = places.iter().filter_map(|(_, p)| usual(p)).collect();
+    // What lies at no multiples of a distance is no ruling.
+    let gaps: Vec<f64> =
+        places.iter().filter_map(|(_, p)| usual(p).filter(|gap| number(p, *gap, &[]).is_some())).collect();
     let least = gaps.iter().copied().fold(f64::MAX, f64::min);
     let mut alike: Vec<f32> = gaps.iter().filter(|g| **g < 1.2 * least).map(|g| *g as f32).collect();
     let mut out: Vec<GridPoint> = Vec::new();
@@ -420,11 +427,29 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
         }
         before = numbered;
     }
+    // Every line at a multiple of the pitch, and none between: that is no pitch, but a part of it.
+    let first = out.first().map_or(0.0, |p| p.grid[0]);
+    let step = out.iter().fold(0, |step, p| gcd(step, (p.grid[0] - first).abs() as u64));
+    if step > 1 {
+        out.iter_mut().for_each(|p| p.grid[0] = (p.grid[0] - first) / step as f64);
+    }
     // Dots in rows lie at equal distances too, along their diagonals as well.
     if (whole.0 as f64) < LEAST_WHOLE * whole.1 as f64 {
         out.clear();
     }
     Ok(out)
+}
+
+/// A strip that shows lines has this share of the largest contrast of all strips: lines that end within it leave half.
+const LEAST_OF_MOST: f64 = 0.3;
+
+/// The greatest common divisor; of 0 and another number that number.
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 {
+        a
+    } else {
+        gcd(b, a % b)
+    }
 }
 
 /// Lines run through: this share of the rows that they were found in shows them. Dots of half their pitch do in half of the rows at most; where a short line ends within a

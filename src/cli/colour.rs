@@ -100,6 +100,11 @@ fn calibrate(args: &Args, path: &Path, out: &Path) -> Result<(), String> {
     for (name, why) in covered {
         println!("  note: {name} is left out: {why}");
     }
+    let off = made.rows.iter().filter(|r| r.de00.is_some_and(|d| d > chart::COVERED_DE00));
+    let off: Vec<String> = off.map(|r| format!("{} ({:.1})", r.name, r.de00.unwrap_or_default())).collect();
+    if !off.is_empty() {
+        println!("  note: far off what is published (dE00): {}: covered, dirty, or another chart?", off.join(", "));
+    }
     if !ended.is_empty() {
         println!("  note: {} patches could not be used: expose so that white is below full scale", ended.len());
     }

@@ -309,7 +309,7 @@ fn larger(a: Value, b: Value) -> Value {
 /// Above it a gauge is unfit, below the first good (AIAG MSA 4, chapter II, section D).
 const GRR_PCT: (f64, f64) = (10.0, 30.0);
 /// Fewest distinct categories of a gauge that tells parts apart (AIAG MSA 4).
-const LEAST_NDC: u64 = 5;
+pub(crate) const LEAST_NDC: u64 = 5;
 
 /// The study of one characteristic; why there is none. copied: some reports are of the very frames of others.
 fn gauge(parts: &Parts, copied: bool) -> Result<Gauge, String> {

@@ -87,6 +87,10 @@ fn write(out: &mut String, r: &MsaReport) -> std::fmt::Result {
             let (n, trials) = (g.unused, g.trials);
             writeln!(out, "{c}: {n} values left out, for not every operator has more than {trials} trials of all parts: the worst {trials} count")?;
         }
+        for (c, g) in r.gauges.iter().filter(|(_, g)| g.variation.ndc.is_some_and(|n| n < super::LEAST_NDC)) {
+            let ndc = or_dash(g.variation.ndc);
+            writeln!(out, "{c}: ndc {ndc}, fewer than {}: the parts are too alike for the gauge to tell them apart, so the study says little of it beyond the tolerance", super::LEAST_NDC)?;
+        }
         if r.copies > 0 {
             writeln!(out, "{} reports are of the very frames of another one: no gauge is good by them", r.copies)?;
         }
