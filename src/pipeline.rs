@@ -9,9 +9,10 @@ use crate::hash::sha256_hex;
 use crate::inspect::opinion::is_sound;
 use crate::inspect::sight::{self, PartModels};
 use crate::inspect::stones::{self, RimSeen};
-use crate::inspect::{self, Answer, Feature, Inspect, Scene, Value};
+use crate::inspect::{self, Answer, Feature, Inspect, Kept, Scene, Value};
 use crate::json::{self, JsonError};
 use crate::judge::{self, ViewAnswer};
+use crate::locate::silhouette::Bent;
 use crate::locate::{self, LocateError, Located, Pose};
 use crate::model::{ClassMap, FinishModel, MarkReader, ModelError, Precision, SurfaceModel};
 use crate::piece::{Frame, Piece};
@@ -19,7 +20,7 @@ use crate::report::{
     round_to, CalibrationRow, FindingType, FrameRow, ModelRow, PoseRow, Provenance, Report, REPORT_SCHEMA,
 };
 use crate::spec::{Spec, View};
-use crate::teach::Lesson;
+use crate::teach::{Backbones, Lesson};
 use crate::vision::{self, ops, Image};
 
 /// What a run may change about a report.
@@ -129,6 +130,7 @@ pub struct Inspector {
     finish: Option<FinishModel>,
     /// Taught files, each loaded when it is first asked for.
     lessons: Mutex<BTreeMap<PathBuf, Arc<Result<Lesson, String>>>>,
+    backbones: Backbones,
     /// What reads marks, loaded when a spec first orders one.
     marks: OnceLock<Result<MarkReader, String>>,
 }
@@ -150,7 +152,15 @@ impl Inspector {
             }
             false => (None, None, None),
         };
-        Ok(Self { settings, model, parts, finish, lessons: Mutex::default(), marks: OnceLock::new() })
+        Ok(Self {
+            settings,
+            model,
+            parts,
+            finish,
+            lessons: Mutex::default(),
+            backbones: Backbones::default(),
+            marks: OnceLock::new(),
+        })
     }
 
     /// The settings it was made with.
@@ -182,7 +192,8 @@ impl Inspector {
     /// A taught file, loaded once.
     pub fn lesson(&self, path: &Path) -> Arc<Result<Lesson, String>> {
         let mut all = self.lessons.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let load = || Lesson::load(path, self.settings.backbone.as_deref()).map_err(|e| e.to_string());
+        let load =
+            || Lesson::load(path, self.settings.backbone.as_deref(), &self.backbones).map_err(|e| e.to_string());
         all.entry(path.to_owned()).or_insert_with(|| Arc::new(load())).clone()
     }
 
@@ -352,7 +363,7 @@ impl Inspector {
         index: usize,
         frame: &Frame,
     ) -> Result<(Option<Look>, FrameView, FrameRow), String> {
-        let Taken { image, frame, sha256, calibration, coarse_colour } = stations.take(job, index, frame)?;
+        let Taken { image, frame, sha256, calibration, kept } = stations.take(job, index, frame)?;
         let frame = &frame;
         let mut picture = FrameView {
             frame: index,
@@ -367,10 +378,18 @@ impl Inspector {
             marks_px: vec![],
             um_per_px: frame.um_per_px,
         };
-        let mut row = FrameRow { file: frame.file.clone(), sha256: Some(sha256), calibration, ..FrameRow::default() };
+        let mut row = FrameRow {
+            file: frame.file.clone(),
+            sha256: Some(sha256),
+            light: frame.light.clone(),
+            um_per_px: frame.um_per_px,
+            um_per_px_u: frame.um_per_px_u,
+            calibration,
+            ..FrameRow::default()
+        };
         let mut look =
             Look { frame: frame.clone(), answer: Answer::default(), pose: None, trouble: None, note: None };
-        match self.see(job, stations, view, (frame, coarse_colour), &mut picture) {
+        match self.see(job, stations, view, (frame, &kept), &mut picture) {
             Ok((answer, located, note)) => {
                 look.note = note.map(|n| format!("{}: {n}", frame.file));
                 let p = located.pose;
@@ -394,7 +413,7 @@ impl Inspector {
         job: &Job,
         stations: &Stations,
         view: &View,
-        (frame, coarse_colour): (&Frame, bool),
+        (frame, kept): (&Frame, &Kept),
         picture: &mut FrameView,
     ) -> Result<(Answer, Located, Option<String>), String> {
         let image = &picture.image;
@@ -440,7 +459,7 @@ impl Inspector {
             view,
             frame,
             image,
-            coarse_colour,
+            kept,
             located: &located,
             bare_metal: &bare,
             classes: classes.as_ref(),
@@ -632,8 +651,8 @@ pub(crate) struct Taken {
     pub sha256: String,
     /// What the calibration did.
     pub calibration: Option<CalibrationRow>,
-    /// Whether its file has the colour at a coarser resolution than the brightness.
-    pub coarse_colour: bool,
+    /// What its file and its way here keep of it.
+    pub kept: Kept,
 }
 
 /// The calibrations that a piece's frames name, each read once.
@@ -679,6 +698,7 @@ impl Stations {
         let (bytes, image) = vision::read_image(&path).map_err(|e| e.to_string())?;
         let sha256 = sha256_hex(&bytes);
         let coarse_colour = vision::decode::has_coarse_colour(&bytes);
+        let jpeg_step = vision::decode::jpeg_step(&bytes);
         drop(bytes);
         if let Some(wanted) = &frame.sha256 {
             if !wanted.eq_ignore_ascii_case(&sha256) {
@@ -688,7 +708,7 @@ impl Stations {
                 ));
             }
         }
-        let (image, frame, calibration) = self.straighten(job, index, frame, image)?;
+        let (image, bent, frame, calibration) = self.straighten(job, index, frame, image)?;
         if let Some(um) = frame.um_per_px {
             let [short, long] =
                 [image.width.min(image.height), image.width.max(image.height)].map(|n| n as f64 * um / 1000.0);
@@ -700,7 +720,7 @@ impl Stations {
                 ));
             }
         }
-        Ok(Taken { image, frame, sha256, calibration, coarse_colour })
+        Ok(Taken { image, frame, sha256, calibration, kept: Kept { coarse_colour, jpeg_step, bent } })
     }
 
     /// A frame as its calibration has it: laid straight, with its scale. As it is where it names no calibration file.
@@ -710,11 +730,11 @@ impl Stations {
         index: usize,
         frame: &Frame,
         image: Image,
-    ) -> Result<(Image, Frame, Option<CalibrationRow>), String> {
+    ) -> Result<(Image, Option<Bent>, Frame, Option<CalibrationRow>), String> {
         let mut frame = frame.clone();
         let named = frame.calibration.as_ref().and_then(|name| Some((name, self.scales.get(name)?)));
         let Some((name, (path, read))) = named else {
-            return Ok((image, frame, None));
+            return Ok((image, None, frame, None));
         };
         let refused =
             |e: &dyn std::fmt::Display| format!("{}: key `frames[{index}].calibration`: {e}", job.origin.display());
@@ -730,7 +750,13 @@ impl Stations {
         };
         frame.um_per_px = Some(c.um_per_px);
         frame.um_per_px_u = Some(c.um_per_px_u);
-        Ok((straight.unwrap_or(image), frame, Some(row)))
+        // A silhouette is measured on the light that fell on the sensor.
+        let lens = c.distortion.filter(|_| frame.light == "backlight");
+        let (image, bent) = match (straight, lens) {
+            (Some(straight), Some(lens)) => (straight, Some(Bent { image, lens })),
+            (straight, _) => (straight.unwrap_or(image), None),
+        };
+        Ok((image, bent, frame, Some(row)))
     }
 }
 

@@ -95,6 +95,25 @@ fn plain_dark_pits_and_scratches_do_not_pass() {
     assert_ne!(r.verdict, Verdict::Pass, "{:?}", r.findings);
 }
 
+/// Where a prong's reflection hides the metal's own scatter, a spot that metal surrounds is a pit; the piece as it is has none.
+#[test]
+fn a_pit_beside_a_prong_does_not_pass() {
+    let beside =
+        |r: &Report| r.reasons.iter().filter(|t| t.contains("it lies beside a stone, a prong or the rim")).count();
+    // A prong of 18 pixels at (363, 320), its stone below on the left: the spot lies 8 pixels off it on the other side.
+    let pit = |picture: &mut RgbImage| {
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let inside = (5.5 - (x as f32 - 381.0).hypot(y as f32 - 301.0)).clamp(0.0, 1.0);
+            p.0 = p.0.map(|v| (f32::from(v) * (1.0 - 0.8 * inside)) as u8);
+        }
+    };
+    let (before, after) = (altered("band-001", |_| (), same), altered("band-001", pit, same));
+    assert_eq!((before.verdict, beside(&before)), (Verdict::Pass, 0), "{:?}", before.reasons);
+    assert_eq!((after.verdict, beside(&after)), (Verdict::Review, 1), "{:?}", after.reasons);
+    let found = after.findings.iter().find(|f| f.kind == FindingType::Pit).unwrap();
+    assert!((found.x_px - 381.0).abs() < 1.5 && (found.y_px - 301.0).abs() < 1.5, "{found:?}");
+}
+
 /// Larger than any pit: a hole, and a bright patch as of glue.
 #[test]
 fn holes_and_patches_larger_than_pits_are_told() {

@@ -7,12 +7,13 @@ mod common;
 use std::f64::consts::{PI, TAU};
 
 use common::Bench;
-use loupe::inspect::{ring::Ring, Answer, Inspect, Scene};
-use loupe::locate;
+use loupe::calibrate::Distortion;
+use loupe::inspect::{ring::Ring, Answer, Inspect, Kept, Scene};
+use loupe::locate::{self, silhouette::Bent};
 use loupe::piece::Frame;
 use loupe::report::{FindingType, Report, Verdict};
 use loupe::spec::{Spec, View, SPEC_SCHEMA};
-use loupe::vision::{ops, Image, Plane};
+use loupe::vision::{self, ops, Image, Plane};
 use rayon::prelude::*;
 
 /// What stands before the light.
@@ -54,6 +55,8 @@ struct Sim {
     off: [f64; 2],
     /// A stretch of the shank that is bent: `[direction, half angle, outward by]`, as a half wave.
     bend_out: [f64; 3],
+    /// What the camera's lens does.
+    lens: Option<Distortion>,
 }
 
 impl Sim {
@@ -82,6 +85,7 @@ impl Sim {
             lobes: [0.0; 2],
             off: [0.0; 2],
             glare: [0.0; 2],
+            lens: None,
         }
     }
 
@@ -171,6 +175,7 @@ impl Sim {
         const S: usize = 8;
         for (i, v) in cover.data.iter_mut().enumerate() {
             let (x, y) = ((i % n) as f64, (i / n) as f64);
+            let [x, y] = self.lens.map_or([x, y], |lens| lens.straighten([x, y]));
             let (dx, dy) = (x - self.centre[0], y - self.centre[1]);
             let r = (dx * dx + dy * dy).sqrt();
             let near = busy || (r - mean).abs() < reach || (r - mean - self.thickness).abs() < 1.5;
@@ -222,6 +227,10 @@ fn ask(image: &Image, um_per_px: Option<f64>, u: Option<f64>) -> Answer {
 }
 
 fn ask_of(image: &Image, um_per_px: Option<f64>, u: Option<f64>, gamma: Option<f64>) -> Answer {
+    ask_kept(image, um_per_px, u, gamma, &Kept::default())
+}
+
+fn ask_kept(image: &Image, um_per_px: Option<f64>, u: Option<f64>, gamma: Option<f64>, kept: &Kept) -> Answer {
     let view = View { name: "backlit".into(), ..View::default() };
     let spec = Spec {
         schema: SPEC_SCHEMA.into(),
@@ -239,7 +248,7 @@ fn ask_of(image: &Image, um_per_px: Option<f64>, u: Option<f64>, gamma: Option<f
         view: &view,
         frame: &frame,
         image,
-        coarse_colour: false,
+        kept,
         located: &located,
         bare_metal: &bare,
         classes: None,
@@ -314,6 +323,48 @@ fn draw(seed: u64) -> (Sim, [f64; 3]) {
         ..Sim::plain(seed)
     };
     (sim, [d, ovality, thickness])
+}
+
+/// Errors of the inner diameter and their standard uncertainties, in um, of rings like those of [`draw`] with sharp edges.
+fn errors(of: impl Fn(Sim) -> (Image, Kept) + Sync) -> Vec<[f64; 2]> {
+    let one = |seed: u64| {
+        let mut sim = Sim { gamma: if seed.is_multiple_of(2) { 2.2 } else { 1.0 }, seed, ..Sim::plain(seed) };
+        sim.blur = 0.6 + 0.1 * (seed % 6) as f64;
+        sim.inner = [360.3 + 3.7 * seed as f64; 2];
+        let true_mm = 0.04 * sim.inner[0];
+        let (image, kept) = of(sim);
+        let (v, u) = value(&ask_kept(&image, Some(20.0), Some(0.001), None, &kept), INNER);
+        [1000.0 * (v - true_mm), 1000.0 * u]
+    };
+    (0..12u64).into_par_iter().map(one).collect()
+}
+
+#[test]
+fn behind_a_lens_a_ring_is_measured_on_the_light_and_not_on_the_straightened_picture() {
+    let lens = Distortion { k1: -0.03, p1: 0.0008, ..Distortion::none(1100, 1100) };
+    let rows = errors(|sim| {
+        let bent = Sim { lens: Some(lens), ..sim }.image();
+        let straight = ops::remap(&bent, |x, y| lens.distort([x, y])).unwrap();
+        (straight, Kept { bent: Some(Bent { image: bent, lens }), ..Kept::default() })
+    });
+    let rms = (rows.iter().map(|r| r[0] * r[0]).sum::<f64>() / rows.len() as f64).sqrt();
+    assert!(rms < 2.5 && rows.iter().all(|r| r[0].abs() < 2.0 * r[1]), "{rms} {rows:?}");
+}
+
+#[test]
+fn a_coarse_jpeg_does_not_feign_a_response() {
+    for quality in [70, 85] {
+        let rows = errors(|sim| {
+            let image = sim.image();
+            let mut bytes = vec![];
+            let grey: Vec<u8> = image.data.chunks_exact(3).map(|p| p[0]).collect();
+            let grey = image::GrayImage::from_raw(image.width as u32, image.height as u32, grey).unwrap();
+            image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(&grey).unwrap();
+            let jpeg_step = vision::decode::jpeg_step(&bytes);
+            (vision::decode::decode(&bytes, "ring.jpg".as_ref()).unwrap(), Kept { jpeg_step, ..Kept::default() })
+        });
+        assert!(rows.iter().all(|r| r[0].abs() < 2.0 * r[1]), "{quality}: {rows:?}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub use write::toml;
 
 use crate::inspect::align::Rigid;
 use crate::inspect::sight::{self, PartModels};
+use crate::locate::silhouette::Backlit;
 use crate::locate::{self, Pose};
 use crate::model::{ClassMap, ModelError, SurfaceModel};
 use crate::spec::{Outline, Prong, Stone, View};
@@ -87,7 +88,7 @@ pub fn silhouette(
     backlit: bool,
 ) -> Result<Option<Draft>, locate::silhouette::SilhouetteError> {
     let mm = um_per_px / 1000.0;
-    let seen = match locate::silhouette::measure(image, locate::silhouette::hair_px(mm), None) {
+    let seen = match locate::silhouette::measure(&Backlit::plain(image), locate::silhouette::hair_px(mm), None) {
         Ok(seen) if backlit || (seen.outer.is_ok() && seen.inner.darkness() < SILHOUETTE) => seen,
         Err(why) if backlit => return Err(why),
         _ => return Ok(None),

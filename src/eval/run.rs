@@ -9,6 +9,7 @@ use super::Options;
 use crate::dataset::{Sample, Source, TruthDefect};
 use crate::inspect::anomaly;
 use crate::inspect::opinion::is_sound;
+use crate::locate;
 use crate::piece::{Frame, Piece, PIECE_SCHEMA};
 use crate::pipeline::{Inspected, Job};
 use crate::report::{Finding, FindingType, Report, Status, Verdict};
@@ -449,9 +450,13 @@ fn pose_errors(sample: &Sample, job: &Job, report: &Report) -> (Vec<PoseError>, 
         let view = job.spec.view(&frame.view);
         let no_stones = view.is_none_or(|v| v.stones.is_empty());
         let outline = view.and_then(|v| v.outline.as_ref());
-        // A plain disc has no direction, and a plain shank no place along itself.
-        let turns = !(no_stones && matches!(outline, None | Some(Outline::Disc { .. })));
+        // A plain shank has no place along itself.
+        let turns = view.is_some_and(locate::has_direction);
         let slides = no_stones && matches!(outline, Some(Outline::Band { .. }));
+        // Without an outline or stones nothing tells where it lies, and nothing is said.
+        if no_stones && outline.is_none() {
+            continue;
+        }
         let (dx, dy) = (pose.dx_mm - truth.dx_mm, pose.dy_mm - truth.dy_mm);
         let shift = if slides {
             let (s, c) = truth.rotation_deg.to_radians().sin_cos();

@@ -19,6 +19,7 @@ pub mod islands;
 pub mod learned;
 mod lines;
 mod look;
+mod margins;
 mod metal;
 pub mod opinion;
 pub mod play;
@@ -33,12 +34,24 @@ pub mod surface;
 mod symmetry;
 pub mod texture;
 
+use crate::locate::silhouette::Bent;
 use crate::locate::Located;
 use crate::model::{ClassMap, ModelInfo, SurfaceModel};
 use crate::piece::Frame;
 use crate::report::{FindingType, StoneRow};
 use crate::spec::{Spec, View};
 use crate::vision::{Image, Mask, Plane, VisionError};
+
+/// What a frame's file, and its way from there, keep of what the camera saw.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Whether the file has the colour at a coarser resolution than the brightness ([`crate::vision::decode::has_coarse_colour`]).
+    pub coarse_colour: bool,
+    /// How coarsely a JPEG keeps its brightness ([`crate::vision::decode::jpeg_step`]).
+    pub jpeg_step: Option<f64>,
+    /// A backlit frame as it was taken, where laying it straight moved its pixels.
+    pub bent: Option<Bent>,
+}
 
 /// Everything an inspector may look at: one frame of a piece, located.
 #[derive(Debug)]
@@ -51,8 +64,8 @@ pub struct Scene<'a> {
     pub frame: &'a Frame,
     /// The frame's pixels.
     pub image: &'a Image,
-    /// Whether its file has the colour at a coarser resolution than the brightness ([`crate::vision::decode::has_coarse_colour`]).
-    pub coarse_colour: bool,
+    /// What its file and its way here keep of it.
+    pub kept: &'a Kept,
     /// Where the piece lies.
     pub located: &'a Located,
     /// Metal that nothing nominal covers: stones and prongs are cut out with their margin, and the rim.

@@ -2,8 +2,8 @@
 //! that follow from the inner diameter.
 
 use super::stones::part;
-use super::{ring_size, Answer, Feature, Inspect, Scene, Value};
-use crate::locate::silhouette::{self, Boundary, SilhouetteError};
+use super::{ring_size, Answer, Feature, Inspect, Kept, Scene, Value};
+use crate::locate::silhouette::{self, Backlit, Boundary, SilhouetteError};
 use crate::vision::VisionError;
 
 /// The inspector of rings.
@@ -13,7 +13,9 @@ pub struct Ring;
 const INNER: &str = "ring.inner_diameter_mm";
 const OVALITY: &str = "ring.ovality_mm";
 const OUTER: &str = "ring.outer_diameter_mm";
-const WIDTH: &str = "ring.band_width_mm";
+pub(crate) const WIDTH: &str = "ring.band_width_mm";
+/// Where a width of its own is measured.
+pub(crate) const PLACES: [&str; 2] = ["thinnest", "thickest"];
 /// The size of ISO 8653.
 pub const ISO: &str = "ring.size_iso";
 const US: &str = "ring.size_us";
@@ -52,7 +54,9 @@ impl Inspect for Ring {
         }
         let scale = scene.mm_per_px();
         let hair = scale.map_or(HAIR_PX, silhouette::hair_px);
-        let seen = match silhouette::measure(scene.image, hair, scene.frame.gamma) {
+        let Kept { bent, jpeg_step, .. } = scene.kept;
+        let frame = Backlit { image: scene.image, bent: bent.as_ref(), jpeg_step: *jpeg_step };
+        let seen = match silhouette::measure(&frame, hair, scene.frame.gamma) {
             Ok(seen) => seen,
             Err(SilhouetteError::Vision(e)) => return Err(e),
             Err(why) => {
@@ -113,7 +117,7 @@ impl Inspect for Ring {
                 put(WIDTH, (width, shared.hypot(own).hypot(local).hypot(scene.scale_u() * width)));
                 // A limit holds all round: the thin place of a shank that was filed, or whose opening is off its middle, is a value of its own.
                 let waves = 2.0 * mm * inner.wave_u.hypot(outer.wave_u);
-                for (name, (w, at)) in ["thinnest", "thickest"].into_iter().zip(inner.thickness(outer)) {
+                for (name, (w, at)) in PLACES.into_iter().zip(inner.thickness(outer)) {
                     let value = w * mm;
                     let edge = mm * ONE_EDGE_PX;
                     let u = shared.hypot(own).hypot(waves).hypot(edge).hypot(scene.scale_u() * value);

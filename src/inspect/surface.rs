@@ -108,7 +108,7 @@ impl Inspect for Surface {
         let needed = smallest.unwrap_or(SMALLEST_PIT_MM).max(SMALLEST_PIT_MM / 2.0) / PIXELS_ACROSS;
         let f = ((needed.min(LINE_PICTURE_MM) / mm_per_px).floor() as usize).clamp(1, 8);
         let (mut metal, corner) =
-            Metal::new((scene.image, scene.coarse_colour), scene.bare_metal, bounds, mm_per_px, f)?;
+            Metal::new((scene.image, scene.kept.coarse_colour), scene.bare_metal, bounds, mm_per_px, f)?;
         if opinion::is_asked(scene) {
             metal.eagerness = EAGER;
             metal.eager_spots = EAGER_SPOT;
@@ -135,6 +135,8 @@ impl Inspect for Surface {
         let (spots, scratches, patches) = keep(spots, scratches, patches, &mut answer);
         let scale_u = scene.scale_u();
         features(mm_per_px, spots, scratches, patches, scale_u, self.name(), &mut answer);
+        let beside = super::margins::pits(scene, &answer.features)?;
+        answer.features.extend(beside);
         answer.assessed = CHARACTERISTICS.to_vec();
         let bare = bare_share(scene);
         let white = metal.white_share;

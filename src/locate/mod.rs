@@ -7,7 +7,7 @@ pub mod pose;
 pub mod silhouette;
 pub mod stones;
 
-use crate::spec::{Outline, View};
+use crate::spec::{Outline, Stone, View};
 use crate::vision::{ops, Image, Mask, Plane, VisionError};
 use edges::{Background, EdgeSample};
 pub use pose::Pose;
@@ -103,9 +103,9 @@ pub fn locate_all(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<
     let coarse = edges::coarse(image, shape, &start, &background)?;
     let fit = edges::refine(image, shape, coarse, &background)?;
     let round = outline::has_no_direction(shape);
-    let has_direction = !round || !view.stones.is_empty();
+    let has_direction = has_direction(view);
     let mut fits = vec![];
-    if view.stones.is_empty() {
+    if view.stones.is_empty() || !has_direction {
         fits.push(fit);
     } else if round {
         for turned in stones::find_turn(image, view, shape, &fit.pose)? {
@@ -144,6 +144,12 @@ pub fn locate_all(image: &Image, view: &View, um_per_px: Option<f64>) -> Result<
         })
     };
     fits.into_iter().map(located).collect()
+}
+
+/// Whether a view's nominal form tells how it is turned. A disc does not, nor does a round stone in its middle that no prong holds.
+pub fn has_direction(view: &View) -> bool {
+    let tells = |s: &Stone| !s.is_round() || !s.prongs.is_empty() || s.x_mm.hypot(s.y_mm) > SETTING_TOLERANCE_MM;
+    view.outline.as_ref().is_some_and(|o| !outline::has_no_direction(o)) || view.stones.iter().any(tells)
 }
 
 /// How far stones and prongs may sit from their nominal places on a good piece, in mm, where the spec does not limit it:

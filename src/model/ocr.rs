@@ -268,6 +268,12 @@ impl MarkReader {
         Self::load(&find(DETECTOR_FILE)?, &find(READER_FILE)?, &marks)
     }
 
+    /// The files that [`MarkReader::load_default`] would load, as far as they are there.
+    pub fn default_files() -> Vec<PathBuf> {
+        let found = [find_made(DETECTOR_FILE), find_made(READER_FILE), find_file(MARKS_FILE)];
+        found.into_iter().flatten().collect()
+    }
+
     /// Loads and checks the files: the detector, the recogniser of print, that of letters in metal.
     ///
     /// # Errors

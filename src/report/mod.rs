@@ -308,6 +308,15 @@ pub struct FrameRow {
     pub file: String,
     /// sha256 of the file; null where it could not be read.
     pub sha256: Option<String>,
+    /// The light that it was taken under.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub light: String,
+    /// The scale that its millimetres rest on, in um per pixel: the calibration's, where it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub um_per_px: Option<f64>,
+    /// Its standard uncertainty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub um_per_px_u: Option<f64>,
     /// Where the piece lies; null where it was not found.
     pub pose: Option<PoseRow>,
     /// Why the frame could not be used.

@@ -13,7 +13,9 @@ mod net;
 pub mod shots;
 mod synthetic;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fastrand::Rng;
 use ndarray::{s, Array1, Array2, ArrayView2, Axis};
@@ -307,21 +309,44 @@ pub struct Lesson {
     /// What was learned.
     pub taught: Taught,
     /// With what.
-    pub backbone: Backbone,
+    pub backbone: Arc<Backbone>,
+}
+
+/// Backbones that are loaded, each once for its file and the layers that are read of it: a hundred taught parts need not hold the same network a hundred times.
+#[derive(Debug, Default)]
+pub struct Backbones(Mutex<BTreeMap<FileAndLayers, Arc<Backbone>>>);
+
+type FileAndLayers = (PathBuf, Vec<String>);
+
+impl Backbones {
+    /// One of them.
+    ///
+    /// # Errors
+    /// As [`Backbone::load`].
+    pub fn get(&self, path: &Path, layers: &[String]) -> Result<Arc<Backbone>, ModelError> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (path.to_owned(), layers.to_vec());
+        if let Some(there) = all.get(&key) {
+            return Ok(there.clone());
+        }
+        let new = Arc::new(Backbone::load(path, Some(layers))?);
+        all.insert(key, new.clone());
+        Ok(new)
+    }
 }
 
 impl Lesson {
-    /// Loads a taught file, and the backbone: the one given, else the one that the set-up makes.
+    /// Loads a taught file, and the backbone, unless it is there: the one given, else the one that the set-up makes.
     ///
     /// # Errors
     /// Where one of them cannot be used.
-    pub fn load(path: &Path, backbone: Option<&Path>) -> Result<Self, TeachError> {
+    pub fn load(path: &Path, backbone: Option<&Path>, loaded: &Backbones) -> Result<Self, TeachError> {
         let taught = Taught::read(path)?;
         let at = match backbone {
             Some(b) => b.to_owned(),
             None => Backbone::default_path()?,
         };
-        let backbone = Backbone::load(&at, Some(&taught.header.layers));
+        let backbone = loaded.get(&at, &taught.header.layers);
         if let Err(e @ ModelError::Shape { .. }) = &backbone {
             // Another network has other layers: that it is another one says more.
             let found = crate::files::read(&at).map(|bytes| sha256_hex(&bytes)).unwrap_or_default();

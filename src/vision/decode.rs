@@ -86,18 +86,45 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
 /// Whether a picture's colour is stored at half the resolution of its brightness or less, as most JPEGs have it: the file's frame header gives the
 /// sampling factors of each component (ITU-T T.81, B.2.2). False of all other formats.
 pub fn has_coarse_colour(bytes: &[u8]) -> bool {
-    if !bytes.starts_with(&[0xFF, 0xD8]) {
-        return false;
+    let samples: Vec<u8> = components(bytes).map(|[_, f, _]| (f >> 4) * (f & 15)).collect();
+    samples.iter().any(|s| Some(s) != samples.first())
+}
+
+/// The steps, in grey levels, that a JPEG keeps the slowest waves of its brightness in: the mean of the first two of its table (T.81, B.2.4.1) beside the constant. What is
+/// fainter, as noise is, is gone, and what is left lies up to half a step off. None of all other formats.
+pub fn jpeg_step(bytes: &[u8]) -> Option<f64> {
+    let [_, _, wanted] = components(bytes).next()?;
+    let tables = headers(bytes).filter(|(mark, _)| *mark == 0xDB);
+    let mut step = None;
+    for (_, mut rest) in tables.map(|(mark, t)| (mark, t.get(2..).unwrap_or(&[]))) {
+        while let Some((kind, values)) = rest.split_first() {
+            let wide = usize::from(kind >> 4) + 1;
+            let value = |k: usize| {
+                values.get(wide * k..wide * (k + 1)).map(|v| v.iter().fold(0u32, |a, b| a << 8 | u32::from(*b)))
+            };
+            if kind & 15 == wanted {
+                step = value(1).zip(value(2)).map(|(a, b)| f64::from(a + b) / 2.0);
+            }
+            rest = values.get(64 * wide..).unwrap_or(&[]);
+        }
     }
+    step
+}
+
+/// A JPEG's marks before its first scan; none of other formats.
+fn headers(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let bytes = if bytes.starts_with(&[0xFF, 0xD8]) { bytes } else { &[] };
+    marks(bytes).take_while(|(mark, _)| *mark != 0xDA)
+}
+
+/// Of each component of a JPEG its name, its sampling factors and its table.
+fn components(bytes: &[u8]) -> impl Iterator<Item = [u8; 3]> + '_ {
     // Huffman tables, arithmetic conditioning and an extension lie among the marks of frames.
     let is_frame = |mark: u8| matches!(mark, 0xC0..=0xCF) && !matches!(mark, 0xC4 | 0xC8 | 0xCC);
-    let mut headers = marks(bytes).take_while(|(mark, _)| *mark != 0xDA);
-    let Some((_, frame)) = headers.find(|(mark, _)| is_frame(*mark)) else { return false };
-    // Length, precision, height, width; then of each component its name, its factors and its table.
+    let frame = headers(bytes).find(|(mark, _)| is_frame(*mark)).map_or(&[][..], |f| f.1);
+    // Length, precision, height, width, and how many.
     let count = usize::from(frame.get(7).copied().unwrap_or(0));
-    let factors = (0..count).filter_map(|k| frame.get(9 + 3 * k));
-    let samples: Vec<u8> = factors.map(|f| (f >> 4) * (f & 15)).collect();
-    samples.iter().any(|s| Some(s) != samples.first())
+    (0..count).filter_map(|k| frame.get(8 + 3 * k..11 + 3 * k)?.try_into().ok())
 }
 
 /// The brightest value of a 16-bit picture, its alpha channel left out; none of any other.
@@ -224,6 +251,24 @@ mod tests {
         assert!(!has_coarse_colour(&jpeg(0xC0, &[0x11, 0x11, 0x11])) && !has_coarse_colour(&jpeg(0xC0, &[0x22])));
         assert!(!has_coarse_colour(b"\x89PNG") && !has_coarse_colour(&[0xFF, 0xD8, 0xFF]) && !has_coarse_colour(&[]));
         assert!(!has_coarse_colour(&jpeg(0xC0, &[0x22, 0x11, 0x11])[..20]));
+    }
+
+    #[test]
+    fn a_jpegs_tables_say_how_coarsely_it_keeps_its_brightness() {
+        let kept = |quality| {
+            let mut out = vec![];
+            let picture = image::GrayImage::from_fn(40, 40, |x, y| image::Luma([(x * y % 251) as u8]));
+            image::codecs::jpeg::JpegEncoder::new_with_quality(&mut out, quality).encode_image(&picture).unwrap();
+            jpeg_step(&out)
+        };
+        // Table K.1 of T.81 has 11 and 12 there at quality 50.
+        assert_eq!(kept(50), Some(11.5));
+        assert!(kept(100) == Some(1.0) && kept(75).unwrap() > kept(95).unwrap());
+        assert!(
+            jpeg_step(b"\x89PNG").is_none()
+                && jpeg_step(&[0xFF, 0xD8, 0xFF, 0xDB, 0, 9, 0, 1]).is_none()
+                && jpeg_step(&[]).is_none()
+        );
     }
 
     /// Pages of 20 x 20 pixels with these values of NewSubfileType.

@@ -79,6 +79,13 @@ impl Plane {
         self.data[y * self.width + x]
     }
 
+    /// A part of the plane, which must lie within it.
+    pub fn cut(&self, r: Rect) -> Plane {
+        let line = |y: usize| y * self.width + r.x..y * self.width + r.x + r.width;
+        let data = (r.y..r.y + r.height).flat_map(|y| self.data[line(y)].iter().copied()).collect();
+        Plane { width: r.width, height: r.height, data }
+    }
+
     /// The bilinear value at a point, clamped to the picture.
     #[inline]
     pub fn sample(&self, x: f64, y: f64) -> f32 {

@@ -9,6 +9,7 @@ use super::numbers::{limits, plain};
 use super::pictures::Embedded;
 use super::{count, piece, shell, sign, verdict_badge, words};
 use crate::inspect::finish::{about_one_line, DIRECTION};
+use crate::inspect::ring::{PLACES, WIDTH};
 use crate::msa::gauge::RESIDUE;
 use crate::report::{round_to, Status, Verdict};
 
@@ -108,6 +109,10 @@ impl Lot {
             let v = &mut entry.1;
             if seen.insert(key) {
                 v.pieces += 1;
+            }
+            // Of one ring's width three values may stand: one counts here.
+            if m.characteristic == WIDTH && PLACES.contains(&m.feature.as_str()) {
+                continue;
             }
             if is_none_seen(m) && !is_view_measure(&m.characteristic) {
                 v.none_seen += 1;

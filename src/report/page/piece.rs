@@ -526,7 +526,7 @@ fn measurements(doc: &Doc, rows: &Rows) -> Markup {
         section aria-labelledby="values" {
             h2 #values { "Values " small { (count(total, "value", "values")) ", the worst first" } }
             @if open.is_empty() {
-                p { "No value is outside its limit or too close to it." }
+                p { "No value of the frames is outside its limit or too close to it." }
             } @else {
                 (value_table(doc, open))
             }
