@@ -1,10 +1,10 @@
 //! `loupe inspect`: pieces in, reports and pictures out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,9 +12,11 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::journal::{self, Head, Journal};
+use super::journal::{self, Head, Journal, Written};
 use super::{EXIT_ERROR, EXIT_NOT_PASSED, EXIT_OK};
+use crate::hash::sha256_hex;
 use crate::inspect::anomaly;
+use crate::model::MarkReader;
 use crate::pipeline::{Inspected, Inspector};
 use crate::report::{map, overlay, write_whole, Status, Verdict, WholeFile};
 use crate::source::readings::Readings;
@@ -147,10 +149,40 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     inspector.check_taught()?;
     let readings =
         args.readings.as_deref().map(Readings::read).transpose().map_err(|e| format!("--readings: {e}"))?;
+    // What is asked for must make sense before anything of an earlier run is touched.
+    let bare = args.spec.as_ref().map(|spec| Bare {
+        spec: spec.clone(),
+        um_per_px: args.um_per_px,
+        um_per_px_u: args.um_per_px_u,
+        view: args.view.clone(),
+        light: args.light.clone(),
+    });
+    let entries = source::resolve(&args.paths, &source::Options { specs: args.specs.clone(), bare });
+    if bare_options(args) && !entries.iter().any(source::Entry::is_picture) {
+        let first = entries.first().map_or_else(String::new, |e| format!(", as {}", e.origin.display()));
+        return Err(format!(
+            "--spec, --um-per-px, --um-per-px-u, --view and --light are for pictures without a piece.json: what is named here has one{first}"
+        ));
+    }
     let out = &args.out;
     std::fs::create_dir_all(out).map_err(|e| format!("{}: --out: cannot make the folder: {e}", out.display()))?;
     let summary = out.join("summary.jsonl");
+    if args.resume && summary.exists() && !journal::is_under_way(out) {
+        return Err(format!(
+            "{}: --resume: the run here has ended: there is nothing to go on with (without --resume it begins anew)",
+            out.display()
+        ));
+    }
     let journal = Journal::begin(out, &head(args, &inspector), args.resume)?;
+    let names: HashSet<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+    if let Some((n, first)) = journal.strangers(&names) {
+        return Err(format!(
+            "{}: --resume: {} that the run had done, as `{first}`, are not among those named now: name the same, or begin anew without --resume",
+            out.display(),
+            count(n, "piece")
+        ));
+    }
+    drop(names);
     match journal.earlier() {
         0 if args.resume => eprintln!("loupe: {}: no run was cut short here: it begins anew", out.display()),
         n if n > 0 && !args.resume => eprintln!(
@@ -166,21 +198,6 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
             return Err(format!("{}: cannot be replaced: {e}", summary.display()));
         }
         _ => {}
-    }
-    let bare = args.spec.as_ref().map(|spec| Bare {
-        spec: spec.clone(),
-        um_per_px: args.um_per_px,
-        um_per_px_u: args.um_per_px_u,
-        view: args.view.clone(),
-        light: args.light.clone(),
-    });
-    let entries = source::resolve(&args.paths, &source::Options { specs: args.specs.clone(), bare });
-
-    if bare_options(args) && !entries.iter().any(source::Entry::is_picture) {
-        let first = entries.first().map_or_else(String::new, |e| format!(", as {}", e.origin.display()));
-        return Err(format!(
-            "--spec, --um-per-px, --um-per-px-u, --view and --light are for pictures without a piece.json: what is named here has one{first}"
-        ));
     }
     if let Some(readings) = &readings {
         let ids: BTreeSet<&str> = entries.iter().map(|e| e.name.as_str()).collect();
@@ -207,6 +224,7 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
         .map_err(|e| format!("cannot start {jobs} threads: {e}"))?;
     let bar = progress(entries.len(), args.quiet);
     let start = Instant::now();
+    let log = (!args.quiet && bar.is_hidden()).then(|| Log::new(entries.len()));
     let kept = AtomicUsize::new(0);
     let rows: Vec<SummaryRow> = pool.install(|| {
         entries
@@ -214,7 +232,12 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
             .with_max_len(1)
             .map(|entry| {
                 let row = inspect_one(entry, &inspector, readings.as_ref(), &journal, &kept, args);
+                // At once: what is wrong with all of them, as a disk that is not there, is to be learnt of while it can be mended.
+                for error in &row.errors {
+                    bar.suspend(|| eprintln!("loupe: {}: {}", row.piece_id, error.replace('\n', "\n  ")));
+                }
                 bar.inc(1);
+                log.iter().for_each(Log::one_more);
                 row
             })
             .collect()
@@ -225,11 +248,6 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
 
     let mut failed = rows.iter().any(|r| !r.errors.is_empty());
     failed |= readings.is_some_and(|r| !r.mistakes.is_empty());
-    for row in &rows {
-        for error in &row.errors {
-            eprintln!("loupe: {}: {}", row.piece_id, error.replace('\n', "\n  "));
-        }
-    }
     if let Err(message) = write_summary(&summary, &rows) {
         eprintln!("loupe: {}: {message}", summary.display());
         failed = true;
@@ -281,6 +299,12 @@ fn head(args: &Args, inspector: &Inspector) -> Head {
     for (option, file) in [("--taught", &args.model.taught), ("--backbone", &args.model.backbone)] {
         options.extend(file.as_ref().map(|f| format!("{option} {}: {}", f.display(), journal::stamp(f))));
     }
+    if !args.model.no_model {
+        // They are loaded only where a mark is ordered.
+        options.extend(
+            MarkReader::default_files().iter().map(|f| format!("{}: {}", journal::file_name(f), journal::stamp(f))),
+        );
+    }
     let program = format!("{}, {stamp}", concat!("loupe ", env!("CARGO_PKG_VERSION")));
     Head { program, models: inspector.models(), options }
 }
@@ -300,6 +324,41 @@ fn progress(pieces: usize, quiet: bool) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+/// Seconds between two lines of a log.
+const LOG_EVERY_S: u64 = 60;
+
+/// What a run that no terminal shows says now and then: how far it is, and how long it will take.
+struct Log {
+    pieces: usize,
+    done: AtomicUsize,
+    start: Instant,
+    /// Seconds after the start of the last line.
+    last: AtomicU64,
+}
+
+impl Log {
+    fn new(pieces: usize) -> Self {
+        Log { pieces, done: AtomicUsize::new(0), start: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    fn one_more(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let seconds = self.start.elapsed().as_secs();
+        let last = self.last.load(Ordering::Relaxed);
+        let due = seconds >= last + LOG_EVERY_S && done < self.pieces;
+        if due && self.last.compare_exchange(last, seconds, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let rate = done as f64 / seconds as f64;
+            let left = ((self.pieces - done) as f64 / rate) as u64;
+            eprintln!(
+                "loupe: {done} of {} pieces, {rate:.1} a second, {} h {:02} min left",
+                self.pieces,
+                left / 3600,
+                left % 3600 / 60
+            );
+        }
+    }
 }
 
 enum Outcome {
@@ -363,21 +422,27 @@ fn inspect_one(
     let text = serde_json::to_vec_pretty(&inspected.report).map_err(std::io::Error::from);
     let written = text.and_then(|mut text| {
         text.push(b'\n');
-        write_whole(&path, &text)
+        write_whole(&path, &text).map(|()| sha256_hex(&text))
     });
-    if let Err(e) = written {
-        row.errors.push(format!("{}: cannot write the report: {e}", path.display()));
-        return row;
-    }
+    let mut written = match written {
+        Ok(report_sha256) => Written { report_sha256, pictures: vec![] },
+        Err(e) => {
+            row.errors.push(format!("{}: cannot write the report: {e}", path.display()));
+            drop_old_report(entry, &args.out, &mut row);
+            return row;
+        }
+    };
     row.verdict = Some(inspected.report.verdict);
     row.reasons.clone_from(&inspected.report.reasons);
     row.report = Some(format!("{}/report.json", inspected.report.piece_id));
     row.errors.extend(inspected.frame_errors.iter().cloned().chain(wrong_readings));
     row.errors.extend(drop_old_pictures(&folder));
     if !args.no_overlay || args.crops || args.maps {
-        row.errors.extend(write_pictures(&inspected, inspector, &folder, &entry.origin, args));
+        let (pictures, errors) = write_pictures(&inspected, inspector, &folder, &entry.origin, args);
+        row.errors.extend(errors);
+        written.pictures = pictures.into_iter().map(|p| Path::new(&inspected.report.piece_id).join(p)).collect();
     }
-    journal.note(&made_of, &row);
+    journal.note(&made_of, &row, written);
     row
 }
 
@@ -428,8 +493,8 @@ fn write_pictures(
     folder: &Path,
     origin: &Path,
     args: &Args,
-) -> Vec<String> {
-    let mut errors = vec![];
+) -> (Vec<String>, Vec<String>) {
+    let (mut files, mut errors) = (vec![], vec![]);
     let mut used = BTreeSet::new();
     for view in &inspected.views {
         let mut name = flat_name(&view.file);
@@ -464,9 +529,10 @@ fn write_pictures(
         match drawn {
             Ok(Ok(pictures)) => {
                 for (file, png) in pictures {
-                    let path = folder.join(file);
-                    if let Err(e) = write_whole(&path, &png) {
-                        errors.push(format!("{}: cannot write the picture: {e}", path.display()));
+                    let path = folder.join(&file);
+                    match write_whole(&path, &png) {
+                        Ok(()) => files.push(file),
+                        Err(e) => errors.push(format!("{}: cannot write the picture: {e}", path.display())),
                     }
                 }
             }
@@ -475,7 +541,7 @@ fn write_pictures(
         }
         errors.extend(mapless);
     }
-    errors
+    (files, errors)
 }
 
 /// The name of a frame in one component: `a/b.png` as `a_b.png`, and nothing that leads out of the folder.
@@ -503,7 +569,7 @@ fn write_summary(path: &Path, rows: &[SummaryRow]) -> Result<(), String> {
     write_whole(path, &text).map_err(|e| format!("cannot write the summary: {e}"))
 }
 
-fn count(n: usize, what: &str) -> String {
+pub(super) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 

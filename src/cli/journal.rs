@@ -3,7 +3,7 @@
 //! The first line tells the program, its models and the options; each further line is a piece that is done, with a hash of what its report was
 //! made of. The file is there only while a run goes on, or after one that was cut short.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ use crate::pipeline::Job;
 use crate::report::ModelRow;
 
 const FILE: &str = "summary.part.jsonl";
+/// The list of a run that another one, which went otherwise, took the place of.
+const OLD: &str = "summary.part.old.jsonl";
 
 /// Whether a folder of reports is that of a run that has not ended, or was cut short.
 pub(super) fn is_under_way(out: &Path) -> bool {
@@ -41,6 +43,18 @@ pub(super) struct Head {
 struct Done {
     made_of: String,
     row: SummaryRow,
+    /// What was written: files in the folder of reports, and the report's sha256.
+    #[serde(default)]
+    written: Written,
+}
+
+/// What was written of a piece.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Written {
+    /// The report's sha256, lower-case hex.
+    pub report_sha256: String,
+    /// Pictures, in the folder of reports.
+    pub pictures: Vec<PathBuf>,
 }
 
 /// The list of a run. It is locked as long as the run goes on: two runs into one folder would tear each other's lists.
@@ -72,12 +86,25 @@ impl Journal {
         let lines: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
         let first = lines.first().and_then(|l| serde_json::from_slice::<Head>(l).ok());
         let same = first.as_ref() == Some(head);
-        if let Some(other) = first.filter(|_| resume && !same) {
-            return Err(format!(
-                "{}: --resume: the run that was cut short went otherwise ({}): begin anew without --resume",
-                path.display(),
-                difference(&other, head)
-            ));
+        if let Some(other) = first.filter(|_| !same) {
+            if resume {
+                return Err(format!(
+                    "{}: --resume: the run that was cut short went otherwise ({}): begin anew without --resume",
+                    path.display(),
+                    difference(&other, head)
+                ));
+            }
+            let n = lines[1..].iter().filter(|l| serde_json::from_slice::<Done>(l).is_ok()).count();
+            if n > 0 {
+                let old = out.join(OLD);
+                std::fs::copy(&path, &old).map_err(cannot)?;
+                eprintln!(
+                    "loupe: warning: {}: a run with {} was cut short here after {}; this one begins anew, and its list is kept as {OLD}",
+                    out.display(),
+                    difference(&other, head),
+                    super::inspect::count(n, "piece")
+                );
+            }
         }
         let mut earlier = HashMap::new();
         if same {
@@ -100,16 +127,24 @@ impl Journal {
         self.earlier.len()
     }
 
-    /// The row of a piece that an earlier run has done with the same input, where its report still lies there and nothing went wrong.
+    /// The row of a piece that an earlier run has done with the same input, where its report still lies there as it was written, with its pictures, and nothing went wrong.
     pub fn kept(&self, out: &Path, name: &str, made_of: &str) -> Option<SummaryRow> {
         let done = self.earlier.get(name).filter(|d| self.resume && d.made_of == made_of)?;
-        let report = done.row.report.as_ref()?;
-        (done.row.errors.is_empty() && out.join(report).is_file()).then(|| done.row.clone())
+        let report = done.row.report.as_ref().filter(|_| done.row.errors.is_empty())?;
+        let there = done.written.pictures.iter().all(|p| out.join(p).is_file());
+        let bytes = std::fs::read(out.join(report)).ok().filter(|_| there)?;
+        (sha256_hex(&bytes) == done.written.report_sha256).then(|| done.row.clone())
+    }
+
+    /// To go on: pieces that the earlier run had done and that are not among these, where there are any: how many, and the first by name.
+    pub fn strangers(&self, names: &HashSet<&str>) -> Option<(usize, &str)> {
+        let others = || self.earlier.keys().map(String::as_str).filter(|n| self.resume && !names.contains(n));
+        others().min().map(|first| (others().count(), first))
     }
 
     /// Notes a piece that is done.
-    pub fn note(&self, made_of: &str, row: &SummaryRow) {
-        let done = Done { made_of: made_of.to_owned(), row: row.clone() };
+    pub fn note(&self, made_of: &str, row: &SummaryRow, written: Written) {
+        let done = Done { made_of: made_of.to_owned(), row: row.clone(), written };
         let written = serde_json::to_vec(&done).map_err(std::io::Error::from).and_then(|mut line| {
             line.push(b'\n');
             // One write: a run that is killed leaves whole lines.
@@ -151,14 +186,24 @@ pub(super) fn stamp(path: &Path) -> String {
 pub(super) fn made_of(job: &Job) -> String {
     let mut text = serde_json::to_string(&job.piece).unwrap_or_default();
     text.push_str(&job.spec_sha256);
-    let mut add = |path: &Path| text.push_str(&format!("\n{}: {}", path.display(), stamp(path)));
+    // By the name in the manifest: the same archive may be named by another path.
+    let mut add = |name: &str, path: &Path| text.push_str(&format!("\n{name}: {}", stamp(path)));
     for frame in &job.piece.frames {
-        add(&job.base.join(&frame.file));
-        frame.calibration.iter().filter_map(|c| calibrate::file_of(&job.base, c)).for_each(|p| add(&p));
-        frame.colour_calibration.iter().for_each(|c| add(&job.base.join(c)));
+        add(&frame.file, &job.base.join(&frame.file));
+        if let Some((name, path)) =
+            frame.calibration.as_ref().and_then(|n| Some((n, calibrate::file_of(&job.base, n)?)))
+        {
+            add(name, &path);
+        }
+        frame.colour_calibration.iter().for_each(|c| add(c, &job.base.join(c)));
     }
-    job.spec.views.iter().filter_map(|v| v.taught.as_ref()).for_each(|t| add(Path::new(t)));
+    job.spec.views.iter().filter_map(|v| v.taught.as_ref()).for_each(|t| add(&file_name(Path::new(t)), Path::new(t)));
     sha256_hex(text.as_bytes())
+}
+
+/// The last part of a path.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -168,6 +213,10 @@ mod tests {
 
     fn head(options: &[&str]) -> Head {
         Head { program: "p".into(), models: vec![], options: options.iter().map(|s| (*s).to_string()).collect() }
+    }
+
+    fn written(report: &str) -> Written {
+        Written { report_sha256: sha256_hex(report.as_bytes()), pictures: vec![] }
     }
 
     fn row(id: &str) -> SummaryRow {
@@ -189,10 +238,10 @@ mod tests {
         for id in ["a", "b"] {
             std::fs::create_dir(out.join(id)).unwrap();
             std::fs::write(out.join(id).join("report.json"), "{}").unwrap();
-            first.note("x", &row(id));
+            first.note("x", &row(id), written("{}"));
         }
-        first.note("x", &row("gone"));
-        first.note("x", &SummaryRow { errors: vec!["e".into()], ..row("a") });
+        first.note("x", &row("gone"), written("{}"));
+        first.note("x", &SummaryRow { errors: vec!["e".into()], ..row("a") }, written("{}"));
         assert!(Journal::begin(out, &head(&[]), true).unwrap_err().contains("another run"));
         drop(first);
         // The last line is cut off in its middle.
@@ -214,11 +263,23 @@ mod tests {
         assert!(second.kept(out, "b", "y").is_none(), "made of something else");
         assert!(second.kept(out, "gone", "x").is_none(), "without its report");
         assert!(second.kept(out, "a", "x").is_none(), "with an error");
-        second.note("x", &row("a"));
+        let of = |names: &[&'static str]| names.iter().copied().collect::<HashSet<_>>();
+        assert_eq!(second.strangers(&of(&["a", "c"])), Some((2, "b")));
+        assert_eq!(second.strangers(&of(&["a", "b", "c", "gone"])), None);
+        second.note("x", &row("a"), Written { pictures: vec!["a/top.png".into()], ..written("{}") });
         drop(second);
         let third = Journal::begin(out, &head(&[]), true).unwrap();
+        assert!(third.kept(out, "a", "x").is_none(), "without its picture");
+        std::fs::write(out.join("a/top.png"), "p").unwrap();
         assert_eq!(third.kept(out, "a", "x"), Some(row("a")));
-        third.end().unwrap();
+        std::fs::write(out.join("a/report.json"), "{ }").unwrap();
+        assert!(third.kept(out, "a", "x").is_none(), "with another report");
+        drop(third);
+        // A run with other options begins anew, and the list stays beside it.
+        let other = Journal::begin(out, &head(&["--crops"]), false).unwrap();
+        assert_eq!(other.earlier(), 0);
+        assert!(std::fs::read_to_string(out.join(OLD)).unwrap().contains("gone"));
+        other.end().unwrap();
         assert!(!out.join(FILE).exists());
     }
 }

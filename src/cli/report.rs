@@ -248,8 +248,10 @@ fn collect(dir: &Path, entries: &mut Vec<Entry>) {
         entries.push(Entry { piece_id: name, path: Some(dir.join("report.json")), ..Entry::default() });
         return;
     }
-    match std::fs::read_to_string(&summary) {
-        Ok(text) => {
+    match std::fs::read(&summary) {
+        Ok(bytes) => {
+            // A line that is no text is no JSON either, and costs its own row.
+            let text = String::from_utf8_lossy(&bytes);
             for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
                 entries.push(match serde_json::from_str::<SummaryRow>(line) {
                     Ok(row) => of_summary(dir, row),
@@ -321,13 +323,15 @@ fn reports_below(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io:
 /// Gives every piece names of files that no other has, also where a file system takes two cases for one.
 fn name_files(entries: &mut [Entry]) {
     let mut taken = BTreeSet::new();
+    // Of each name that was asked for, the next number.
+    let mut next: BTreeMap<String, usize> = BTreeMap::new();
     for entry in entries {
         let base = slug(&entry.piece_id);
         let mut name = base.clone();
-        let mut k = 2;
+        let k = next.entry(base.to_ascii_lowercase()).or_insert(2);
         while !taken.insert(name.to_ascii_lowercase()) {
             name = format!("{base}-{k}");
-            k += 1;
+            *k += 1;
         }
         entry.slug = name;
     }

@@ -156,7 +156,7 @@ pub fn resolve(paths: &[PathBuf], options: &Options) -> Vec<Entry> {
             continue;
         };
         // The run's own list lies where the folder of such a piece would.
-        if ["summary.jsonl", "summary.part.jsonl"].contains(&id.as_str()) {
+        if ["summary.jsonl", "summary.part.jsonl", "summary.part.old.jsonl"].contains(&id.as_str()) {
             entry.what = What::Failed(format!("key `piece_id`: `{id}` is the name of the run's summary"));
             continue;
         }
