@@ -110,12 +110,15 @@ def on_defect(mask, f):
 def is_due(truth, f):
     """Whether a place reaches a defect that is over its limit."""
     for d in truth["defects"]:
-        if d["status"] == "fail" and "x_px" in d:
-            path = np.array(d.get("path_px") or d.get("pores_px") or [[d["x_px"], d["y_px"]]], float)
-            reach = f["radius"] + (3.0 if len(path) > 1 else d["radius_px"])
-            if np.hypot(path[:, 0] - f["x"], path[:, 1] - f["y"]).min() < reach:
-                return True
+        if d.get("status") == "fail" and "x_px" in d and reaches(d, f):
+            return True
     return False
+
+
+def reaches(d, f):
+    """Whether a place reaches a defect of the truth."""
+    path = np.array(d.get("path_px") or d.get("pores_px") or [[d["x_px"], d["y_px"]]], float)[:, :2]
+    return np.hypot(path[:, 0] - f["x"], path[:, 1] - f["y"]).min() < f["radius"] + (3.0 if len(path) > 1 else d["radius_px"])
 
 
 def collect(a, root):
@@ -134,7 +137,7 @@ def collect(a, root):
         if run.returncode > 1:
             sys.exit(run.stderr[-2000:])
         masks, base = {}, None
-        good = not any(d["status"] == "fail" for d in truth["defects"])
+        good = not any(d.get("status") == "fail" for d in truth["defects"])
         if used:
             held.append((n, good))
         for fr in frames if used else []:
@@ -152,7 +155,8 @@ def collect(a, root):
                 bad = on_defect(masks[f["file"]], f)
                 if bad is not None:
                     rows.append({"piece": n, "shape": f["shape"], "inputs": f["inputs"], "seen": f["seen"], "defect": bool(bad), "good": good,
-                                 "due": bool(bad and is_due(truth, f)), "where": f"{n} {f['file']} {f['x']:.0f},{f['y']:.0f}"})
+                                 "due": bool(bad and is_due(truth, f)),
+                                 "painted": any(d.get("painted") and reaches(d, f) for d in truth["defects"]), "where": f"{n} {f['file']} {f['x']:.0f},{f['y']:.0f}"})
             m = re.search(r"stone (\S+) of .*: classic (-?[\d.]+), model (-?[\d.]+)", line)
             if m:
                 stones.append((n, float(m[2]), float(m[3]), m[1] not in gone))

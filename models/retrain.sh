@@ -45,4 +45,11 @@ for piece in "$work"/pieces/*[05]; do ln -sfn "$(realpath "$piece")" "$work/opin
 python3 models/fit_opinion.py --model "$work/surface.onnx" --loupe "$loupe" --pieces "$work/opinion" --all
 python3 models/quantize_surface.py --data "$real" --rendered "$work/opinion" --model "$work/surface.onnx" --out "$work/surface.int8.onnx"
 python3 models/fit_opinion.py --model "$work/surface.int8.onnx" --loupe "$loupe" --pieces "$work/opinion" --all
+# And on with the trees on defects that no renderer's look has, painted on the same pieces.
+for seed in 71 72; do
+  python3 models/blemishes.py --pieces "$work/opinion" --out "$work/painted$seed" --seed "$seed"
+done
+for model in surface surface.int8; do
+  python3 models/widen_opinion.py --model "$work/$model.onnx" --loupe "$loupe" --pieces "$work/opinion" --painted "$work/painted71" "$work/painted72"
+done
 echo "$work/surface.onnx and $work/surface.int8.onnx are ready to be measured (models/surface.md)"

@@ -101,7 +101,7 @@ pub fn odd(scene: &Scene, missing: &[String]) -> Option<(Vec<Feature>, String)> 
         .then(|| tint(&scene.image.data, scene.bare_metal.data.iter().map(|m| *m != 0)))
         .flatten();
     let pales = PALING.contains(&scene.frame.light.as_str());
-    let (mut features, mut words) = (Vec::new(), Vec::new());
+    let (mut features, mut words, mut unnamed) = (Vec::new(), Vec::new(), false);
     for (s, c) in &seen {
         let stone = &scene.view.stones[s.index];
         let alike: Vec<[f64; 2]> = seen
@@ -137,10 +137,12 @@ pub fn odd(scene: &Scene, missing: &[String]) -> Option<(Vec<Feature>, String)> 
         feature.doubt = Some(format!("it {what}"));
         features.push(feature);
         words.push(format!("stone {} {what}", stone.id));
+        unnamed |= stone.gem.is_none();
     }
     (!words.is_empty()).then(|| {
         let named = listed(&words, NAMED);
-        (features, format!("{named}: another gem, or dirt, or the spec lacks a `gem`"))
+        let spec = if unnamed { ", or the spec lacks a `gem`" } else { "" };
+        (features, format!("{named}: another gem, or dirt{spec}"))
     })
 }
 

@@ -83,31 +83,11 @@ pub enum Ruling {
 /// What classic vision alone would not claim, the map must show as a defect sooner than not.
 const LEAST_DEFECT: f64 = 0.5;
 /// What classic vision alone would not claim is a person's matter from here: by the map's shares alone where it is a defect sooner than not.
-const LIKELY_BY_MAP: f64 = 0.5;
-/// The same by trees, which see the picture: of 968 rendered pieces' faint spots between this and a half 35 of 344 over their limit were defects and
-/// 70 sound; of lines a scratch is likelier to hide.
-const LIKELY: f64 = 0.2;
-const LIKELY_LINE: f64 = 0.1;
-/// What stands out surely is plain metal on the trees' word where their probability is below this share of the threshold `sound_spot` (and so on):
-/// of those pieces' 1273 defects over their limit that stand out so two lie there, of 1635 sound places 1042.
-const SURELY: f64 = 0.5;
-/// How many times as far as classic vision needs something stands out that trees alone cannot rule sound. Of 68 pits of 80 to 300 um and scratches that were painted
-/// on four good sample pieces (dark, without the bright rim of rendered ones) 45 pieces passed without these rules and 7 with them; of 105 good pieces of four sets 26 passed and 22 do.
-const PLAIN: f64 = 1.5;
-/// The same where the map takes it for dust or a mark, but is not convinced.
-const PLAIN_EXPLAINED: f64 = 2.0;
-/// The share of dust, a mark or plain metal from which the map is convinced of it; and below which it knows nothing. Dust does not count for spots: of 100 dark
-/// discs of 80 to 300 um painted on five good pieces 15 were ruled dust with shares of 0.72 to 0.81, and of 107 true grains as plain none has 0.9.
-const CONVINCED: f64 = 0.7;
+const LIKELY: f64 = 0.5;
+/// The share of dust, a mark or plain metal below which the map knows nothing of what stands out surely; trees weigh that themselves.
 const PUZZLED: f64 = 0.5;
-/// The same of a patch or a spot that stands out by less than classic vision claims by itself: of stains painted on good pieces 16 of 23 passed without this and 11 do; of
-/// 190 good pieces none more is left to a person.
+/// The same of a patch or a spot, however little it stands out and whatever trees say.
 const LOST: f64 = 0.3;
-/// Radius of a line, in pixels as the model saw it, from which it is long: of lines painted on good pieces (2 pixels wide, at 0.65 and 0.8 of the metal's brightness)
-/// none of 1 mm was ruled sound and one in three of 3 to 5 mm was. And the share of plain metal from which the map shows nothing else: of 36 such lines of dust
-/// and hairlines on 164 pieces of three sets, those below it were nearly all left to a person before.
-const LONG_LINE_PX: f64 = 30.0;
-const NOTHING_SEEN: f64 = 0.9;
 /// Scatters beyond which standing out says no more: few places of the fit lie beyond.
 const MOST_STANDOUT: f64 = 32.0;
 /// How much finer than the finest of its training pictures the model may be shown a place more closely: blur makes up for it. Pits and dust
@@ -130,8 +110,8 @@ enum Voice {
     Nobody,
     /// What the map shows, weighed.
     Map,
-    /// Trees, which saw the picture too; `sound`: the probability below which they rule it sound.
-    Trees { sound: f64 },
+    /// Trees, which saw the picture too.
+    Trees,
 }
 
 impl Opinion {
@@ -258,38 +238,20 @@ impl Opinion {
     fn beside_classic(&self, ruling: Ruling, (shape, alone, sure): (Shape, bool, f64), voice: Voice) -> Ruling {
         // Scratches that the map takes for a mark are rare (three of 1259 rendered pieces): neither it nor the trees know them.
         let like_mark = shape == Shape::Line && self.is_mark();
-        let explained = self.is_explained() && !like_mark;
-        let likely = match (voice, shape) {
-            (Voice::Trees { .. }, Shape::Line) => LIKELY_LINE,
-            (Voice::Trees { .. }, _) => LIKELY,
-            _ => LIKELY_BY_MAP,
-        };
-        let surely =
-            !like_mark && matches!((ruling, voice), (Ruling::Sound(p), Voice::Trees { sound }) if p < SURELY * sound);
-        // What is so plain to see is let pass only where the map is convinced of dust or a mark, whatever trees say that have seen few such.
         let conviction = self.lint.max(self.mark).max(self.metal);
-        // A pore is as dark and as round as a grain of dust: of one that plain no share of dust is enough.
-        let convinced = match shape {
-            Shape::Spot | Shape::Small => self.mark.max(self.metal) >= CONVINCED,
-            _ => conviction >= CONVINCED,
-        };
         // Where it sees neither metal nor dust nor a mark, but stones or ground that are not there, it knows nothing of the place, however little that stands out.
         let lost = conviction < LOST && matches!(shape, Shape::Patch | Shape::Spot);
-        let puzzled = lost || (self.standout >= sure && conviction < PUZZLED);
-        let plain = self.standout >= sure * if self.is_explained() { PLAIN_EXPLAINED } else { PLAIN };
-        // Of a long line most of what lies within its outline is the metal beside it, and trees have seen few that are no fibre: only where the map shows
-        // hardly anything but metal, or surely a fibre or a mark, it is none.
-        let long = shape == Shape::Line && self.size_px >= LONG_LINE_PX && self.standout >= sure;
-        let told = self.lint.max(self.mark) >= CONVINCED || self.metal >= NOTHING_SEEN;
-        match ruling {
-            Ruling::Sound(p) if long && !told => Ruling::Doubtful(p),
-            Ruling::Sound(p) if puzzled || (plain && !convinced) => Ruling::Doubtful(p),
-            Ruling::Sound(p) if self.standout >= sure && !explained && !surely => Ruling::Doubtful(p),
-            Ruling::Doubtful(p) if self.standout < sure && !alone && p < likely => Ruling::Sound(p),
-            Ruling::Stands if self.standout < sure && !alone && self.defect < LEAST_DEFECT && voice == Voice::Map => {
+        let plain = self.standout >= sure;
+        match (ruling, voice) {
+            (Ruling::Sound(p), _) if lost || (plain && like_mark) => Ruling::Doubtful(p),
+            // Trees see the picture beside the map, and how far it stands out.
+            (r, Voice::Trees) => r,
+            (Ruling::Sound(p), _) if plain && (conviction < PUZZLED || !self.is_explained()) => Ruling::Doubtful(p),
+            (Ruling::Doubtful(p), _) if !plain && !alone && p < LIKELY => Ruling::Sound(p),
+            (Ruling::Stands, Voice::Map) if !plain && !alone && self.defect < LEAST_DEFECT => {
                 Ruling::Sound(self.defect)
             }
-            r => r,
+            (r, _) => r,
         }
     }
 
@@ -346,10 +308,10 @@ pub(super) enum Asked<'a> {
     Closer(&'a Closer),
 }
 
-/// Asks the model of a feature, in pixels of the frame. What stands out by `sure` scatters or more is not taken for plain metal
-/// on the map's word alone: without dust or a mark to explain it, a person decides, unless trees that see the picture are sure. A line takes dust to explain it:
-/// the ridges of a fingerprint stand out by less than a scratch under it does, and [`super::hallmark::spare`] knows the strokes of letters. What stands out by less is there by chance
-/// too often to bother a person with: it counts only where it is likely enough. With `LOUPE_LOG=debug` each answer is a line of
+/// Asks the model of a feature, in pixels of the frame. Trees that see the picture beside the map decide by its thresholds. Without any, what stands out by `sure` scatters or more is not
+/// taken for plain metal on the map's word alone: without dust or a mark to explain it, a person decides; what stands out by less is there by chance
+/// too often to bother a person with: it counts only where it is likely enough. A line takes dust to explain it, whatever trees say: the ridges of a fingerprint stand out by less than a
+/// scratch under it does, and [`super::hallmark::spare`] knows the strokes of letters. With `LOUPE_LOG=debug` each answer is a line of
 /// JSON in the log: what `models/fit_opinion.py` fits weights and trees on.
 ///
 /// # Errors
@@ -386,23 +348,23 @@ pub(super) fn ask(
     } else {
         None
     };
-    if let (true, Some(seen)) = (logged, &seen) {
-        let row = serde_json::json!({
-            "file": scene.frame.file, "shape": key, "outline": outline, "x": centre[0], "y": centre[1],
-            "radius": radius_px, "inputs": opinion.inputs(), "seen": seen.as_slice(),
-        });
-        tracing::debug!("opinion {row}");
-    }
     opinion.weigh(info, key, seen.as_ref());
     let ruling = opinion.ruling(info, key);
     let voice = match (info.forests.contains_key(key), opinion.log_odds) {
         (_, None) => Voice::Nobody,
         (false, _) => Voice::Map,
-        (true, _) => {
-            Voice::Trees { sound: info.thresholds.get(&format!("sound_{key}")).copied().unwrap_or(0.0).into() }
-        }
+        (true, _) => Voice::Trees,
     };
-    Ok((opinion, opinion.beside_classic(ruling, (shape, alone, sure), voice)))
+    let ruling = opinion.beside_classic(ruling, (shape, alone, sure), voice);
+    if let (true, Some(seen)) = (logged, &seen) {
+        let row = serde_json::json!({
+            "file": scene.frame.file, "shape": key, "outline": outline, "x": centre[0], "y": centre[1],
+            "radius": radius_px, "inputs": opinion.inputs(), "seen": seen.as_slice(), "odds": opinion.log_odds,
+            "ruling": format!("{ruling:?}"), "sure": sure,
+        });
+        tracing::debug!("opinion {row}");
+    }
+    Ok((opinion, ruling))
 }
 
 /// Looks more closely at the spots that are too small for the cells of the map: one answer for each of the places, in pixels of the frame, or
@@ -528,22 +490,13 @@ mod tests {
         // What the map takes for a stone where none is, it does not know.
         let unknown = Opinion { metal: 0.1, ..of(0.1, 0.1, 3.0) };
         assert!(!sound(ruled(unknown, Shape::Patch)) && !sound(ruled(unknown, Shape::Spot)));
-        // A spot as plain as a pore is no dust, however much the map takes it for some.
-        assert!(!sound(ruled(of(0.9, 0.0, 17.0), Shape::Small)) && sound(ruled(of(0.9, 0.0, 15.0), Shape::Small)));
         // A scratch under a fingerprint stands out by more than its ridges.
         assert!(!sound(ruled(of(0.0, 0.9, 9.0), Shape::Line)) && sound(ruled(of(0.0, 0.9, 7.0), Shape::Line)));
-        // A long line of which the map shows a little is none of metal's.
-        let long = |lint: f64| Opinion { size_px: 60.0, ..of(lint, 0.0, 9.0) };
-        let by_trees = |o: Opinion| {
-            o.beside_classic(Ruling::Sound(0.001), (Shape::Line, false, 8.0), Voice::Trees { sound: 0.03 })
-        };
-        assert!(!sound(by_trees(long(0.3))) && sound(by_trees(long(0.05))) && sound(by_trees(long(0.8))));
-        assert!(sound(by_trees(of(0.3, 0.0, 9.0))));
-        // Trees that are surer than they need to be are believed.
-        let by_trees = |sound| {
-            of(0.0, 0.0, 9.0).beside_classic(Ruling::Sound(0.01), (Shape::Spot, false, 8.0), Voice::Trees { sound })
-        };
-        assert!(sound(by_trees(0.03)) && !sound(by_trees(0.015)));
+        // Trees, which see the picture, are believed; of a line that the map takes for a mark they know as little as it does.
+        let by_trees = |o: Opinion, shape| o.beside_classic(Ruling::Sound(0.01), (shape, false, 8.0), Voice::Trees);
+        assert!(sound(by_trees(of(0.0, 0.0, 20.0), Shape::Small)) && sound(by_trees(of(0.3, 0.0, 9.0), Shape::Line)));
+        assert!(!sound(by_trees(of(0.0, 0.9, 9.0), Shape::Line)) && sound(by_trees(of(0.0, 0.9, 7.0), Shape::Line)));
+        assert!(!sound(by_trees(unknown, Shape::Patch)));
     }
 
     #[test]
@@ -552,11 +505,8 @@ mod tests {
         let ruled = |p| o.beside_classic(Ruling::Doubtful(p), (Shape::Small, false, 9.0), Voice::Map);
         assert_eq!(ruled(0.7), Ruling::Doubtful(0.7));
         assert_eq!(ruled(0.3), Ruling::Sound(0.3));
-        let by_trees =
-            |p, shape| o.beside_classic(Ruling::Doubtful(p), (shape, false, 9.0), Voice::Trees { sound: 0.01 });
-        assert_eq!(by_trees(0.3, Shape::Small), Ruling::Doubtful(0.3));
-        assert_eq!(by_trees(0.15, Shape::Small), Ruling::Sound(0.15));
-        assert_eq!(by_trees(0.15, Shape::Line), Ruling::Doubtful(0.15));
+        let by_trees = |p| o.beside_classic(Ruling::Doubtful(p), (Shape::Small, false, 9.0), Voice::Trees);
+        assert_eq!(by_trees(0.3), Ruling::Doubtful(0.3));
     }
 
     #[test]
