@@ -40,9 +40,12 @@ pub(super) fn pits(scene: &Scene, known: &[Feature]) -> Result<Vec<Feature>, Vis
     else {
         return Ok(vec![]);
     };
-    let open = open_metal(scene)?;
+    // A frame that shows the smallest spot finer than its form needs is averaged down.
+    let f = (LEAST_MM / LEAST_PX / mm).floor().clamp(1.0, 8.0) as usize;
+    let mm = mm * f as f64;
+    let open = open_metal(scene, f)?;
     let Some(bounds) = open.bounds() else { return Ok(vec![]) };
-    let (metal, grey) = (open.cut(bounds), scene.grey().cut(bounds));
+    let (metal, grey) = (open.cut(bounds), ops::shrink(scene.grey(), f).cut(bounds));
     let level = level(&grey, &metal, LEVEL_MM / mm)?;
     let mut dark = Mask::empty(metal.width, metal.height);
     for (i, d) in dark.data.iter_mut().enumerate() {
@@ -58,24 +61,30 @@ pub(super) fn pits(scene: &Scene, known: &[Feature]) -> Result<Vec<Feature>, Vis
         if !sizes.contains(&(diameter * mm)) || b.area as f64 / (0.785 * (longest + 1.0).powi(2)) < FILLED {
             continue;
         }
-        let (x, y) = (b.x + bounds.x as f64, b.y + bounds.y as f64);
+        let full = |v: f64| (v + 0.5) * f as f64 - 0.5;
+        let (x, y) = (full(b.x + bounds.x as f64), full(b.y + bounds.y as f64));
         // Where the metal's own scatter tells, it was looked at.
-        if scene.bare_metal.at(x.round() as usize, y.round() as usize)
-            || !is_surrounded(b, &labels, &grey, &metal, &level)?
-        {
+        let at = [(x, scene.image.width), (y, scene.image.height)].map(|(v, n)| (v.round() as usize).min(n - 1));
+        if scene.bare_metal.at(at[0], at[1]) || !is_surrounded(b, &labels, &grey, &metal, &level)? {
             continue;
         }
-        let theirs = |f: &Feature| f.kind.is_some() && (f.x_px - x).hypot(f.y_px - y) < f.radius_px + diameter / 2.0;
+        let radius = diameter / 2.0 * f as f64;
+        // A line or a sound place that margins cut out of it says less.
+        let theirs = |k: &Feature| {
+            let counts = k.kind.is_some_and(|k| !matches!(k, FindingType::Anomaly | FindingType::Scratch));
+            counts && (k.x_px - x).hypot(k.y_px - y) < k.radius_px + radius
+        };
         if known.iter().any(theirs) {
             continue;
         }
-        let mut feature = part("margin-pit-0", [x, y], diameter / 2.0);
+        let mut feature = part("margin-pit-0", [x, y], radius);
         feature.kind = Some(FindingType::Pit);
         feature.found_by = vec!["surface".to_owned()];
         feature.nominal = false;
         feature.confidence = 0.5;
         let outline = ops::blob_outline(&labels, metal.width, b)?;
-        feature.outline_px = outline.iter().map(|p| [p[0] + bounds.x as f64, p[1] + bounds.y as f64]).collect();
+        feature.outline_px =
+            outline.iter().map(|p| [full(p[0] + bounds.x as f64), full(p[1] + bounds.y as f64)]).collect();
         let u = (0.5 * mm).hypot(DIAMETER_U * diameter * mm).hypot(scene.scale_u() * diameter * mm);
         feature.values = vec![value("pit.diameter_mm", diameter * mm, u)];
         feature.doubt =
@@ -85,14 +94,16 @@ pub(super) fn pits(scene: &Scene, known: &[Feature]) -> Result<Vec<Feature>, Vis
     Ok(out)
 }
 
-/// The metal inside the outline, up to the girdles and prongs as they are seen.
-fn open_metal(scene: &Scene) -> Result<Mask, VisionError> {
+/// The metal inside the outline, up to the girdles and prongs as they are seen, of every `f`th pixel.
+fn open_metal(scene: &Scene, f: usize) -> Result<Mask, VisionError> {
     let (view, located) = (scene.view, scene.located);
     let pose = &located.pose;
-    let mut mask = located.metal.clone();
+    let coarse = |p: [f64; 2]| p.map(|v| (v + 0.5) / f as f64 - 0.5);
+    let px = |mm: f64| pose.px(mm) / f as f64;
+    let mut mask = ops::shrink_mask(&located.metal, f);
     let depth = ops::distance_inside(&mask)?;
     let reach = view.outline.as_ref().map_or(0.0, locate::outline::reach);
-    let rim = RIM_PX + pose.px(located.place_u2_mm(reach)) as f32;
+    let rim = RIM_PX + px(located.place_u2_mm(reach)) as f32;
     for (m, d) in mask.data.iter_mut().zip(&depth.data) {
         if *d <= rim {
             *m = 0;
@@ -100,7 +111,7 @@ fn open_metal(scene: &Scene) -> Result<Mask, VisionError> {
     }
     if let Some(shape) = &view.outline {
         for notch in edges::notches(&located.edges, shape, pose, 0.04) {
-            ops::fill_polygons(&mut mask, &[notch], 0)?;
+            ops::fill_polygons(&mut mask, &[notch.into_iter().map(coarse).collect()], 0)?;
         }
     }
     let (seen, _) = placed(scene);
@@ -111,11 +122,11 @@ fn open_metal(scene: &Scene) -> Result<Mask, VisionError> {
             Some(p) => (p.centre, s.reach_mm() * p.seen / s.diameter_mm),
             None => ([s.x_mm, s.y_mm], s.reach_mm() + place + locate::SETTING_TOLERANCE_MM),
         };
-        let p = pose.to_px(centre[0], centre[1]);
-        ops::fill_circle(&mut mask, p[0], p[1], pose.px(reach) + EDGE_PX, 0);
+        let p = coarse(pose.to_px(centre[0], centre[1]));
+        ops::fill_circle(&mut mask, p[0], p[1], px(reach) + EDGE_PX, 0);
         for q in &s.prongs {
-            let p = pose.to_px(q.x_mm, q.y_mm);
-            ops::fill_circle(&mut mask, p[0], p[1], pose.px(q.radius_mm + place) + EDGE_PX, 0);
+            let p = coarse(pose.to_px(q.x_mm, q.y_mm));
+            ops::fill_circle(&mut mask, p[0], p[1], px(q.radius_mm + place) + EDGE_PX, 0);
         }
     }
     Ok(mask)
