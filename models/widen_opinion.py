@@ -121,8 +121,9 @@ def main():
             print(f"  {name}, sound below {lo:.4f}, standing from {hi:.4f}: sound places {count(none)}; painted {count(new)}; rendered {count(own)}")
         last = forests["shapes"][shape]
         halved = [[n if len(n) > 1 else [float(f"{KEEP * n[0]:.4g}")] for n in t] for t in last["trees"]]
-        forests["shapes"][shape] = {"base": round(KEEP * last["base"], 5), "trees": halved + grown(grow(np.ones(len(k), bool)))}
-        off = np.abs(say(forests["shapes"][shape], x[:200]) - KEEP * so_far[:200] - grow(np.ones(len(k), bool)).predict(x[:200], raw_score=True)).max()
+        new_trees = grow(np.ones(len(k), bool))
+        forests["shapes"][shape] = {"base": round(KEEP * last["base"], 5), "trees": halved + grown(new_trees)}
+        off = np.abs(say(forests["shapes"][shape], x[:200]) - KEEP * so_far[:200] - new_trees.predict(x[:200], raw_score=True)).max()
         print(f"  {len(forests['shapes'][shape]['trees'])} trees; as written they differ from those grown by {off:.3f} at most")
         thr["sound_" + shape], thr["defect_" + shape] = round(float(low), 4), round(high, 4)
     meta.update({"loupe.thresholds": json.dumps(thr), "loupe.forest": json.dumps(forests, separators=(",", ":"))})

@@ -401,7 +401,8 @@ pub fn calibrate(
     let fit = fit_variance.max(0.0).sqrt() * mean;
     of_one_scale(shots, &scales)?;
     let reach = reach_of(shots);
-    let mut budget = budget(target, mean, fit, freedom as f64, &scales, tilt, reach);
+    // The piece lies anywhere in the frame: an even distribution over half the range.
+    let mut budget = budget(target, mean, fit, freedom as f64, &scales, tilt / 3f64.sqrt(), reach);
     if cut_off > 0.0 {
         // Terms beyond the last are smaller than it: an even distribution up to as much.
         let u = round_to(cut_off / 3f64.sqrt(), 7);
@@ -525,14 +526,14 @@ fn row(name: &str, evaluation: &str, u: f64, degrees: Option<f64>) -> BudgetRow 
     BudgetRow { name: name.into(), evaluation: evaluation.into(), um_per_px_u: round_to(u, 7), degrees }
 }
 
-/// The parts of the standard uncertainty, in um per pixel.
+/// The parts of the standard uncertainty, in um per pixel. tilt_u: that of the scale by where the piece lies, or by an unseen tilt, as a share.
 fn budget(
     target: &TargetRow,
     mean: f64,
     fit: f64,
     freedom: f64,
     scales: &[f64],
-    tilt: f64,
+    tilt_u: f64,
     reach: f64,
 ) -> Vec<BudgetRow> {
     let mut out = vec![
@@ -548,8 +549,7 @@ fn budget(
         let left = ((variance - m * fit * fit).max(0.0) * (1.0 + 1.0 / m)).sqrt();
         out.push(row("repeatability", "A", left, Some(m - 1.0)));
     }
-    // The piece lies anywhere in the frame: an even distribution over half the range.
-    out.push(row("tilt", "B", mean * tilt / 3f64.sqrt(), None));
+    out.push(row("tilt", "B", mean * tilt_u, None));
     out
 }
 
@@ -673,10 +673,9 @@ fn scale_bar(
     let mean = scales.iter().sum::<f64>() / m;
     let fit = fits.iter().map(|u| u * u).sum::<f64>().sqrt() / m;
     of_one_scale(shots, &scales)?;
-    let mut budget = budget(target, mean, fit, freedom, &scales, 0.0, reach_of(shots));
     // Lines in one direction do not show by how much they lie out of level, which shortens them by the cosine: evenly from none to the most.
-    let tilt = mean * UNSEEN_TILT_DEG.to_radians().powi(2) / 20f64.sqrt();
-    budget.iter_mut().filter(|row| row.name == "tilt").for_each(|row| row.um_per_px_u = round_to(tilt, 7));
+    let tilt_u = UNSEEN_TILT_DEG.to_radians().powi(2) / 20f64.sqrt();
+    let mut budget = budget(target, mean, fit, freedom, &scales, tilt_u, reach_of(shots));
     budget.push(row("lens", "B", bent / m, None));
     let made = whole(
         shots,

@@ -385,12 +385,12 @@ pub fn lines(image: &Image) -> Result<Vec<GridPoint>, VisionError> {
             ((rows.start + rows.end - 1) as f64 / 2.0, profile)
         })
         .collect();
-    // Dark or bright, the lines are the same all over the picture: where they are as wide as what is between them, one strip does not tell.
     // A margin without lines shows noise and shade, far less than lines do.
     let contrast = |p: &[Option<f64>]| levels(p).map_or(0.0, |(lo, hi)| hi - lo);
     let most = strips.iter().map(|(_, p)| contrast(p)).fold(0.0, f64::max);
     let (rows, strips): (Vec<_>, Vec<_>) =
         rows.into_iter().zip(strips).filter(|(_, (_, p))| contrast(p) >= LEAST_OF_MOST * most).unzip();
+    // Dark or bright, the lines are the same all over the picture: where they are as wide as what is between them, one strip does not tell.
     let (dark, known) = strips.iter().map(|(_, p)| dark_share(p)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
     let sign = if 2 * dark <= known { -1.0 } else { 1.0 };
     let places: Vec<(f64, Vec<f64>)> = strips.iter().map(|(y, p)| (*y, line_places(p, sign))).collect();

@@ -1,6 +1,6 @@
 //! `loupe inspect`: pieces in, reports and pictures out.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Component, Path, PathBuf};
@@ -174,15 +174,13 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
         ));
     }
     let journal = Journal::begin(out, &head(args, &inspector), args.resume)?;
-    let names: HashSet<&str> = entries.iter().map(|e| e.name.as_str()).collect();
-    if let Some((n, first)) = journal.strangers(&names) {
+    if let Some((n, first)) = journal.strangers(&entries.iter().map(|e| e.name.as_str()).collect()) {
         return Err(format!(
             "{}: --resume: {} that the run had done, as `{first}`, are not among those named now: name the same, or begin anew without --resume",
             out.display(),
             count(n, "piece")
         ));
     }
-    drop(names);
     match journal.earlier() {
         0 if args.resume => eprintln!("loupe: {}: no run was cut short here: it begins anew", out.display()),
         n if n > 0 && !args.resume => eprintln!(

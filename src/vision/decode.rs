@@ -94,9 +94,9 @@ pub fn has_coarse_colour(bytes: &[u8]) -> bool {
 /// fainter, as noise is, is gone, and what is left lies up to half a step off. None of all other formats.
 pub fn jpeg_step(bytes: &[u8]) -> Option<f64> {
     let [_, _, wanted] = components(bytes).next()?;
-    let tables = headers(bytes).filter(|(mark, _)| *mark == 0xDB);
     let mut step = None;
-    for (_, mut rest) in tables.map(|(mark, t)| (mark, t.get(2..).unwrap_or(&[]))) {
+    for (_, tables) in headers(bytes).filter(|(mark, _)| *mark == 0xDB) {
+        let mut rest = tables.get(2..).unwrap_or(&[]);
         while let Some((kind, values)) = rest.split_first() {
             let wide = usize::from(kind >> 4) + 1;
             let value = |k: usize| {
