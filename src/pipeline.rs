@@ -547,6 +547,11 @@ impl Inspector {
                 f.doubt.get_or_insert_with(|| ASTRAY.to_owned());
             }
         }
+        if inspect::prongs::are_foreign(&answer.features) {
+            for f in answer.features.iter_mut().filter(|f| inspect::prongs::is_of_prong(f)) {
+                f.doubt.get_or_insert_with(|| FOREIGN.to_owned());
+            }
+        }
         let pose = located.pose;
         let known = located.has_direction;
         let (mut stones, mut prongs) = (vec![], vec![]);
@@ -842,6 +847,9 @@ fn play_of(view: &View, burst: &[(&Look, &FrameView)], parts: Option<&PartModels
 /// Why a person must look at a piece whose parts are nowhere.
 const ASTRAY: &str =
     "most prongs or stones are not where the spec has them: the piece may lie another way than it was placed";
+/// Why a person must look at prongs none of which looks like one.
+const FOREIGN: &str =
+    "nearly all prongs look otherwise than whole prongs do: they may be of a form that the model does not know";
 /// Why a person must look at a piece that only the model's map could place.
 const FAINT: &str = "the piece's edge does not show against the ground: it was placed by the surface model";
 
@@ -1137,6 +1145,10 @@ fn fuse(
                 let alike = |b: &&(String, _, Feature)| burst.is_some() && bursts.get(&b.0) == burst;
                 all.iter().filter(alike).any(|b| odds(&b.2) - odds(&a.2) > CHANGED)
             });
+        // What looks like a hole or a cut tip under one light is none the less one for what another makes of it.
+        if all.iter().any(|a| stones::is_suspect(&a.2)) {
+            all.retain(|a| stones::is_suspect(&a.2) || a.2.values.iter().all(|v| v.value < 0.5));
+        }
         let contradicted = changed || against > OVERRULED || (against > 0.0 && total.abs() < OVERRULING);
         let doubtful = all.iter().all(|a| unsure(&a.2));
         // Where it may be missing, the frame that shows so.
@@ -1147,9 +1159,7 @@ fn fuse(
             v.uncertainty = if contradicted || doubtful { 0.6 } else { 0.0 };
         }
         if changed {
-            best.2.doubt.get_or_insert_with(|| {
-                "the frames of the burst do not show it alike: it may have come out".to_owned()
-            });
+            best.2.doubt = Some("the frames of the burst do not show it alike: it may have come out".to_owned());
         }
         return best;
     }

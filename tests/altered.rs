@@ -95,6 +95,76 @@ fn plain_dark_pits_and_scratches_do_not_pass() {
     assert_ne!(r.verdict, Verdict::Pass, "{:?}", r.findings);
 }
 
+/// Six plain scratches a tenth of a millimetre apart: between dark lines lie bright ones, and all together are as wide as long.
+#[test]
+fn scratches_side_by_side_are_told_one_by_one() {
+    let scratches = |picture: &mut RgbImage| {
+        let (c, s) = (0.6f32.cos(), 0.6f32.sin());
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let (u, v) = (x as f32 - 800.0, y as f32 - 400.0);
+            let (along, across) = (c * u + s * v, c * v - s * u);
+            if along.abs() < 33.0 && across.abs() < 30.0 {
+                let off = (across + 25.0).rem_euclid(8.33).min((-across - 25.0).rem_euclid(8.33));
+                let depth = 0.5 * (-0.5 * (off / 1.67).powi(2)).exp();
+                p.0 = p.0.map(|v| (f32::from(v) * (1.0 - depth)) as u8);
+            }
+        }
+    };
+    let r = altered("band-001", scratches, same);
+    let told = r.findings.iter().filter(|f| f.kind == FindingType::Scratch && f.status > Status::Pass).count();
+    assert!(r.verdict != Verdict::Pass && told >= 3, "{told} {:?}", r.reasons);
+}
+
+/// A seat without a stone is dark, whatever its colour, and not quite even; its prongs stand as they did.
+#[test]
+fn an_empty_seat_without_a_colour_is_told() {
+    let (cx, cy, r) = s1();
+    let hole = |picture: &mut RgbImage| {
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let (u, v) = (x as f32 - cx, y as f32 - cy);
+            // The prongs stand on the diagonals.
+            let beside_prong = (u.abs() - v.abs()).abs() < 0.42 * u.hypot(v);
+            if u.hypot(v) < if beside_prong { 0.62 * r } else { 0.97 * r } {
+                let noise = (((u64::from(x) * 7919 + u64::from(y) * 104_729) * 2_654_435_761) >> 20) % 3;
+                let cloud = 12.0 * (x as f32 / 4.0).sin() * (y as f32 / 5.0).sin();
+                p.0 = [(26.0 + cloud) as u8 + noise as u8; 3];
+            }
+        }
+    };
+    let r = altered("pave-001", hole, same);
+    let row = r.measurements.iter().find(|m| m.characteristic == "stone.present" && m.feature == "S1").unwrap();
+    assert!(row.status > Status::Pass && says(&r, "hardly any light comes from its seat"), "{row:?} {:?}", r.reasons);
+}
+
+/// The part of a tip over the girdle is gone: what is left of it is as round as before, and the stone shows beside it.
+#[test]
+fn a_prong_cut_off_at_the_girdle_is_told() {
+    let (cx, cy, r) = s1();
+    let (px, py) = (cx + 0.72 * r, cy - 0.72 * r);
+    let cut = |picture: &mut RgbImage| {
+        let before = picture.clone();
+        let turned = std::f32::consts::FRAC_1_SQRT_2;
+        for (x, y, p) in picture.enumerate_pixels_mut() {
+            let (u, v) = (x as f32 - cx, y as f32 - cy);
+            if u.hypot(v) < r - 1.0 && (x as f32 - px).hypot(y as f32 - py) < 0.3 * r {
+                // What the stone shows an eighth of a turn on.
+                let (tu, tv) = (turned * (u - v), turned * (u + v));
+                *p = *before.get_pixel((cx + tu).round() as u32, (cy + tv).round() as u32);
+            }
+        }
+    };
+    let of = |r: &Report, characteristic: &str| {
+        let rows = r.measurements.iter().filter(|m| m.characteristic == characteristic);
+        rows.clone().find(|m| m.feature == "S1.p1").cloned().unwrap()
+    };
+    let (whole, told) = (altered("pave-001", |_| (), same), altered("pave-001", cut, same));
+    assert_eq!(of(&whole, "prong.present").status, Status::Pass);
+    assert_eq!(of(&told, "prong.present").status, Status::Review, "{:?}", told.reasons);
+    assert!(says(&told, "its stone shows where its tip should reach over the girdle"), "{:?}", told.reasons);
+    let coverage = of(&told, "prong.coverage_pct");
+    assert!(coverage.value - 2.0 * coverage.uncertainty <= 0.01, "{coverage:?}");
+}
+
 /// Where a prong's reflection hides the metal's own scatter, a spot that metal surrounds is a pit; the piece as it is has none.
 #[test]
 fn a_pit_beside_a_prong_does_not_pass() {

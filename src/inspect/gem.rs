@@ -16,7 +16,7 @@ const LEAST_PIXELS: usize = 60;
 /// Fewer stones than this do not tell which of them is another.
 const LEAST_STONES: usize = 3;
 /// Stones of about the same width are alike, up to this ratio: light and metal do the same in them.
-const ALIKE: f64 = 1.25;
+pub(super) const ALIKE: f64 = 1.25;
 /// Most stones that are named.
 const NAMED: usize = 5;
 /// A stone is another from this distance on (ten percent more of a channel), and this share of how coloured its like are, and so many times their spread.

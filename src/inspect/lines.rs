@@ -15,6 +15,25 @@ const DIRECTIONS: usize = 24;
 pub(super) const LINE_SEED_Z: f32 = 7.5;
 const LINE_GROW_Z: f32 = 4.0;
 
+/// What lines are looked for on: the metal shrunk by `f` with a margin about it.
+struct Canvas<'a> {
+    small: &'a Metal,
+    f: usize,
+    /// Of the straight piece a line is averaged over, in shrunk pixels.
+    length: f64,
+    planes: &'a [Plane],
+    depth: Plane,
+    depth_of_metal: Plane,
+}
+
+/// What pixels that stand out as lines make together.
+enum Shape {
+    Line(Box<Line>),
+    /// It is no single line: not clearly longer than wide, or without a middle.
+    Wide,
+    None,
+}
+
 impl Metal {
     /// Lines: the standout plane at about 20 um a pixel, averaged along straight pieces in twenty-four directions against
     /// the strips on both sides. Each direction is measured by its own scatter, so a brushing raises the bar only for
@@ -62,72 +81,107 @@ impl Metal {
             *m = if *v > LINE_GROW_Z { 255 } else { 0 };
         }
         let (blobs, labels) = ops::components(&seen)?;
+        // The last of three, and the only one of one.
+        let brightness = &planes[planes.len() - 1];
+        let canvas = Canvas { small: &small, f, length, planes: &planes, depth, depth_of_metal };
         let mut out = Vec::new();
         for b in &blobs {
-            let mut points: Vec<([f64; 2], f32)> = Vec::new();
-            let mut peak = 0.0f32;
-            for y in b.bounds.y..b.bounds.y + b.bounds.height {
-                for x in b.bounds.x..b.bounds.x + b.bounds.width {
-                    if labels[y * w + x] == b.label {
-                        peak = peak.max(best.at(x, y));
-                        points.push(([x as f64, y as f64], best.at(x, y)));
+            let rows = b.bounds.y..b.bounds.y + b.bounds.height;
+            let columns = b.bounds.x..b.bounds.x + b.bounds.width;
+            let pixels: Vec<[usize; 2]> = rows
+                .flat_map(|y| columns.clone().map(move |x| [x, y]))
+                .filter(|p| labels[p[1] * w + p[0]] == b.label)
+                .collect();
+            match self.line_through(&canvas, &pixels, &best) {
+                Shape::Line(line) => out.push(*line),
+                Shape::None => {}
+                // Lines side by side run together, for between dark ones lies a bright one: what has half the depth of each sign shows them.
+                Shape::Wide => {
+                    for sign in [-1.0, 1.0] {
+                        let depth = |p: &[usize; 2]| sign * brightness.at(p[0], p[1]);
+                        let mut depths: Vec<f32> = pixels.iter().map(depth).collect();
+                        let half = 0.5 * ops::quantile(&mut depths, 0.9);
+                        let mut part = Mask::empty(w, h);
+                        for p in pixels.iter().filter(|p| depth(p) > half.max(0.0)) {
+                            part.data[p[1] * w + p[0]] = 255;
+                        }
+                        let (parts, labels) = ops::components(&part)?;
+                        for q in &parts {
+                            let of = |p: &&[usize; 2]| labels[p[1] * w + p[0]] == q.label;
+                            let pixels: Vec<[usize; 2]> = pixels.iter().filter(of).copied().collect();
+                            if let Shape::Line(line) = self.line_through(&canvas, &pixels, &best) {
+                                out.push(*line);
+                            }
+                        }
                     }
                 }
             }
-            let seed = self.eagerness * LINE_SEED_Z;
-            if peak < seed {
-                continue;
-            }
-            // Where the averaging window half leaves the line its response has halved: that is the line's end.
-            let level = LINE_GROW_Z.max(0.4 * peak);
-            points.retain(|p| p.1 >= level);
-            let Some(whole) = spine(&points) else { continue };
-            let long =
-                |p: &[[f64; 2]]| -> f64 { p.windows(2).map(|q| (q[1][0] - q[0][0]).hypot(q[1][1] - q[0][1])).sum() };
-            let seen = long(&whole);
-            let width = points.len() as f64 / seen.max(1.0);
-            if seen < 0.6 * length || seen < 2.5 * width {
-                continue;
-            }
-            let Some(path) = trim(whole, &planes) else { continue };
-            let length_px = long(&path);
-            // Beside the margins filters see one side only: what runs along one of them is no scratch.
-            let beside = path
-                .iter()
-                .filter(|p| depth.at((p[0].max(0.0) as usize).min(w - 1), (p[1].max(0.0) as usize).min(h - 1)) < 2.5)
-                .count();
-            if 10 * beside > 7 * path.len() {
-                continue;
-            }
-            // Where metal mirrors a stone, a prong or the rim, and at the border of what is overexposed, lines are as
-            // common as scratches: there only a plain one counts.
-            let mirrored = bends_along_a_border(&path, &depth_of_metal, small.px(BORDER_MM));
-            if peak < DOUBTFUL * seed && (mirrored || small.is_mostly_white_about(&path, MARGIN)) {
-                continue;
-            }
-            let full = |p: &[f64; 2]| p.map(|v| (v - MARGIN as f64 + 0.5) * f as f64 - 0.5);
-            let points: Vec<[f64; 2]> = path.iter().map(full).collect();
-            let measured = self.line_width(&points);
-            // What is wide is a matter for the patches.
-            // On open metal a profile that never falls to half is a wide one; on a strip too narrow for it nothing is known.
-            let mut depths: Vec<f32> = path.iter().map(|p| depth.sample(p[0], p[1])).collect();
-            let open = f64::from(ops::median(&mut depths)) > small.px(PROFILE_MM);
-            let width_px = measured.unwrap_or(width * f as f64);
-            if (measured.is_some() || open) && SLENDER * width_px > seen * f as f64 {
-                continue;
-            }
-            out.push(Line {
-                parts: vec![],
-                points,
-                length_px: length_px * f as f64,
-                width_px,
-                // The path is known to about half a coarse pixel, which widens the averaged profile.
-                width_u_px: (0.5 * f as f64).max(0.7),
-                z: peak,
-                weighed: Weighed::default(),
-            });
         }
         Ok(out)
+    }
+
+    /// The line that pixels of a canvas make, with how far each stands out as one.
+    fn line_through(&self, canvas: &Canvas, pixels: &[[usize; 2]], best: &Plane) -> Shape {
+        let Canvas { small, f, length, planes, depth, depth_of_metal } = canvas;
+        let (w, h, f, length) = (best.width, best.height, *f as f64, *length);
+        let mut points: Vec<([f64; 2], f32)> =
+            pixels.iter().map(|p| (p.map(|v| v as f64), best.at(p[0], p[1]))).collect();
+        let peak = points.iter().fold(0.0f32, |m, p| m.max(p.1));
+        let seed = self.eagerness * LINE_SEED_Z;
+        if peak < seed {
+            return Shape::None;
+        }
+        // Where the averaging window half leaves the line its response has halved: that is the line's end.
+        let level = LINE_GROW_Z.max(0.4 * peak);
+        points.retain(|p| p.1 >= level);
+        let Some(whole) = spine(&points) else { return Shape::None };
+        let long =
+            |p: &[[f64; 2]]| -> f64 { p.windows(2).map(|q| (q[1][0] - q[0][0]).hypot(q[1][1] - q[0][1])).sum() };
+        let seen = long(&whole);
+        let width = points.len() as f64 / seen.max(1.0);
+        if seen < 0.6 * length {
+            return Shape::None;
+        }
+        if seen < 2.5 * width {
+            return Shape::Wide;
+        }
+        let Some(path) = trim(whole, planes) else { return Shape::Wide };
+        let length_px = long(&path);
+        // Beside the margins filters see one side only: what runs along one of them is no scratch.
+        let beside = path
+            .iter()
+            .filter(|p| depth.at((p[0].max(0.0) as usize).min(w - 1), (p[1].max(0.0) as usize).min(h - 1)) < 2.5)
+            .count();
+        if 10 * beside > 7 * path.len() {
+            return Shape::None;
+        }
+        // Where metal mirrors a stone, a prong or the rim, and at the border of what is overexposed, lines are as
+        // common as scratches: there only a plain one counts.
+        let mirrored = bends_along_a_border(&path, depth_of_metal, small.px(BORDER_MM));
+        if peak < DOUBTFUL * seed && (mirrored || small.is_mostly_white_about(&path, MARGIN)) {
+            return Shape::None;
+        }
+        let full = |p: &[f64; 2]| p.map(|v| (v - MARGIN as f64 + 0.5) * f - 0.5);
+        let points: Vec<[f64; 2]> = path.iter().map(full).collect();
+        let measured = self.line_width(&points);
+        // What is wide is a matter for the patches.
+        // On open metal a profile that never falls to half is a wide one; on a strip too narrow for it nothing is known.
+        let mut depths: Vec<f32> = path.iter().map(|p| depth.sample(p[0], p[1])).collect();
+        let open = f64::from(ops::median(&mut depths)) > small.px(PROFILE_MM);
+        let width_px = measured.unwrap_or(width * f);
+        if (measured.is_some() || open) && SLENDER * width_px > seen * f {
+            return Shape::Wide;
+        }
+        Shape::Line(Box::new(Line {
+            parts: vec![],
+            points,
+            length_px: length_px * f,
+            width_px,
+            // The path is known to about half a coarse pixel, which widens the averaged profile.
+            width_u_px: (0.5 * f).max(0.7),
+            z: peak,
+            weighed: Weighed::default(),
+        }))
     }
 
     /// Width of a line at half its depth, in pixels: the brightness averaged along the path at every distance across it.

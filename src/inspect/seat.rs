@@ -51,6 +51,8 @@ pub(super) struct MetalLook {
     texture: f64,
     /// Two colour ratios, median.
     colour: [f64; 2],
+    /// Its brightness in grey levels, median; 0 where none is seen.
+    level: f64,
 }
 
 /// Pixels between the two samples of a texture difference.
@@ -71,6 +73,7 @@ impl MetalLook {
         let (w, mask) = (scene.image.width, scene.bare_metal);
         let mut texture = Vec::new();
         let mut colour = [Vec::new(), Vec::new()];
+        let mut level = Vec::new();
         for (i, m) in mask.data.iter().enumerate().step_by(3) {
             if *m == 0 || i % w + LAG_PX >= w || mask.data[i + LAG_PX] == 0 {
                 continue;
@@ -80,12 +83,17 @@ impl MetalLook {
             texture.push(((a - b).abs() / (a + b)) as f32);
             colour[0].push(c[0] as f32);
             colour[1].push(c[1] as f32);
+            level.push((a - FLOOR) as f32);
         }
         if texture.is_empty() {
-            return MetalLook { texture: 0.01, colour: [0.0; 2] };
+            return MetalLook { texture: 0.01, colour: [0.0; 2], level: 0.0 };
         }
         let median = [f64::from(ops::median(&mut colour[0])), f64::from(ops::median(&mut colour[1]))];
-        MetalLook { texture: f64::from(ops::quantile(&mut texture, 0.5)).max(0.004), colour: median }
+        MetalLook {
+            texture: f64::from(ops::quantile(&mut texture, 0.5)).max(0.004),
+            colour: median,
+            level: f64::from(ops::median(&mut level)),
+        }
     }
 }
 
@@ -109,6 +117,12 @@ pub struct Look {
     pub facets: f64,
     /// Those differences themselves, over the sum of both.
     pub contrast: f64,
+    /// The brightness that a tenth, half and nine tenths of it lie below, in grey levels.
+    pub levels: [f64; 3],
+    /// The difference four pixels apart that one in twenty exceeds, in grey levels.
+    pub step: f64,
+    /// [`Look::bright`] over the brightness of bare metal; infinite where none is seen.
+    pub lit: f64,
 }
 
 /// Grey levels of 255 that the noise of an unlit pixel stays below: four times the two to three levels of a camera's black.
@@ -132,6 +146,34 @@ const BLANK: f64 = 1.7;
 const SMOOTH: f64 = 2.8;
 const FLAT: f64 = 0.05;
 
+/// [`Look::lit`] below which hardly any light comes from a seat. A brilliant's facets throw light back whatever the lamp: of 5126 looks at good round stones (three sets, clear and
+/// coloured, every light but the dark field) none has less than 0.57; of 78 painted holes, some of them half lit or with crescents of light, none more than 0.39. The large facets of other cuts
+/// may all look away from it (0.32 of a tilted princess cut).
+const UNLIT: f64 = 0.48;
+const UNLIT_OTHER_CUT: f64 = 0.3;
+
+/// Octaves by which a look may be darker than the lower quartile of those like it, in any of its [`Look::levels`]: of 5995 looks at good round stones (the same, and the samples) none is
+/// by more than 0.73; of 44 at other cuts one by 1.5.
+const DARKER: f64 = 0.8;
+const DARKER_OTHER_CUT: f64 = 1.8;
+
+/// Octaves by which its steps may be smaller: of those 5995 looks one is by more.
+const DULLER: f64 = 2.0;
+
+/// Fewer others like it do not tell which of them is another; and what nearly three quarters of them are not less than is what they have in common.
+const LEAST_LIKE: usize = 2;
+const LIKE: f64 = 0.25;
+
+/// What is said of a seat from which hardly any light comes, and of what looks otherwise than its like: a hole and what fills one are no stone, whatever colour they have.
+const DIM: &str = "hardly any light comes from its seat: empty, or a black stone";
+const DARK: &str = "it is darker than those like it: its seat may be empty";
+const DULL: &str = "it shows hardly any facet where those like it do: its seat may be empty, or covered";
+
+/// Whether that was said.
+pub(crate) fn is_unlike(doubt: &str) -> bool {
+    [DIM, DARK, DULL].contains(&doubt)
+}
+
 /// Log odds of a stone where a window looks as the metal does.
 pub(super) const COVERED: f64 = -8.0;
 
@@ -152,6 +194,24 @@ impl Look {
         // A gem's own colour, neither grey nor the metal's, is something to see.
         let coloured = (self.tint * self.metal).hypot(self.across).min(self.colour) > GEM_COLOUR;
         self.facets < BLANK || (self.facets < SMOOTH && self.contrast < FLAT && !coloured)
+    }
+
+    /// Why it may be no stone though it has the colour of one; none where nothing speaks for that. like: what others of its kind look like in the frame.
+    pub fn unlike(&self, like: &[Look], is_round: bool, may_be_black: bool) -> Option<&'static str> {
+        let (unlit, dark) = if is_round { (UNLIT, DARKER) } else { (UNLIT_OTHER_CUT, DARKER_OTHER_CUT) };
+        if self.lit < unlit && !may_be_black {
+            return Some(DIM);
+        }
+        if like.len() < LEAST_LIKE {
+            return None;
+        }
+        let octaves = |of: &dyn Fn(&Look) -> f64| {
+            let mut others: Vec<f32> = like.iter().map(|l| of(l) as f32).collect();
+            (of(self) / f64::from(ops::quantile(&mut others, LIKE))).log2()
+        };
+        let darker = (0..3).any(|k| octaves(&|l: &Look| l.levels[k] + FLOOR) < -dark);
+        let duller = octaves(&|l: &Look| l.step.max(1.0)) < -DULLER;
+        darker.then_some(DARK).or(duller.then_some(DULL))
     }
 
     /// Whether a tenth of it or more may be clipped.
@@ -204,6 +264,7 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
     let mut texture = Vec::new();
     let mut colours = [Vec::new(), Vec::new()];
     let mut bright = Vec::new();
+    let mut steps: Vec<f32> = Vec::new();
     let (mut fine, mut coarse) = (Vec::new(), Vec::new());
     let reach = |q: &Prong| 1.35 * q.radius_mm + 0.03;
     let near = |q: &&Prong| (stone.x_mm - q.x_mm).hypot(stone.y_mm - q.y_mm) < r + reach(q);
@@ -246,6 +307,9 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
         let line: Vec<Option<f64>> = (0..n).map(|i| seen(radius, angle(i)).map(|(v, _)| v)).collect();
         for (lag, out) in [(1, &mut fine), (LAG_PX, &mut coarse)] {
             let pairs = (0..n).filter_map(|i| line[i].zip(line[(i + lag) % n]));
+            if lag == LAG_PX {
+                steps.extend(pairs.clone().map(|(u, v)| (u - v).abs() as f32));
+            }
             out.extend(pairs.map(|(u, v)| ((u - v).abs() / (u + v)) as f32));
         }
     }
@@ -261,21 +325,53 @@ pub(super) fn look(scene: &Scene, stone: &Stone, metal: &MetalLook) -> Option<Lo
     let across = (c[1] * m[0] - c[0] * m[1]).abs() / size.max(1e-6);
     let contrast = f64::from(ops::quantile(&mut coarse, 0.95));
     let facets = contrast / f64::from(ops::quantile(&mut fine, 0.8).max(1e-4));
+    let levels = [0.1, 0.5, 0.9].map(|share| f64::from(ops::quantile(&mut bright, share)));
     Some(Look {
         texture: (upper / metal.texture).max(1e-3).ln(),
         tint: along / size.max(1e-6),
         across,
         colour: (c[0] - m[0]).hypot(c[1] - m[1]),
         metal: size,
-        bright: f64::from(ops::quantile(&mut bright, 0.9)),
+        bright: levels[2],
         facets,
         contrast,
+        levels,
+        step: f64::from(ops::quantile(&mut steps, 0.95)),
+        lit: if metal.level > 0.0 { levels[2] / metal.level } else { f64::INFINITY },
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SOME: Look = Look {
+        texture: 2.0,
+        tint: 0.0,
+        across: 0.0,
+        colour: 0.1,
+        metal: 0.16,
+        bright: 120.0,
+        facets: 5.0,
+        contrast: 0.3,
+        levels: [60.0, 90.0, 120.0],
+        step: 40.0,
+        lit: 1.0,
+    };
+
+    #[test]
+    fn a_hole_among_stones_is_unlike_them() {
+        let like = [SOME, Look { levels: [70.0, 95.0, 150.0], step: 30.0, ..SOME }, SOME];
+        assert_eq!(SOME.unlike(&like, true, false), None);
+        assert_eq!(Look { levels: [20.0, 70.0, 120.0], ..SOME }.unlike(&like, true, false), Some(DARK));
+        assert_eq!(Look { step: 4.0, ..SOME }.unlike(&like, true, false), Some(DULL));
+        // One other does not tell which of the two is wrong; a seat without light needs none.
+        assert_eq!(Look { step: 5.0, ..SOME }.unlike(&like[..1], true, false), None);
+        assert_eq!(Look { lit: 0.3, ..SOME }.unlike(&[], true, false), Some(DIM));
+        assert_eq!(Look { lit: 0.4, ..SOME }.unlike(&[], true, true), None);
+        // Large facets may look away from the lamp.
+        assert_eq!(Look { lit: 0.4, levels: [30.0, 40.0, 50.0], ..SOME }.unlike(&like, false, false), None);
+    }
 
     #[test]
     fn metal_without_a_seat_is_told() {
@@ -288,6 +384,7 @@ mod tests {
             bright: 190.0,
             facets: 1.6,
             contrast: 0.01,
+            ..SOME
         };
         assert!(look.is_metal());
         for other in [
@@ -311,6 +408,7 @@ mod tests {
             bright: 45.0,
             facets,
             contrast,
+            ..SOME
         };
         assert!(of(1.5, 0.2).is_blank() && of(2.4, 0.03).is_blank());
         // Facets that hardly differ, and few large ones.
@@ -323,9 +421,8 @@ mod tests {
 
     #[test]
     fn gems_of_a_colour_are_told_from_empty_seats() {
-        let look = |texture, tint, across, colour, metal| {
-            Look { texture, tint, across, colour, metal, bright: 120.0, facets: 5.0, contrast: 0.3 }.score()
-        };
+        let look =
+            |texture, tint, across, colour, metal| Look { texture, tint, across, colour, metal, ..SOME }.score();
         // A ruby in rhodium, whose faint hue makes any colour look like a multiple of it; one in silver without a hue.
         assert!(look(1.0, 25.0, 0.01, 0.3, 0.012) > DOUBT);
         assert!(look(0.5, 60.0, 0.01, 0.3, 0.005) > DOUBT);

@@ -277,10 +277,11 @@ impl Inspect for Stones {
         let sights = scene.sights;
         let scale_u = scene.scale_u();
         let blurred = scene.out_of_focus()?.is_some();
+        let looks: Vec<Option<seat::Look>> = scene.view.stones.iter().map(|s| seat::look(scene, s, &metal)).collect();
         for (index, stone) in scene.view.stones.iter().enumerate() {
             let p = pose.to_px(stone.x_mm, stone.y_mm);
             let seen = sights.map(|s| &s.stones[index]);
-            let look = seat::look(scene, stone, &metal);
+            let look = looks[index];
             tracing::debug!("seat of stone {} of {}: {look:.3?}", stone.id, scene.frame.file);
             let black = look.is_some_and(|l| l.is_black());
             let of_gem = stone.gem.as_deref().is_some_and(|g| !gem::is_clear(g));
@@ -316,9 +317,17 @@ impl Inspect for Stones {
             feature.confidence = 1.0 / (1.0 + (-score.abs()).exp());
             // Near even odds a person decides: the guard band of twice this reaches over the limit from either side.
             let opposed = !bare && classic.zip(model).is_some_and(|(c, m)| oppose(c, m, score));
-            let u = if score.abs() < seat::DOUBT || opposed { 0.6 } else { 0.0 };
+            // In the dark field facets may well be black, and what is overexposed or blurred shows none.
+            let shows = present && unclear.is_none() && scene.frame.light != "dark_field";
+            let unlike = look
+                .filter(|_| shows)
+                .and_then(|l| l.unlike(&alike(scene, index, &looks), stone.is_round(), is_black(stone)));
+            if unlike.is_some() {
+                feature.confidence = 0.5;
+            }
+            let u = if score.abs() < seat::DOUBT || opposed || unlike.is_some() { 0.6 } else { 0.0 };
             feature.values.push(value(PRESENT, if present { 1.0 } else { 0.0 }, u));
-            feature.doubt = unclear.filter(|_| u > 0.0).map(str::to_owned);
+            feature.doubt = unclear.filter(|_| u > 0.0).or(unlike).map(str::to_owned);
             answer.features.push(feature);
             if !present {
                 continue;
@@ -392,6 +401,23 @@ impl Inspect for Stones {
     }
 }
 
+/// What the stones of a frame look like that are ordered like one of them: of its gem and cut and about its size.
+fn alike(scene: &Scene, of: usize, looks: &[Option<seat::Look>]) -> Vec<seat::Look> {
+    let (stones, own) = (&scene.view.stones, &scene.view.stones[of]);
+    let is_alike = |s: &Stone| {
+        let ratio = s.diameter_mm / own.diameter_mm;
+        s.gem == own.gem && s.cut_word() == own.cut_word() && (1.0 / gem::ALIKE..=gem::ALIKE).contains(&ratio)
+    };
+    (0..stones.len()).filter(|i| *i != of && is_alike(&stones[*i])).filter_map(|i| looks[i]).collect()
+}
+
+/// Whether a gem is ordered that may throw back no light at all.
+fn is_black(stone: &Stone) -> bool {
+    const BLACK_GEMS: [&str; 5] = ["black", "onyx", "hematite", "jet", "obsidian"];
+    let gem = stone.gem.as_deref().map(crate::spec::word).unwrap_or_default();
+    gem.split('_').any(|w| BLACK_GEMS.contains(&w))
+}
+
 /// Where the girdle of a stone that is not round was found, in the frame; empty of a round one, whose circle says it.
 fn outline(scene: &Scene, stone: &Stone, s: &Placed) -> Vec<[f64; 2]> {
     let girdle = stone.girdle(s.centre, s.seen, stone.length_turn() + s.turned);
@@ -412,6 +438,11 @@ pub(super) const DARK: &str = "the frame is underexposed";
 pub(crate) fn is_spoiled(feature: &Feature) -> bool {
     let spoiled = [CLIPPED, BLURRED, DARK, prongs::CLIPPED, prongs::BLACK];
     feature.doubt.as_deref().is_some_and(|d| spoiled.contains(&d))
+}
+
+/// Whether a part that is there looks as if it were not, or not whole: no other frame contradicts that.
+pub(crate) fn is_suspect(feature: &Feature) -> bool {
+    feature.doubt.as_deref().is_some_and(|d| seat::is_unlike(d) || d == prongs::CUT)
 }
 
 /// Log odds beyond which one voice says no more: it cannot silence the other for good.
