@@ -133,6 +133,8 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
     let mut doubtful = Vec::new();
     let mut likeliest: Vec<Doubt> = Vec::new();
     for view in views {
+        let of_view = findings.len();
+        let mut unmarked: Vec<([f64; 2], f64, Status)> = Vec::new();
         for ((file, feature), place) in view.features.iter().zip(&view.places) {
             let text = view.texts.iter().find(|t| t.0 == *file && t.1 == feature.name).map(|t| t.2.clone());
             // What carries no value but a doubt is shown as a person's matter.
@@ -210,6 +212,10 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                     outline_px: feature.outline_px.iter().map(|p| [round_to(p[0], 1), round_to(p[1], 1)]).collect(),
                 });
             }
+            if let (true, Some(at), Some(v)) = (feature.name.contains(surface::AS_PIT), place, feature.values.first())
+            {
+                unmarked.push((*at, v.value, worst));
+            }
             // All that is as bad as the worst of it.
             if let Some(s) = why.iter().map(|w| w.0).max() {
                 let mut told: Vec<String> = why.into_iter().filter(|w| w.0 == s).map(|w| w.1).collect();
@@ -231,6 +237,17 @@ pub fn judge(spec: &Spec, piece: &Piece, views: &[ViewAnswer], troubles: &[Strin
                 } else {
                     likeliest.push(Doubt { likely, unseen, part: feature.name.clone(), subject });
                 }
+            }
+        }
+        // What a stain or a scratch may be beside that has no mark of its own: the picture shows it on theirs.
+        for (at, diameter, s) in unmarked {
+            let lies_there = |f: &&mut Finding| {
+                let d = f.x_mm.zip(f.y_mm).map(|(x, y)| (x - at[0]).hypot(y - at[1]));
+                matches!(f.kind, FindingType::Stain | FindingType::WornPlating | FindingType::Scratch)
+                    && d.is_some_and(|d| d < diameter)
+            };
+            if let Some(f) = findings[of_view..].iter_mut().find(lies_there) {
+                f.status = f.status.max(s);
             }
         }
         // A characteristic that was looked for and of which nothing was seen: its largest value is 0.
@@ -838,6 +855,43 @@ mod tests {
         assert_eq!(doubted.verdict, Verdict::Review);
         assert!(doubted.reasons[0].ends_with("it may be dust"), "{:?}", doubted.reasons);
         assert_eq!((doubted.findings[0].status, doubted.measurements[0].status), (Status::Review, Status::Review));
+    }
+
+    /// A stain below its limit that would be too large a pit: the row is a person's, and so is the mark in the picture.
+    #[test]
+    fn a_stain_that_may_be_a_pit_is_marked() {
+        let mut spec = crate::eval::bare_spec();
+        spec.limits = vec![limit(None, Some(0.05))];
+        let feature = |name: &str, kind, characteristic, value, doubt: Option<&str>| Feature {
+            nominal: false,
+            kind,
+            name: name.into(),
+            x_px: 5.0,
+            y_px: 5.0,
+            radius_px: 6.0,
+            outline_px: vec![],
+            confidence: 0.9,
+            found_by: vec![],
+            values: vec![crate::inspect::Value { characteristic, value, uncertainty: 0.004 }],
+            opinion: None,
+            rim: None,
+            doubt: doubt.map(str::to_owned),
+        };
+        let as_pit = feature("stain-as-pit-1", None, "pit.diameter_mm", 0.09, Some("it looks like a stain"));
+        let view = ViewAnswer {
+            view: "picture".into(),
+            features: vec![
+                ("a.png".into(), as_pit),
+                ("b.png".into(), feature("stain-1", Some(FindingType::Stain), "stain.area_mm2", 0.01, None)),
+                ("b.png".into(), feature("stain-2", Some(FindingType::Stain), "stain.area_mm2", 0.01, None)),
+            ],
+            places: vec![Some([0.2, 0.1]), Some([0.21, 0.1]), Some([0.5, 0.1])],
+            assessed: vec!["pit.diameter_mm", "stain.area_mm2"],
+            ..ViewAnswer::default()
+        };
+        let judged = judge(&spec, &piece(vec![]), &[view], &[]);
+        let marks: Vec<Status> = judged.findings.iter().map(|f| f.status).collect();
+        assert_eq!((judged.verdict, marks), (Verdict::Review, vec![Status::Review, Status::Pass]));
     }
 
     #[test]
