@@ -331,3 +331,38 @@ fn spec_check_prints_every_mistake() {
     assert_eq!(ran.code, 2);
     says(&ran, &["gone.toml: cannot read"]);
 }
+
+/// A full disk takes what is printed: the work is done all the same, and the exit code tells that something is lost.
+#[test]
+fn what_cannot_be_printed_ends_nothing() {
+    let bench = Bench::new();
+    bench.piece("a good");
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = |args: &[&str], out: std::process::Stdio, err: std::process::Stdio| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_loupe"));
+        command.args(args).current_dir(bench.path(".")).stdout(out).stderr(err).output().unwrap()
+    };
+    let piped = std::process::Stdio::piped;
+    for args in [&["schema", "report"][..], &["doctor"], &["inspect", "in", "--out", "out", "--no-model"]] {
+        let ran = run(args, full().into(), piped());
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{args:?} {said}");
+        assert!(said.contains("what it prints is lost") && !said.contains("panicked"), "{said}");
+        assert_eq!(run(args, full().into(), full().into()).status.code(), Some(2), "{args:?}");
+    }
+    assert_eq!(bench.report("a good").piece_id, "a good");
+}
+
+/// ONNX Runtime would keep and send events about its use; a station's program does neither.
+#[test]
+fn nothing_is_kept_under_the_users_folder() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("home")).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_loupe"));
+    command.arg("doctor").env("HOME", bench.path("home")).env_remove("ORT_DISABLE_TELEMETRY");
+    for folder in ["XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"] {
+        command.env_remove(folder);
+    }
+    command.output().unwrap();
+    assert_eq!(std::fs::read_dir(bench.path("home")).unwrap().count(), 0);
+}

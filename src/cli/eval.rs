@@ -103,6 +103,7 @@ fn measure(args: &Args) -> Result<u8, String> {
     if args.out.is_file() && !is_own(&args.out) {
         return Err(format!("--out {}: a file that `loupe eval` did not write is there", args.out.display()));
     }
+    super::can_write(&args.out)?;
     if let Some(sheet) = args.sheet.as_ref().filter(|s| s.is_file() && !args.out.is_file()) {
         return Err(format!(
             "--sheet {}: a file is there, and no figures of an earlier run: name another",

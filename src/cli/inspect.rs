@@ -1,7 +1,7 @@
 //! `loupe inspect`: pieces in, reports and pictures out.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::panic::AssertUnwindSafe;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -255,15 +255,7 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     }
     if !args.quiet {
         let width = terminal_width();
-        let table = table(&rows, width);
-        let mut stdout = std::io::stdout().lock();
-        if let Err(e) = stdout.write_all(table.as_bytes()).and_then(|()| stdout.flush()) {
-            // A reader that went away has seen enough; a full disk has not.
-            if e.kind() != std::io::ErrorKind::BrokenPipe {
-                eprintln!("loupe: the table cannot be printed: {e}");
-                failed = true;
-            }
-        }
+        print!("{}", table(&rows, width));
         let inspected = rows.len() - kept;
         eprintln!(
             "{}{} in {seconds:.2} s, {:.1} a second, {jobs} at a time",

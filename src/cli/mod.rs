@@ -1,6 +1,18 @@
 //! The command line: one file per subcommand, each with `pub struct Args` (a [`clap::Args`]) and
 //! `pub fn run(args: &Args) -> u8`, which prints its own errors to stderr and returns the exit code.
 
+/// The standard macros end the program where a stream cannot be written (a full disk): these note it, and the work goes on.
+macro_rules! println {
+    () => { $crate::cli::say("\n") };
+    ($($text:tt)*) => { $crate::cli::say(&(format!($($text)*) + "\n")) };
+}
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::say(&format!($($text)*)) };
+}
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::cli::tell(&format!($($text)*)) };
+}
+
 pub mod bench;
 pub mod calibrate;
 pub mod colour;
@@ -14,15 +26,17 @@ pub mod schema;
 pub mod spec;
 pub mod teach;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::model::Precision;
+use crate::model::{self, Precision};
 use crate::pipeline::Settings;
-use crate::report::write_whole;
+use crate::report::{write_whole, WholeFile};
 
 /// Every piece passed, or the command did what was asked.
 pub const EXIT_OK: u8 = 0;
@@ -100,6 +114,24 @@ impl ModelArgs {
     }
 }
 
+/// Whether something of what was printed is lost.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Prints to stdout. What cannot be printed (a full disk) is said once on stderr, and the exit code tells it.
+fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if let Err(e) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        if !LOST.swap(true, Ordering::Relaxed) {
+            tell(&format!("loupe: what it prints is lost: {e}"));
+        }
+    }
+}
+
+/// Prints a line to stderr; where that cannot be done there is nobody to tell.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Why a file was not written.
 fn cannot_write(path: &Path, e: &std::io::Error) -> String {
     format!("{}: cannot write: {e}", path.display())
@@ -108,6 +140,14 @@ fn cannot_write(path: &Path, e: &std::io::Error) -> String {
 /// Whether two paths lead to one file that is there.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+}
+
+/// Whether a file can be written there, found out before the work that it is for: makes its folder.
+fn can_write(path: &Path) -> Result<(), String> {
+    if path.is_dir() {
+        return Err(format!("{}: cannot write: it is a folder", path.display()));
+    }
+    WholeFile::create(path).map(drop).map_err(|e| cannot_write(path, &e))
 }
 
 /// Writes a file whole; an error names it.
@@ -141,10 +181,11 @@ pub fn main() -> ExitCode {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
     keep_large_blocks();
+    model::runtime::send_nothing();
     let filter = tracing_subscriber::EnvFilter::try_from_env("LOUPE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
-    ExitCode::from(match &Cli::parse().command {
+    let code = match &Cli::parse().command {
         Command::Inspect(args) => inspect::run(args),
         Command::Report(args) => report::run(args),
         Command::Calibrate(args) => calibrate::run(args),
@@ -156,7 +197,8 @@ pub fn main() -> ExitCode {
         Command::Msa(args) => msa::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Colour(args) => colour::run(args),
-    })
+    };
+    ExitCode::from(if LOST.load(Ordering::Relaxed) { EXIT_ERROR } else { code })
 }
 
 /// Planes of a frame are made and dropped by the dozen. Left alone, the C library gives each back to the system and has

@@ -11,6 +11,7 @@ use crate::inspect::finish;
 use crate::inspect::sight::PartModels;
 use crate::judge;
 use crate::model::{FinishModel, Precision};
+use crate::piece::light_name;
 use crate::pipeline::{Inspector, Settings};
 use crate::report::{FindingType, Report, Status, Verdict};
 use crate::source::{picture_job, Bare};
@@ -144,7 +145,7 @@ fn init(args: &InitArgs) -> Result<(), String> {
         let (_, image) = vision::read_image(frame).map_err(|e| e.to_string())?;
         let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", frame.display());
         let name = |default: &str| args.view.clone().unwrap_or_else(|| default.to_owned());
-        let backlit = args.light.as_deref().map(|l| l == "backlight");
+        let backlit = args.light.as_deref().map(|l| light_name(l) == "backlight");
         let ring = match (backlit, &stones) {
             (Some(false), _) | (None, Some(_)) => None,
             (known, _) => draft::silhouette(&image, args.um_per_px, &name("backlit"), known.is_some())
@@ -162,7 +163,8 @@ fn init(args: &InitArgs) -> Result<(), String> {
         }
     }
     let (_, frame, image, mut draft) = best.ok_or("no frame was given")?;
-    let light = args.light.as_deref().unwrap_or(if draft.ring.is_some() { "backlight" } else { "dome" });
+    let light = args.light.as_deref().map(light_name);
+    let light = light.as_deref().unwrap_or(if draft.ring.is_some() { "backlight" } else { "dome" });
     if args.finish.is_none() && draft.ring.is_none() {
         let model = FinishModel::load_default().ok();
         draft.finish = model.and_then(|m| finish::guess(&m, &image, &draft.view, args.um_per_px, light));

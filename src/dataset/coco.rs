@@ -136,7 +136,8 @@ pub(super) fn load(root: &Path, split: Split) -> Result<Set, DatasetError> {
     if files.is_empty() {
         return Err(unknown(root, "looked for a JSON with `images` and `annotations`, or with `labels`"));
     }
-    let top = if root.is_file() { root.parent().unwrap_or(Path::new(".")) } else { root };
+    let above = root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let top = if root.is_file() { above } else { root };
     let mut set = Set { kind: Kind::Coco, protocol: None, samples: vec![], errors: vec![] };
     let index = Index::of(top)?;
     for file in &files {

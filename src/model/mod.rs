@@ -15,7 +15,7 @@ mod girdles;
 mod info;
 mod ocr;
 mod parts;
-mod runtime;
+pub(crate) mod runtime;
 mod sessions;
 mod surface;
 mod tiles;

@@ -61,7 +61,17 @@ fn runtime() -> Result<&'static Runtime, ModelError> {
     Ok(RUNTIME.get_or_init(|| loaded))
 }
 
+/// Keeps ONNX Runtime from sending and storing events about its use: its Linux builds do both from 1.30 on unless this variable is set, whatever the environment
+/// is made with. Called before other threads may read the environment.
+pub fn send_nothing() {
+    const OFF: &str = "ORT_DISABLE_TELEMETRY";
+    if std::env::var_os(OFF).is_none() {
+        std::env::set_var(OFF, "1");
+    }
+}
+
 fn load(library: &Path) -> Result<Runtime, ModelError> {
+    send_nothing();
     let builder = ort::init_from(library).map_err(|e| match e {
         LoadDynamicError::Dlopen { error, path } => ModelError::RuntimeMissing { path, message: error.to_string() },
         LoadDynamicError::BadVersion { version_str, path } => ModelError::RuntimeUnusable {

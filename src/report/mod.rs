@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::json::Marked;
+use crate::json::{mistake, Marked, Mistake};
 use crate::spec::Rule;
 
 /// The `schema` value of a report.
@@ -54,7 +54,40 @@ impl Marked for Report {
     fn schema(&self) -> &str {
         &self.schema
     }
+
+    fn check(&self) -> Result<(), Mistake> {
+        for (i, m) in self.measurements.iter().enumerate() {
+            let at = |key: &str| format!("measurements[{i}].{key}");
+            let number = |key: &str, v: f64| {
+                let why = format!("{v} is no measure");
+                if v.abs() <= LARGEST {
+                    Ok(())
+                } else {
+                    Err(mistake(&at(key), why))
+                }
+            };
+            number("value", m.value)?;
+            number("uncertainty", m.uncertainty)?;
+            number("lower", m.lower.unwrap_or(0.0))?;
+            number("upper", m.upper.unwrap_or(0.0))?;
+            if m.uncertainty < 0.0 {
+                return Err(mistake(&at("uncertainty"), format!("{} is less than nothing", m.uncertainty)));
+            }
+            if m.decision.is_some_and(|d| !(d.k > 0.0 && d.k <= LARGEST)) {
+                return Err(mistake(&at("decision.k"), "a coverage factor is more than nothing"));
+            }
+        }
+        for (i, f) in self.frames.iter().enumerate() {
+            if f.um_per_px.is_some_and(|s| !(s > 0.0 && s <= LARGEST)) {
+                return Err(mistake(&format!("frames[{i}].um_per_px"), "a scale is more than nothing"));
+            }
+        }
+        Ok(())
+    }
 }
+
+/// Nothing that a report measures is larger than this, in any unit.
+const LARGEST: f64 = 1e12;
 
 /// The verdict on a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -398,22 +431,36 @@ const UNFINISHED: (&str, &str) = (".loupe-", ".part");
 #[derive(Debug)]
 pub struct WholeFile {
     path: PathBuf,
-    tmp: tempfile::NamedTempFile,
+    to: Written,
+}
+
+#[derive(Debug)]
+enum Written {
+    /// Into a file beside it.
+    Beside(tempfile::NamedTempFile),
+    /// Into a pipe or a device, which is no file to put another in place of.
+    Stream(std::fs::File),
 }
 
 impl WholeFile {
-    /// Begins the file, and makes its folder.
+    /// Begins the file, and makes its folder. A link is followed: what it leads to is written.
     ///
     /// # Errors
     /// The error of the file system.
     pub fn create(path: &Path) -> std::io::Result<Self> {
+        let there = std::fs::metadata(path);
+        if there.as_ref().is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+            let stream = std::fs::OpenOptions::new().write(true).open(path)?;
+            return Ok(WholeFile { path: path.to_owned(), to: Written::Stream(stream) });
+        }
+        let path = if path.is_symlink() && there.is_ok() { path.canonicalize()? } else { path.to_owned() };
         let dir = match path.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
             _ => Path::new("."),
         };
         std::fs::create_dir_all(dir)?;
         let tmp = tempfile::Builder::new().prefix(UNFINISHED.0).suffix(UNFINISHED.1).tempfile_in(dir)?;
-        Ok(WholeFile { path: path.to_owned(), tmp })
+        Ok(WholeFile { path, to: Written::Beside(tmp) })
     }
 
     /// Whether a name is that of a file which a program that was killed had begun.
@@ -426,25 +473,35 @@ impl WholeFile {
     /// # Errors
     /// The error of the file system.
     pub fn finish(self) -> std::io::Result<()> {
-        self.tmp.as_file().sync_data()?;
+        let tmp = match self.to {
+            Written::Beside(tmp) => tmp,
+            Written::Stream(mut stream) => return stream.flush(),
+        };
+        tmp.as_file().sync_data()?;
         // tempfile makes files for the owner alone; a report is for everyone the folder is for.
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            self.tmp.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+            tmp.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
         }
-        self.tmp.persist(self.path).map_err(|e| e.error)?;
+        tmp.persist(self.path).map_err(|e| e.error)?;
         Ok(())
     }
 }
 
 impl Write for WholeFile {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.tmp.write(bytes)
+        match &mut self.to {
+            Written::Beside(tmp) => tmp.write(bytes),
+            Written::Stream(stream) => stream.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.tmp.flush()
+        match &mut self.to {
+            Written::Beside(tmp) => tmp.flush(),
+            Written::Stream(stream) => stream.flush(),
+        }
     }
 }
 
@@ -467,5 +524,29 @@ pub fn round_to(value: f64, decimals: i32) -> f64 {
         r if r.is_finite() => r,
         // Too large for decimals.
         _ => value,
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// A link stays one, and what it leads to is written; a pipe is written into.
+    #[test]
+    fn links_and_pipes_stay_what_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link, pipe) = (dir.path().join("real"), dir.path().join("link"), dir.path().join("pipe"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        write_whole(&link, b"new").unwrap();
+        assert!(link.is_symlink() && std::fs::read(&real).unwrap() == b"new");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read(pipe).unwrap()
+        });
+        write_whole(&pipe, b"through").unwrap();
+        assert_eq!(reader.join().unwrap(), b"through");
+        assert!(!pipe.is_file() && pipe.exists());
     }
 }
