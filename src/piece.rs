@@ -32,6 +32,23 @@ pub struct Piece {
     pub extra: BTreeMap<String, serde_json::Value>,
 }
 
+/// The lights whose ways the program knows.
+const LIGHTS: [&str; 7] = ["dome", "ring", "bars", "coaxial", "dark_field", "backlight", "diffuse"];
+
+/// A light by its name as the program writes it, however it is written (`Dark field`); a station's own stays as it is.
+pub fn light_name(name: &str) -> String {
+    let word = name.trim().to_lowercase().replace([' ', '-'], "_");
+    if LIGHTS.contains(&word.as_str()) {
+        word
+    } else {
+        name.to_owned()
+    }
+}
+
+fn light<'de, D: serde::Deserializer<'de>>(text: D) -> Result<String, D::Error> {
+    String::deserialize(text).map(|name| light_name(&name))
+}
+
 /// One camera frame of a piece.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
@@ -40,6 +57,8 @@ pub struct Frame {
     /// Name of the spec's view that the frame shows.
     pub view: String,
     /// dome, ring, bars, coaxial, dark_field, backlight, diffuse, or a station's own name.
+    #[serde(deserialize_with = "light")]
+    #[schemars(with = "String")]
     pub light: String,
     /// Scale in um per pixel; a frame without one gives no claim in mm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -241,7 +260,7 @@ impl Frame {
         Frame {
             file: file.into(),
             view: view.into(),
-            light: light.into(),
+            light: light_name(&light.into()),
             um_per_px,
             um_per_px_u,
             seq: 0,
@@ -428,6 +447,17 @@ mod tests {
         let text = format!(r#"{{"schema":"loupe.piece/1","piece_id":"p","spec":"spec.toml","frames":[{frames}]}}"#);
         let files = Piece::parse(&text, Path::new("piece.json")).unwrap().frames.into_iter().map(|f| f.file);
         assert_eq!(files.collect::<Vec<_>>(), ["a.png", "b.png", "c.png"]);
+    }
+
+    #[test]
+    fn a_light_is_known_however_it_is_written() {
+        for (written, name) in
+            [("Dark field", "dark_field"), ("BACKLIGHT", "backlight"), ("Blue ring 3", "Blue ring 3")]
+        {
+            assert_eq!(light_name(written), name);
+        }
+        let frame = text("").replace("dome", "Dome");
+        assert_eq!(Piece::parse(&frame, Path::new("piece.json")).unwrap().frames[0].light, "dome");
     }
 
     #[test]

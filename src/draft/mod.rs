@@ -12,6 +12,7 @@ use crate::inspect::sight::{self, PartModels};
 use crate::locate::silhouette::Backlit;
 use crate::locate::{self, Pose};
 use crate::model::{ClassMap, ModelError, SurfaceModel};
+use crate::spec::parse::wholly_outside;
 use crate::spec::{Outline, Prong, Stone, View};
 use crate::vision::{ops, Image, Mask, Plane, VisionError};
 
@@ -118,6 +119,9 @@ pub fn silhouette(
 const LEAST_STONE_MM: f64 = 0.6;
 /// Share of a rim without an edge above which a person is told.
 const FAINT_SHARE: f64 = 0.03;
+/// Long stones stand along or across their piece, within this of how well the map shows it; where nothing tells the piece's axes, they are the frame's, and a stone lies as it is seen.
+const SQUARE_DEG: f64 = 12.0;
+const LEVEL_DEG: f64 = 1.5;
 /// Rounds in which a part is seen anew from where it was found.
 const ROUNDS: usize = 4;
 
@@ -187,6 +191,13 @@ pub fn draft(
     } else {
         notes.push("metal reaches the frame's upper and lower edge: no outline (turn a shank by 90 degrees)".into());
     }
+    let has_axes = match &view.outline {
+        Some(Outline::Disc { .. }) | None => false,
+        // One whose box tells of no axes is drawn along the frame's.
+        Some(Outline::Polygon { .. }) => pose.rotation != 0.0,
+        Some(_) => true,
+    };
+    let square_deg = if has_axes { SQUARE_DEG } else { LEVEL_DEG };
     if from_list {
         // An ellipse and a rectangle have their own axes, and an inspection lays a piece by them.
         if !matches!(view.outline, Some(Outline::Ellipse { .. } | Outline::RoundedRect { .. })) {
@@ -200,15 +211,27 @@ pub fn draft(
                 }
             }
         }
-        let mut seen = stones(&stone, &prong, &piece, &pose)?;
+        let mut seen = stones(&stone, &prong, &piece, &pose, square_deg)?;
         settle_stones(image, &pose, parts, &mut seen)?;
         notes.extend(against_list(image, &pose, parts, &view.stones, &seen)?);
     } else {
-        view.stones = stones(&stone, &prong, &piece, &pose)?;
+        view.stones = stones(&stone, &prong, &piece, &pose, square_deg)?;
         settle_stones(image, &pose, parts, &mut view.stones)?;
     }
     let tips = prongs(&prong, &piece, &pose)?;
     give_prongs(image, &pose, parts, &mut view.stones, &tips)?;
+    if let Some(outline) = view.outline.as_ref().filter(|_| !from_list) {
+        // A second piece in the frame, or its reflection: no part of this one, and a spec with it would be refused.
+        let all = view.stones.len();
+        view.stones.retain(|s| !wholly_outside(outline, [s.x_mm, s.y_mm], s.diameter_mm / 2.0));
+        for s in &mut view.stones {
+            s.prongs.retain(|p| !wholly_outside(outline, [p.x_mm, p.y_mm], p.radius_mm));
+        }
+        if view.stones.len() < all {
+            let left_out = all - view.stones.len();
+            notes.push(format!("{left_out} stone(s) seen outside the outline are left out: check the outline there"));
+        }
+    }
     if !from_list {
         like_sizes(&mut view.stones);
         name_in_rows(&mut view.stones);
@@ -310,7 +333,14 @@ fn at_least(p: &Plane, least: f32, within: &Mask) -> Mask {
 }
 
 /// Stones as regions of the map: circles where a region is round or made of round ones, else a cut by its shape.
-fn stones(stone: &Plane, prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec<Stone>, DraftError> {
+/// `square_deg`: a long one that lies by less off the piece's axes is drawn along them.
+fn stones(
+    stone: &Plane,
+    prong: &Plane,
+    piece: &Mask,
+    pose: &Pose,
+    square_deg: f64,
+) -> Result<Vec<Stone>, DraftError> {
     let mask = at_least(stone, 0.5, piece);
     let (blobs, labels) = ops::components(&mask)?;
     let least_px = pose.px(LEAST_STONE_MM / 2.0);
@@ -334,7 +364,7 @@ fn stones(stone: &Plane, prong: &Plane, piece: &Mask, pose: &Pose) -> Result<Vec
                     let turn = (-cut.turn - pose.rotation).to_degrees();
                     if s.length_ratio().is_some_and(|r| r > 1.0) {
                         let square = (turn / 90.0).round() * 90.0;
-                        s.turn_deg = Some(square).filter(|t| (t - turn).abs() < 12.0).or(Some(turn));
+                        s.turn_deg = Some(square).filter(|t| (t - turn).abs() < square_deg).or(Some(turn));
                     }
                     out.push(s);
                 }
@@ -624,6 +654,62 @@ fn lay_on_stones(image: &Image, pose: &mut Pose, parts: &PartModels, list: &[Sto
 /// A stone is of another size than its list says from here on, relative to it: sieves for melee part sizes by 4 % and more.
 const OTHER_SIZE: f64 = 0.05;
 
+/// Fewest stones of a list that show it to be drawn in another way.
+const LEAST_LISTED: usize = 3;
+/// The share of a list that must lie where stones are seen once it is read another way, and at most as it stands.
+const READ: f64 = 0.8;
+const UNREAD: f64 = 0.5;
+
+/// How a list is drawn if not as the frame shows the piece: in inches, mirrored, turned by quarters, about another origin; none where it fits as it stands, or in no such way.
+fn misread(list: &[Stone], seen: &[Stone]) -> Option<String> {
+    let n = list.len() as f64;
+    if list.len() < LEAST_LISTED || seen.len() < LEAST_LISTED {
+        return None;
+    }
+    let middle = |p: &[[f64; 2]]| [0, 1].map(|k| p.iter().map(|q| q[k]).sum::<f64>() / p.len() as f64);
+    let there: Vec<[f64; 2]> = seen.iter().map(|s| [s.x_mm, s.y_mm]).collect();
+    let fits = |p: &[[f64; 2]], scale: f64| {
+        let near = |q: &[f64; 2], s: &Stone| {
+            let at = |t: &Stone| (t.x_mm - q[0]).hypot(t.y_mm - q[1]) < 0.3 * scale * s.diameter_mm;
+            seen.iter().any(|t| at(t) && (0.7..1.4).contains(&(t.diameter_mm / (scale * s.diameter_mm))))
+        };
+        p.iter().zip(list).filter(|(q, s)| near(q, s)).count() as f64
+    };
+    type Way = (&'static str, f64, fn([f64; 2]) -> [f64; 2]);
+    let ways: [Way; 7] = [
+        ("", 1.0, |p| p),
+        ("with its y axis down (y_mm is up)", 1.0, |[x, y]| [x, -y]),
+        ("with its x axis to the left (x_mm is to the right)", 1.0, |[x, y]| [-x, y]),
+        ("turned by a quarter, counter-clockwise", 1.0, |[x, y]| [y, -x]),
+        ("turned by a quarter, clockwise", 1.0, |[x, y]| [-y, x]),
+        ("turned by half a turn", 1.0, |[x, y]| [-x, -y]),
+        ("in inches (its lengths are mm)", 25.4, |p| p),
+    ];
+    let as_it_is: Vec<[f64; 2]> = list.iter().map(|s| [s.x_mm, s.y_mm]).collect();
+    if fits(&as_it_is, 1.0) > UNREAD * n {
+        return None;
+    }
+    for (how, scale, way) in ways {
+        let laid: Vec<[f64; 2]> = as_it_is.iter().map(|p| way(*p).map(|v| scale * v)).collect();
+        let (own, all) = (middle(&laid), middle(&there));
+        let by = [all[0] - own[0], all[1] - own[1]];
+        let moved: Vec<[f64; 2]> = laid.iter().map(|p| [p[0] + by[0], p[1] + by[1]]).collect();
+        if !how.is_empty() && fits(&laid, scale) >= READ * n {
+            return Some(format!(
+                "the list seems to be drawn {how}: read so its stones lie where the frame shows them"
+            ));
+        }
+        if fits(&moved, scale) >= READ * n {
+            let drawn = if how.is_empty() { String::new() } else { format!("drawn {how} and ") };
+            return Some(format!(
+                "the list seems to be {drawn}about another origin: its stones are seen {:.2} mm to the right and {:.2} mm up of where it has them",
+                by[0], by[1]
+            ));
+        }
+    }
+    None
+}
+
 /// What a list and the frame say differently: stones that lie outside the frame, are not seen or seen elsewhere, and stones (`seen`)
 /// that the list does not have.
 fn against_list(
@@ -633,6 +719,9 @@ fn against_list(
     list: &[Stone],
     seen: &[Stone],
 ) -> Result<Vec<String>, DraftError> {
+    if let Some(how) = misread(list, seen) {
+        return Ok(vec![how]);
+    }
     let mut out = Vec::new();
     let (mut outside, mut sizes) = (Vec::new(), Vec::new());
     for s in list {
@@ -857,6 +946,24 @@ mod tests {
             gem: None,
             prongs: vec![],
         }
+    }
+
+    #[test]
+    fn a_list_that_is_drawn_another_way_is_told() {
+        let seen: Vec<Stone> = [[-2.0, 1.0], [-0.5, 1.2], [1.0, 0.8], [2.2, -1.5], [-1.5, -2.0]]
+            .map(|p| Stone::unnamed(p, 1.3, "round"))
+            .into();
+        let of = |way: fn(&Stone) -> [f64; 2], scale: f64| -> Option<String> {
+            let drawn = |s: &Stone| Stone::unnamed(way(s), s.diameter_mm / scale, "round");
+            misread(&seen.iter().map(drawn).collect::<Vec<_>>(), &seen)
+        };
+        assert_eq!(of(|s| [s.x_mm, s.y_mm], 1.0), None);
+        // Off by less than a stone's radius here and there: each is told by itself.
+        assert_eq!(of(|s| [s.x_mm + 0.2 * s.y_mm.signum(), s.y_mm], 1.0), None);
+        assert!(of(|s| [s.x_mm, -s.y_mm], 1.0).unwrap().contains("y axis down"));
+        assert!(of(|s| [-s.y_mm, s.x_mm], 1.0).unwrap().contains("counter-clockwise"));
+        assert!(of(|s| [s.x_mm / 25.4, s.y_mm / 25.4], 25.4).unwrap().contains("inches"));
+        assert!(of(|s| [s.x_mm - 0.9, s.y_mm - 0.6], 1.0).unwrap().contains("0.90 mm to the right and 0.60 mm up"));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::DraftError;
 use crate::inspect::sight::to_piece;
+use crate::inspect::surface::hull;
 use crate::locate::{outline as nominal, Pose, MAX_TURN_DEG};
+use crate::spec::parse::crossing;
 use crate::spec::{Outline, Stone};
 use crate::vision::{ops, Mask, Plane};
 
@@ -85,6 +87,9 @@ const CORNERS: u32 = 12;
 /// By how much the box about a polygon must be tighter along other axes than the frame's to tell them: about a rectangle it is 2 % at half a degree and more.
 const TIGHTER: f64 = 1.02;
 
+/// How often the tolerance of a polygon that crosses itself is halved.
+const FINER: u32 = 5;
+
 /// The shape that a closed edge shows, in mm: the simplest of disc, ellipse, rectangle and polygon that follows it.
 fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
     let (angle, size, centre) = tightest_box(points);
@@ -126,8 +131,10 @@ fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
     let level = (level_hi[0] - level_lo[0]) * (level_hi[1] - level_lo[1]);
     let told = level > TIGHTER * size[0] * size[1] && angle.abs() <= MAX_TURN_DEG.to_radians();
     let angle = if told { angle } else { 0.0 };
-    let mut corners: Vec<[f64; 2]> =
-        simplified(points, 1.3 * tolerance).iter().map(|p| to_piece(*p, -angle)).collect();
+    // Where a slot is as narrow as what is simplified away its sides may come to cross: then less is.
+    let finer = (0..FINER).map(|k| simplified(points, 1.3 * tolerance / f64::from(1 << k)));
+    let simple = finer.into_iter().find(|p| crossing(p).is_none()).unwrap_or_else(|| hull(points));
+    let mut corners: Vec<[f64; 2]> = simple.iter().map(|p| to_piece(*p, -angle)).collect();
     let (lo, hi) = bounds(&corners);
     let m = [(lo[0] + hi[0]) / 2.0, (lo[1] + hi[1]) / 2.0];
     for p in &mut corners {

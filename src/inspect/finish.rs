@@ -85,14 +85,19 @@ fn likeliest(whole: &[f64], of: impl Fn(usize) -> bool) -> Option<usize> {
     (0..whole.len()).filter(|k| of(*k)).max_by(|a, b| whole[*a].total_cmp(&whole[*b]))
 }
 
+/// How sure a finish must be that a draft orders by itself. That a piece looks as ordered is likely beforehand; here no finish is, and what a draft orders all later pieces are held to. Of 288 frames of
+/// five sets the likeliest finish is wrong in 16 of 211 from the model's own threshold on, in 3 of 168 from 0.95 on and in none of 140 from here on; of 131 other frames in 8 of 108 and none of 66.
+const SURE: f64 = 0.98;
+
 /// The finish that a frame of a piece made to this view surely shows all over; none where that is not sure.
 pub fn guess(model: &FinishModel, image: &Image, view: &View, um_per_px: f64, light: &str) -> Option<&'static str> {
     let located = crate::locate::locate(image, view, Some(um_per_px)).ok()?;
     let seen = look(model, image, &crate::locate::open_metal(view, &located), um_per_px, light).ok()?;
     let whole = &seen.sight.whole;
     let best = likeliest(whole, |_| true)?;
-    (whole[best] >= seen.thresholds.accept && unevenness(&seen, best).iter().all(|u| *u <= 1.0))
-        .then(|| FinishModel::finishes()[best])
+    tracing::debug!("the finish: {whole:.3?}");
+    let sure = seen.thresholds.accept.max(SURE);
+    (whole[best] >= sure && unevenness(&seen, best).iter().all(|u| *u <= 1.0)).then(|| FinishModel::finishes()[best])
 }
 
 /// Asks the model about a frame's metal ([`crate::locate::open_metal`]), which was taken under a light of that name.

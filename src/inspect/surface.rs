@@ -588,7 +588,7 @@ impl Rim {
 }
 
 /// Convex hull (Andrew's monotone chain), counter-clockwise.
-fn hull(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
+pub(crate) fn hull(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
     let mut p = points.to_vec();
     p.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
     p.dedup();

@@ -1231,7 +1231,8 @@ pub(crate) fn never_negative(c: &str) -> bool {
 }
 
 /// Whether a disc has no point in common with the outline.
-fn wholly_outside(outline: &Outline, [x, y]: [f64; 2], radius: f64) -> bool {
+/// Whether nothing of a disc lies within an outline.
+pub(crate) fn wholly_outside(outline: &Outline, [x, y]: [f64; 2], radius: f64) -> bool {
     match outline {
         Outline::Disc { radius_mm } => x.hypot(y) > radius_mm + radius,
         Outline::Band { half_width_mm, .. } => y.abs() > half_width_mm + radius,
@@ -1269,7 +1270,7 @@ fn outside_polygon(points: &[[f64; 2]], [x, y]: [f64; 2], radius: f64) -> bool {
 
 /// The first two edges of a closed polygon that meet where they should not; an edge is named by its first
 /// point. An edge without length meets itself.
-fn crossing(points: &[[f64; 2]]) -> Option<(usize, usize)> {
+pub(crate) fn crossing(points: &[[f64; 2]]) -> Option<(usize, usize)> {
     let n = points.len();
     let edge = |i: usize| (points[i], points[(i + 1) % n]);
     for i in 0..n {
