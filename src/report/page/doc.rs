@@ -244,6 +244,19 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_measured_is_refused() {
+        let of = |was: &str, is: &str| {
+            let report = report(&format!("[{}]", row("pit.diameter_mm", "pit-1", "top", "fail")), "[]").report;
+            let text = serde_json::to_string(&report).unwrap().replace(was, is);
+            Doc::parse(text.as_bytes(), Path::new("r.json")).map(|_| ()).map_err(|e| e.to_string())
+        };
+        assert_eq!(of("", ""), Ok(()));
+        let why = of(r#""uncertainty":0.1"#, r#""uncertainty":-0.1"#).unwrap_err();
+        assert!(why.contains("r.json") && why.contains("measurements[0].uncertainty"), "{why}");
+        assert!(of(r#""value":1.0"#, r#""value":1e308"#).unwrap_err().contains("measurements[0].value"));
+    }
+
+    #[test]
     fn reasons_are_sorted_into_rows_and_others() {
         let rows = [
             row("stone.tilt_deg", "S1", "top", "review"),

@@ -10,7 +10,7 @@ use super::pictures::Embedded;
 use super::{count, shell, sign, status_badge, verdict_badge, words};
 use crate::judge::K;
 use crate::piece::Frame;
-use crate::report::{round_to, Finding, Measurement, NotAssessed, Report, Status, Verdict};
+use crate::report::{round_to, Finding, FrameRow, Measurement, NotAssessed, Report, Status, Verdict};
 
 /// Rows of a table that are shown before the rest is folded.
 const OPEN_ROWS: usize = 40;
@@ -742,7 +742,7 @@ fn frames(r: &Report, extras: &Extras) -> Markup {
                 tbody { @for f in &r.frames {
                     tr {
                         th scope="row" { (f.file) }
-                        td { @if let Some(x) = extras.frames.get(&f.file) { (taken(x)) } @else { "–" } }
+                        td { (taken(f, extras.frames.get(&f.file))) }
                         td.u {
                             @if let Some(p) = &f.pose {
                                 (plain(round_to(p.rotation_deg, 3))) "° · " (plain(round_to(p.dx_mm, 3))) ", " (plain(round_to(p.dy_mm, 3))) " mm"
@@ -757,18 +757,24 @@ fn frames(r: &Report, extras: &Extras) -> Markup {
     }
 }
 
-/// How a frame was taken, in one line.
-fn taken(f: &Frame) -> String {
-    let mut parts = vec![format!("view {}", f.view), f.light.clone()];
-    match (f.um_per_px, f.um_per_px_u) {
-        (Some(s), Some(u)) => parts.push(format!("{} ± {} µm/px (k = 1)", plain(s), plain(u))),
-        (Some(s), None) => parts.push(format!("{} µm/px", plain(s))),
-        (None, _) => parts.push("no scale".into()),
+/// How a frame was taken, in one line: by its report, and what the manifest says besides.
+fn taken(f: &FrameRow, manifest: Option<&Frame>) -> String {
+    let mut parts: Vec<String> = manifest.map(|m| format!("view {}", m.view)).into_iter().collect();
+    let light = Some(&f.light).filter(|l| !l.is_empty()).or(manifest.map(|m| &m.light));
+    parts.extend(light.cloned());
+    let of_manifest = || manifest.and_then(|m| Some((m.um_per_px?, m.um_per_px_u)));
+    match f.um_per_px.map(|s| (s, f.um_per_px_u)).or_else(of_manifest) {
+        Some((s, Some(u))) => parts.push(format!("{} ± {} µm/px (k = 1)", plain(s), plain(u))),
+        Some((s, None)) => parts.push(format!("{} µm/px", plain(s))),
+        None if f.sha256.is_some() => parts.push("no scale".into()),
+        None => {}
     }
-    parts.extend(f.calibration.as_ref().map(|c| format!("calibration {c}")));
-    parts.extend(f.exposure_us.map(|e| format!("{} µs", plain(e))));
-    parts.extend(f.camera_serial.as_ref().map(|c| format!("camera {c}")));
-    parts.extend(f.captured_at.clone());
+    parts.extend(f.calibration.as_ref().map(|c| format!("calibration {} (sha256 {})", c.file, c.sha256)));
+    if let Some(m) = manifest {
+        parts.extend(m.exposure_us.map(|e| format!("{} µs", plain(e))));
+        parts.extend(m.camera_serial.as_ref().map(|c| format!("camera {c}")));
+        parts.extend(m.captured_at.clone());
+    }
     parts.join(", ")
 }
 
@@ -782,7 +788,7 @@ fn provenance(doc: &Doc, extras: &Extras) -> Markup {
                 dt { "Report" } dd { code { "sha256 " (doc.sha256) } }
                 dt { "Spec" } dd { code { "sha256 " (p.spec_sha256) } }
                 dt { "Settings" } dd { code { "sha256 " (p.settings_sha256) } }
-                @for m in &p.models { dt { "Model " (m.name) } dd { code { "sha256 " (m.sha256) } } }
+                @for m in &p.models { dt { (if m.name.ends_with(".json") { "Calibration " } else { "Model " }) (m.name) } dd { code { "sha256 " (m.sha256) } } }
                 @if p.models.is_empty() { dt { "Models" } dd { "none" } }
                 @for e in &extras.errors { dt { "Error of the run" } dd { (e) } }
             }
