@@ -92,6 +92,8 @@ pub struct FrameView {
     pub defect_prob: Option<crate::vision::Plane>,
     /// The score of what was taught, where the frame was shown to it.
     pub anomaly_score: Option<f64>,
+    /// The same of every pixel: from 1 on a place is beyond what was taught.
+    pub heat: Option<crate::vision::Plane>,
     /// The outline as located, closed polylines in pixels.
     pub outline_px: Vec<Vec<[f64; 2]>>,
     /// The stones.
@@ -372,6 +374,7 @@ impl Inspector {
             image,
             defect_prob: None,
             anomaly_score: None,
+            heat: None,
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
@@ -595,6 +598,7 @@ impl Inspector {
         picture.anomaly_score =
             scene.anomaly.as_ref().and_then(|a| a.as_ref().ok()?.scored.as_ref()).map(|s| s.score);
         let mut defect_prob = classes.map(|c| c.defect_plane());
+        picture.heat.clone_from(&heat);
         if let Some(mut heat) = heat {
             // The threshold of a score is 1, that of a probability in the picture a half.
             heat.data.iter_mut().for_each(|v| *v /= 1.0 + *v);

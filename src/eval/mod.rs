@@ -599,6 +599,7 @@ mod tests {
             image,
             defect_prob: Some(prob),
             anomaly_score: None,
+            heat: None,
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],

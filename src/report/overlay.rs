@@ -12,7 +12,7 @@ use super::text::{draw_text, draw_text_halo, text_height, text_width};
 use super::{round_to, Finding, Measurement, Report, Status, Verdict};
 use crate::judge;
 use crate::pipeline::{FrameView, PartMark};
-use crate::vision::Image;
+use crate::vision::{Image, Plane};
 
 /// Findings that get a label in one picture; the others are counted.
 const MAX_LABELS: usize = 12;
@@ -39,6 +39,9 @@ pub fn draw(view: &FrameView, report: &Report) -> Image {
         return img;
     }
     let style = Style::of(&img);
+    if let Some(heat) = &view.heat {
+        draw_heat(&mut img, heat);
+    }
 
     let thin = Pen { rgb: OUTLINE, width: style.line * 0.8, alpha: 0.75, rim: 0.0 };
     for line in &view.outline_px {
@@ -480,6 +483,17 @@ fn pixels(img: &Image, x0: f64, y0: f64, x1: f64, y1: f64) -> Option<(Span, Span
     Some((span(x0, x1, img.width)?, span(y0, y1, img.height)?))
 }
 
+/// Scores between which the heat map of what was taught begins to show and shows most, and how much of the frame it then covers: what lies under it is still to be seen.
+const HEAT: std::ops::Range<f32> = 0.8..1.3;
+const HEAT_ALPHA: f64 = 0.5;
+
+fn draw_heat(img: &mut Image, heat: &Plane) {
+    for (i, v) in heat.data.iter().enumerate().filter(|(_, v)| **v > HEAT.start) {
+        let share = f64::from(((v - HEAT.start) / (HEAT.end - HEAT.start)).min(1.0));
+        blend(img, i % heat.width, i / heat.width, RED, HEAT_ALPHA * share);
+    }
+}
+
 fn blend(img: &mut Image, x: usize, y: usize, rgb: [u8; 3], alpha: f64) {
     if alpha > 0.0 {
         let at = 3 * (y * img.width + x);
@@ -751,12 +765,27 @@ mod tests {
             image: Image { width, height, data: vec![128; 3 * width * height], grey: true },
             defect_prob: None,
             anomaly_score: None,
+            heat: None,
             outline_px: vec![],
             stones_px: vec![],
             prongs_px: vec![],
             marks_px: vec![],
             um_per_px: Some(12.0),
         }
+    }
+
+    /// What was taught shows as red over the frame, the more the farther a place is from it, and the frame under it.
+    #[test]
+    fn the_heat_map_lies_over_the_frame() {
+        let mut view = frame(64, 48);
+        let mut heat = Plane::filled(64, 48, 0.3);
+        (heat.data[64 * 10 + 12], heat.data[64 * 10 + 40]) = (0.9, 3.0);
+        view.heat = Some(heat);
+        let drawn = draw(&view, &report(Verdict::Review, &[], vec![]));
+        let at = |x: usize, y: usize| drawn.data[3 * (y * drawn.width + x)..][..3].to_vec();
+        assert_eq!(at(20, 10), [128; 3]);
+        let (warm, hot) = (at(12, 10), at(40, 10));
+        assert!(warm[0] > 128 && hot[0] > warm[0] && hot[1] < warm[1] && hot[1] > 30, "{warm:?} {hot:?}");
     }
 
     #[test]
