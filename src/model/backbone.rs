@@ -1,5 +1,6 @@
 //! A backbone: an ONNX network whose inner layers say what a place of a picture looks like.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ort::session::Session;
@@ -9,7 +10,7 @@ use super::info::Reader;
 use super::sessions::{damaged, find_made, Sessions};
 use super::ModelError;
 use crate::hash::sha256_hex;
-use crate::vision::Image;
+use crate::vision::{Image, Rect};
 
 /// The file that `script/setup` makes.
 pub const BACKBONE_FILE: &str = "backbone.onnx";
@@ -167,13 +168,66 @@ impl Backbone {
         self.sessions.path()
     }
 
-    /// What its layers say of a picture whose sides are multiples of [`GRANULE`].
+    /// What its layers say of a picture whose sides are multiples of [`GRANULE`]. One of more than [`TILE`] times [`TILE`] pixels is looked at in tiles that overlap, so that a
+    /// large frame takes no more memory than a small one.
     ///
     /// # Errors
     /// [`ModelError::Run`], [`ModelError::Shape`].
     pub fn features(&self, image: &Image) -> Result<Vec<FeatureMap>, ModelError> {
+        if image.width * image.height <= TILE * TILE {
+            return self.whole(image);
+        }
+        let BackboneInfo { channels, strides, .. } = &self.info;
+        let empty = |(channels, stride): (&usize, &usize)| {
+            let (width, height) = (image.width / stride, image.height / stride);
+            FeatureMap { channels: *channels, width, height, data: vec![0.0; channels * width * height] }
+        };
+        let mut out: Vec<FeatureMap> = channels.iter().zip(strides).map(empty).collect();
+        for y in spans(image.height) {
+            for x in spans(image.width) {
+                let (left, top) = (x.window.start, y.window.start);
+                let tile = Rect { x: left, y: top, width: x.window.len(), height: y.window.len() };
+                for ((to, from), stride) in out.iter_mut().zip(self.whole(&image.cut(tile))?).zip(strides) {
+                    let [x0, y0, w, h] = [x.core.start, y.core.start, x.core.len(), y.core.len()].map(|v| v / stride);
+                    let (dx, dy) = ((x.core.start - left) / stride, (y.core.start - top) / stride);
+                    for c in 0..to.channels {
+                        for row in 0..h {
+                            let into = (c * to.height + y0 + row) * to.width + x0;
+                            let of = (c * from.height + dy + row) * from.width + dx;
+                            to.data[into..into + w].copy_from_slice(&from.data[of..of + w]);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn whole(&self, image: &Image) -> Result<Vec<FeatureMap>, ModelError> {
         self.sessions.with(|s| run(s, &self.input, &self.info, image, self.path()))
     }
+}
+
+/// Sides of a tile at most, in pixels, and how far one reaches over its neighbours: about what a cell of a stride of 16 sees of the picture about it.
+const TILE: usize = 1024;
+const OVERLAP: usize = 128;
+
+/// One tile's part of a side: what it is looked at for, and what it is shown.
+struct Span {
+    core: Range<usize>,
+    window: Range<usize>,
+}
+
+/// A side in tiles, all of them multiples of [`GRANULE`].
+fn spans(side: usize) -> Vec<Span> {
+    let step = TILE - 2 * OVERLAP;
+    (0..side)
+        .step_by(step)
+        .map(|from| {
+            let to = (from + step).min(side);
+            Span { core: from..to, window: from.saturating_sub(OVERLAP)..(to + OVERLAP).min(side) }
+        })
+        .collect()
 }
 
 fn shape(path: &Path, tensor: &str, message: String) -> ModelError {
@@ -234,4 +288,33 @@ fn with_outputs(mut model: Vec<u8>, names: &[&String]) -> Vec<u8> {
     let outputs: Vec<u8> = names.iter().flat_map(|n| block(12, &block(1, n.as_bytes()))).collect();
     model.extend(block(7, &outputs));
     model
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The set-up's backbone on a frame of more than a megapixel: the tiles say what one look at all of it says.
+    #[test]
+    fn a_large_picture_in_tiles_is_the_same_picture() {
+        let backbone = Backbone::load(&Backbone::default_path().unwrap(), None).unwrap();
+        let (width, height) = (1312, 1056);
+        let level = |x: usize, y: usize| {
+            let wave = (x as f32 / 37.0).sin() * (y as f32 / 23.0).cos() + (x as f32 * y as f32 / 9000.0).sin();
+            (128.0 + 50.0 * wave) as u8
+        };
+        let data = (0..width * height).flat_map(|i| [level(i % width, i / width); 3]).collect();
+        let image = Image { width, height, data, grey: true };
+        let (tiled, whole) = (backbone.features(&image).unwrap(), backbone.whole(&image).unwrap());
+        assert_eq!(tiled.len(), whole.len());
+        for (t, w) in tiled.iter().zip(&whole) {
+            assert_eq!([t.channels, t.width, t.height], [w.channels, w.width, w.height]);
+            let scale = w.data.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            let off = t.data.iter().zip(&w.data).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+            let (far, n) =
+                (t.data.iter().zip(&w.data).filter(|(a, b)| (*a - *b).abs() > 1e-3 * scale).count(), t.data.len());
+            assert!(off < 0.1 * scale && 50 * far < n, "{off} of {scale}, {far} of {n}");
+        }
+        assert!(spans(1312).iter().all(|s| s.window.len() <= TILE && s.window.len() % GRANULE == 0));
+    }
 }
