@@ -5,7 +5,7 @@ use super::stones::{self, part, Placed};
 use super::texture::median;
 use super::{Feature, Scene};
 use crate::report::{listed, FindingType};
-use crate::spec::word;
+use crate::spec::{word, Stone};
 use crate::vision::{ops, Image, Rect};
 
 /// A stone is looked at within this share of its girdle's width, away from rim and prongs.
@@ -16,7 +16,7 @@ const LEAST_PIXELS: usize = 60;
 /// Fewer stones than this do not tell which of them is another.
 const LEAST_STONES: usize = 3;
 /// Stones of about the same width are alike, up to this ratio: light and metal do the same in them.
-pub(super) const ALIKE: f64 = 1.25;
+const ALIKE: f64 = 1.25;
 /// Most stones that are named.
 const NAMED: usize = 5;
 /// A stone is another from this distance on (ten percent more of a channel), and this share of how coloured its like are, and so many times their spread.
@@ -106,11 +106,7 @@ pub fn odd(scene: &Scene, missing: &[String]) -> Option<(Vec<Feature>, String)> 
         let stone = &scene.view.stones[s.index];
         let alike: Vec<[f64; 2]> = seen
             .iter()
-            .filter(|(q, _)| {
-                let other = &scene.view.stones[q.index];
-                let ratio = other.diameter_mm / stone.diameter_mm;
-                q.index != s.index && (1.0 / ALIKE..=ALIKE).contains(&ratio) && other.gem == stone.gem
-            })
+            .filter(|(q, _)| q.index != s.index && is_like(&scene.view.stones[q.index], stone))
             .map(|q| q.1)
             .collect();
         tracing::debug!("{}: the colour of {} is {c:.3?}, of the metal {metal:.3?}", scene.frame.file, stone.id);
@@ -144,6 +140,11 @@ pub fn odd(scene: &Scene, missing: &[String]) -> Option<(Vec<Feature>, String)> 
         let spec = if unnamed { ", or the spec lacks a `gem`" } else { "" };
         (features, format!("{named}: another gem, or dirt{spec}"))
     })
+}
+
+/// Whether two stones are ordered alike: of one gem, and about as wide.
+pub(super) fn is_like(a: &Stone, b: &Stone) -> bool {
+    (1.0 / ALIKE..=ALIKE).contains(&(a.diameter_mm / b.diameter_mm)) && a.gem == b.gem
 }
 
 /// Whether a colour is another than that of the stones like it.

@@ -84,14 +84,15 @@ impl Metal {
         // The last of three, and the only one of one.
         let brightness = &planes[planes.len() - 1];
         let canvas = Canvas { small: &small, f, length, planes: &planes, depth, depth_of_metal };
-        let mut out = Vec::new();
-        for b in &blobs {
+        let pixels_of = |labels: &[i32], b: &ops::Blob| -> Vec<[usize; 2]> {
             let rows = b.bounds.y..b.bounds.y + b.bounds.height;
             let columns = b.bounds.x..b.bounds.x + b.bounds.width;
-            let pixels: Vec<[usize; 2]> = rows
-                .flat_map(|y| columns.clone().map(move |x| [x, y]))
-                .filter(|p| labels[p[1] * w + p[0]] == b.label)
-                .collect();
+            let all = rows.flat_map(|y| columns.clone().map(move |x| [x, y]));
+            all.filter(|p| labels[p[1] * w + p[0]] == b.label).collect()
+        };
+        let mut out = Vec::new();
+        for b in &blobs {
+            let pixels = pixels_of(&labels, b);
             match self.line_through(&canvas, &pixels, &best) {
                 Shape::Line(line) => out.push(*line),
                 Shape::None => {}
@@ -107,9 +108,7 @@ impl Metal {
                         }
                         let (parts, labels) = ops::components(&part)?;
                         for q in &parts {
-                            let of = |p: &&[usize; 2]| labels[p[1] * w + p[0]] == q.label;
-                            let pixels: Vec<[usize; 2]> = pixels.iter().filter(of).copied().collect();
-                            if let Shape::Line(line) = self.line_through(&canvas, &pixels, &best) {
+                            if let Shape::Line(line) = self.line_through(&canvas, &pixels_of(&labels, q), &best) {
                                 out.push(*line);
                             }
                         }

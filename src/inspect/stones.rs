@@ -404,10 +404,7 @@ impl Inspect for Stones {
 /// What the stones of a frame look like that are ordered like one of them: of its gem and cut and about its size.
 fn alike(scene: &Scene, of: usize, looks: &[Option<seat::Look>]) -> Vec<seat::Look> {
     let (stones, own) = (&scene.view.stones, &scene.view.stones[of]);
-    let is_alike = |s: &Stone| {
-        let ratio = s.diameter_mm / own.diameter_mm;
-        s.gem == own.gem && s.cut_word() == own.cut_word() && (1.0 / gem::ALIKE..=gem::ALIKE).contains(&ratio)
-    };
+    let is_alike = |s: &Stone| gem::is_like(s, own) && s.cut_word() == own.cut_word();
     (0..stones.len()).filter(|i| *i != of && is_alike(&stones[*i])).filter_map(|i| looks[i]).collect()
 }
 

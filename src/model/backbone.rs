@@ -1,6 +1,5 @@
 //! A backbone: an ONNX network whose inner layers say what a place of a picture looks like.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ort::session::Session;
@@ -8,7 +7,7 @@ use ort::value::TensorRef;
 
 use super::info::Reader;
 use super::sessions::{damaged, find_made, Sessions};
-use super::ModelError;
+use super::{tiles, ModelError};
 use crate::hash::sha256_hex;
 use crate::vision::{Image, Rect};
 
@@ -183,19 +182,18 @@ impl Backbone {
             FeatureMap { channels: *channels, width, height, data: vec![0.0; channels * width * height] }
         };
         let mut out: Vec<FeatureMap> = channels.iter().zip(strides).map(empty).collect();
-        for y in spans(image.height) {
-            for x in spans(image.width) {
-                let (left, top) = (x.window.start, y.window.start);
-                let tile = Rect { x: left, y: top, width: x.window.len(), height: y.window.len() };
-                for ((to, from), stride) in out.iter_mut().zip(self.whole(&image.cut(tile))?).zip(strides) {
-                    let [x0, y0, w, h] = [x.core.start, y.core.start, x.core.len(), y.core.len()].map(|v| v / stride);
-                    let (dx, dy) = ((x.core.start - left) / stride, (y.core.start - top) / stride);
-                    for c in 0..to.channels {
-                        for row in 0..h {
-                            let into = (c * to.height + y0 + row) * to.width + x0;
-                            let of = (c * from.height + dy + row) * from.width + dx;
-                            to.data[into..into + w].copy_from_slice(&from.data[of..of + w]);
-                        }
+        let plan = tiles::plan(image.width, image.height, None, TILE, OVERLAP, GRANULE);
+        for t in &plan.tiles {
+            let seen = self.whole(&image.cut(Rect { x: t.x, y: t.y, width: plan.width, height: plan.height }))?;
+            for ((to, from), stride) in out.iter_mut().zip(seen).zip(strides) {
+                let kept = [t.kept.x, t.kept.y, t.kept.width, t.kept.height];
+                let [x0, y0, w, h] = kept.map(|v| v * GRANULE / stride);
+                let (dx, dy) = (x0 - t.x / stride, y0 - t.y / stride);
+                for c in 0..to.channels {
+                    for row in 0..h {
+                        let into = (c * to.height + y0 + row) * to.width + x0;
+                        let of = (c * from.height + dy + row) * from.width + dx;
+                        to.data[into..into + w].copy_from_slice(&from.data[of..of + w]);
                     }
                 }
             }
@@ -208,27 +206,9 @@ impl Backbone {
     }
 }
 
-/// Sides of a tile at most, in pixels, and how far one reaches over its neighbours: about what a cell of a stride of 16 sees of the picture about it.
+/// Sides of a tile at most, and how many pixels two neighbours share: half of that is about what a cell of a stride of 16 sees of the picture about it.
 const TILE: usize = 1024;
-const OVERLAP: usize = 128;
-
-/// One tile's part of a side: what it is looked at for, and what it is shown.
-struct Span {
-    core: Range<usize>,
-    window: Range<usize>,
-}
-
-/// A side in tiles, all of them multiples of [`GRANULE`].
-fn spans(side: usize) -> Vec<Span> {
-    let step = TILE - 2 * OVERLAP;
-    (0..side)
-        .step_by(step)
-        .map(|from| {
-            let to = (from + step).min(side);
-            Span { core: from..to, window: from.saturating_sub(OVERLAP)..(to + OVERLAP).min(side) }
-        })
-        .collect()
-}
+const OVERLAP: usize = 256;
 
 fn shape(path: &Path, tensor: &str, message: String) -> ModelError {
     ModelError::Shape { path: path.to_owned(), tensor: tensor.to_owned(), message }
@@ -315,6 +295,8 @@ mod tests {
                 (t.data.iter().zip(&w.data).filter(|(a, b)| (*a - *b).abs() > 1e-3 * scale).count(), t.data.len());
             assert!(off < 0.1 * scale && 50 * far < n, "{off} of {scale}, {far} of {n}");
         }
-        assert!(spans(1312).iter().all(|s| s.window.len() <= TILE && s.window.len() % GRANULE == 0));
+        let plan = tiles::plan(width, height, None, TILE, OVERLAP, GRANULE);
+        assert!(plan.tiles.len() > 1);
+        assert!([plan.width, plan.height].iter().all(|side| *side <= TILE && side % GRANULE == 0));
     }
 }
