@@ -26,3 +26,6 @@ pub mod source;
 pub mod spec;
 pub mod teach;
 pub mod vision;
+
+/// The program and its build, as files name them: the package's version and the first twelve digits of a sha256 over its sources (`build.rs`).
+pub const PROGRAM: &str = concat!("loupe ", env!("LOUPE_VERSION"));

@@ -347,7 +347,7 @@ impl Inspector {
             not_assessed: judgement.not_assessed,
             frames: frames.into_iter().map(|f| f.1).collect(),
             provenance: Provenance {
-                program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
+                program: crate::PROGRAM.into(),
                 spec_sha256: job.spec_sha256.clone(),
                 models,
                 settings_sha256: self.settings_sha256(),

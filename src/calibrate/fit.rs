@@ -585,7 +585,7 @@ fn whole(
     let u = budget.iter().map(|b| b.um_per_px_u * b.um_per_px_u).sum::<f64>().sqrt();
     Calibration {
         schema: CALIBRATION_SCHEMA.into(),
-        program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
+        program: crate::PROGRAM.into(),
         camera_serial,
         width_px: size[0],
         height_px: size[1],

@@ -161,7 +161,7 @@ fn measure(args: &Args) -> Result<Figures, String> {
     }
     Ok(Figures {
         schema: BENCH_SCHEMA,
-        program: concat!("loupe ", env!("CARGO_PKG_VERSION")),
+        program: crate::PROGRAM,
         runs: args.runs,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         rows,

@@ -75,7 +75,7 @@ fn checks(model: Option<&Path>) -> Vec<Check> {
     };
     let library = loaded_library("libopencv_core").map_or_else(String::new, |p| format!(", {}", p.display()));
     let mut checks = vec![
-        fine("loupe", format!("{} ({})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)),
+        fine("loupe", format!("{} ({})", env!("LOUPE_VERSION"), std::env::consts::ARCH)),
         fine("processors", cores),
         fine("OpenCV", format!("{}{library}", crate::vision::about::opencv_version())),
     ];

@@ -25,6 +25,11 @@ use crate::source::{self, Bare, Entry};
 /// Ids without a piece that a warning names.
 const STRANGERS: usize = 8;
 
+/// The list of a run, in the folder of reports.
+pub(super) const SUMMARY: &str = "summary.jsonl";
+/// How the names of drawn pictures end.
+pub(super) const OVERLAY: &str = ".overlay.png";
+
 /// The `schema` value of a line of a run's summary.
 pub const SUMMARY_SCHEMA: &str = "loupe.summary/1";
 
@@ -132,12 +137,12 @@ pub fn run(args: &Args) -> u8 {
     }
 }
 
-/// Errors here end the run before any piece: nothing could come of it.
-fn inspect_all(args: &Args) -> Result<u8, String> {
-    if let Some(specs) = args.specs.as_ref().filter(|s| !s.is_dir()) {
-        return Err(format!("{}: --specs is no folder that can be read", specs.display()));
-    }
-    let inspector = Inspector::new(args.model.settings()).map_err(|e| {
+/// The models, ready to inspect.
+///
+/// # Errors
+/// Where one cannot be used, with what to do about it.
+pub(super) fn open(model: &super::ModelArgs) -> Result<Inspector, String> {
+    let inspector = Inspector::new(model.settings()).map_err(|e| {
         let message = e.to_string();
         let hint = if message.contains("--no-model") {
             ""
@@ -147,6 +152,15 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
         format!("the surface model cannot be used: {message}{hint}")
     })?;
     inspector.check_taught()?;
+    Ok(inspector)
+}
+
+/// Errors here end the run before any piece: nothing could come of it.
+fn inspect_all(args: &Args) -> Result<u8, String> {
+    if let Some(specs) = args.specs.as_ref().filter(|s| !s.is_dir()) {
+        return Err(format!("{}: --specs is no folder that can be read", specs.display()));
+    }
+    let inspector = open(&args.model)?;
     let readings =
         args.readings.as_deref().map(Readings::read).transpose().map_err(|e| format!("--readings: {e}"))?;
     // What is asked for must make sense before anything of an earlier run is touched.
@@ -166,7 +180,7 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
     }
     let out = &args.out;
     std::fs::create_dir_all(out).map_err(|e| format!("{}: --out: cannot make the folder: {e}", out.display()))?;
-    let summary = out.join("summary.jsonl");
+    let summary = out.join(SUMMARY);
     if args.resume && summary.exists() && !journal::is_under_way(out) {
         return Err(format!(
             "{}: --resume: the run here has ended: there is nothing to go on with (without --resume it begins anew)",
@@ -274,7 +288,7 @@ fn inspect_all(args: &Args) -> Result<u8, String> {
 }
 
 /// What the reports and pictures of a run depend on beside the pieces.
-fn head(args: &Args, inspector: &Inspector) -> Head {
+pub(super) fn head(args: &Args, inspector: &Inspector) -> Head {
     let stamp = std::env::current_exe().map_or_else(|_| String::new(), |p| journal::stamp(&p));
     let mut options: Vec<String> = [
         (args.model.no_model, "--no-model"),
@@ -295,7 +309,7 @@ fn head(args: &Args, inspector: &Inspector) -> Head {
             MarkReader::default_files().iter().map(|f| format!("{}: {}", journal::file_name(f), journal::stamp(f))),
         );
     }
-    let program = format!("{}, {stamp}", concat!("loupe ", env!("CARGO_PKG_VERSION")));
+    let program = format!("{}, {stamp}", crate::PROGRAM);
     Head { program, models: inspector.models(), options }
 }
 
@@ -351,6 +365,18 @@ impl Log {
     }
 }
 
+/// The row of a piece without a report.
+pub(super) fn error_row(piece_id: &str, error: String) -> SummaryRow {
+    SummaryRow {
+        schema: SUMMARY_SCHEMA.into(),
+        piece_id: piece_id.into(),
+        verdict: None,
+        reasons: vec![],
+        report: None,
+        errors: vec![error],
+    }
+}
+
 enum Outcome {
     /// What an earlier run has done, and written.
     Kept(SummaryRow),
@@ -360,7 +386,7 @@ enum Outcome {
 
 /// Inspects one piece and writes what came of it. Whatever goes wrong, even a bug, is the row of this piece
 /// alone.
-fn inspect_one(
+pub(super) fn inspect_one(
     entry: &Entry,
     inspector: &Inspector,
     readings: Option<&Readings>,
@@ -368,14 +394,7 @@ fn inspect_one(
     kept: &AtomicUsize,
     args: &Args,
 ) -> SummaryRow {
-    let mut row = SummaryRow {
-        schema: SUMMARY_SCHEMA.into(),
-        piece_id: entry.name.clone(),
-        verdict: None,
-        reasons: vec![],
-        report: None,
-        errors: vec![],
-    };
+    let mut row = SummaryRow { errors: vec![], ..error_row(&entry.name, String::new()) };
     let mut made_of = String::new();
     let inspected = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let mut job = entry.load().map_err(|e| e.to_string())?;
@@ -466,8 +485,7 @@ fn drop_old_pictures(folder: &Path) -> Vec<String> {
     for old in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = old.file_name();
         let name = name.to_string_lossy();
-        if [".overlay.png", ".crop.png", ".map.png"].iter().any(|end| name.ends_with(end))
-            || WholeFile::is_unfinished(&name)
+        if [OVERLAY, ".crop.png", ".map.png"].iter().any(|end| name.ends_with(end)) || WholeFile::is_unfinished(&name)
         {
             if let Err(e) = std::fs::remove_file(old.path()) {
                 errors.push(format!("{}: an older picture cannot be removed: {e}", old.path().display()));
@@ -503,7 +521,7 @@ fn write_pictures(
                 }
             }
             if let Some(drawn) = drawn.filter(|_| !args.no_overlay) {
-                pictures.push((format!("{name}.overlay.png"), drawn));
+                pictures.push((format!("{name}{OVERLAY}"), drawn));
             }
             if let Some(model) = inspector.model().filter(|_| args.maps) {
                 // The whole frame, not the piece's tiles alone.
@@ -550,7 +568,7 @@ pub(super) fn flat_name(file: &str) -> String {
     name[from.unwrap_or(0)..].to_owned()
 }
 
-fn write_summary(path: &Path, rows: &[SummaryRow]) -> Result<(), String> {
+pub(super) fn write_summary(path: &Path, rows: &[SummaryRow]) -> Result<(), String> {
     let mut text = Vec::new();
     for row in rows {
         serde_json::to_writer(&mut text, row).map_err(|e| e.to_string())?;
@@ -575,23 +593,44 @@ fn table(rows: &[SummaryRow], width: Option<usize>) -> String {
     };
     line("PIECE", "VERDICT", "REASON");
     for row in rows {
-        let verdict = row.verdict.map_or("error", Verdict::as_str);
-        let reasons = row.reasons.iter().chain(&row.errors);
-        let first = reasons.clone().next().map_or("", |r| r.lines().next().unwrap_or(""));
-        let more = reasons.count().saturating_sub(1);
-        let reason = if more == 0 { first.to_owned() } else { format!("{first} (+{more} more)") };
-        line(&row.piece_id, verdict, &reason);
+        line(&row.piece_id, verdict_word(row), &reason(row));
     }
+    out.push_str(&totals(rows));
+    out
+}
+
+fn verdict_word(row: &SummaryRow) -> &'static str {
+    row.verdict.map_or("error", Verdict::as_str)
+}
+
+/// The first reason of a row, and how many more there are.
+fn reason(row: &SummaryRow) -> String {
+    let reasons = row.reasons.iter().chain(&row.errors);
+    let first = reasons.clone().next().map_or("", |r| r.lines().next().unwrap_or(""));
+    match reasons.count() {
+        0 | 1 => first.to_owned(),
+        n => format!("{first} (+{} more)", n - 1),
+    }
+}
+
+/// A row by itself, and where to look for more.
+pub(super) fn line(row: &SummaryRow, see: Option<&Path>) -> String {
+    let line = format!("{:7}  {}  {}", verdict_word(row), row.piece_id, reason(row));
+    let see = see.map_or_else(String::new, |p| format!("         see {}\n", p.display()));
+    format!("{}\n{see}", line.trim_end())
+}
+
+/// How many pieces came to which verdict.
+pub(super) fn totals(rows: &[SummaryRow]) -> String {
     let of = |v: Verdict| rows.iter().filter(|r| r.verdict == Some(v)).count();
-    out.push_str(&format!(
+    format!(
         "{}: {} passed, {} failed, {} for review, {} without a report\n",
         count(rows.len(), "piece"),
         of(Verdict::Pass),
         of(Verdict::Fail),
         of(Verdict::Review),
         rows.iter().filter(|r| r.verdict.is_none()).count()
-    ));
-    out
+    )
 }
 
 fn shortened(text: &str, width: usize) -> String {

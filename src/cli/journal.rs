@@ -3,7 +3,7 @@
 //! The first line tells the program, its models and the options; each further line is a piece that is done, with a hash of what its report was
 //! made of. The file is there only while a run goes on, or after one that was cut short.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -125,6 +125,12 @@ impl Journal {
     /// How many pieces an earlier run had done.
     pub fn earlier(&self) -> usize {
         self.earlier.len()
+    }
+
+    /// The rows of what an earlier run had done.
+    pub fn rows(&self) -> impl Iterator<Item = SummaryRow> + '_ {
+        let done: BTreeMap<&String, &Done> = self.earlier.iter().collect();
+        done.into_values().map(|d| d.row.clone())
     }
 
     /// The row of a piece that an earlier run has done with the same input, where its report still lies there as it was written, with its pictures, and nothing went wrong.

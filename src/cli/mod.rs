@@ -25,6 +25,7 @@ pub mod report;
 pub mod schema;
 pub mod spec;
 pub mod teach;
+pub mod watch;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub const EXIT_ERROR: u8 = 2;
 
 /// Inspects fine jewellery on camera frames.
 #[derive(Debug, Parser)]
-#[command(name = "loupe", version, about, propagate_version = true)]
+#[command(name = "loupe", version = env!("LOUPE_VERSION"), about, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 every piece passed, 1 some did not, 2 something could not be read or run.")]
 pub struct Cli {
     /// What to do.
@@ -60,6 +61,8 @@ pub struct Cli {
 pub enum Command {
     /// Inspect pieces, folders of pieces, manifests (*.jsonl) or bare pictures
     Inspect(inspect::Args),
+    /// Inspect each piece that comes into a station's folder, and show the last one on a page
+    Watch(watch::Args),
     /// Make pages, a table and QIF documents out of the reports of a run
     Report(report::Args),
     /// Make a calibration out of pictures of a target
@@ -83,7 +86,7 @@ pub enum Command {
 }
 
 /// Which surface model a run goes with, if any.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
     /// Go without the surface model
     #[arg(long, conflicts_with = "model")]
@@ -187,6 +190,7 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let code = match &Cli::parse().command {
         Command::Inspect(args) => inspect::run(args),
+        Command::Watch(args) => watch::run(args),
         Command::Report(args) => report::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Spec(args) => spec::run(args),

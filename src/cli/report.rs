@@ -114,7 +114,8 @@ fn write_all(args: &Args) -> Result<u8, String> {
     }
     let mut entries: Vec<Entry> = Vec::new();
     let mut folders = BTreeSet::new();
-    for dir in &args.dirs {
+    let dirs: Vec<PathBuf> = args.dirs.iter().map(|d| folder_of(d)).collect();
+    for dir in &dirs {
         if is_new(dir, &mut folders) {
             collect(dir, &mut entries);
         } else {
@@ -139,12 +140,17 @@ fn write_all(args: &Args) -> Result<u8, String> {
             entries.len()
         ));
     }
-    let known: BTreeMap<String, source::Entry> =
-        source::resolve(&args.pieces, &source::Options { specs: None, bare: None })
-            .into_iter()
-            .filter(source::Entry::owns_name)
-            .map(|e| (e.name.clone(), e))
-            .collect();
+    let mut known: BTreeMap<String, source::Entry> = BTreeMap::new();
+    for path in &args.pieces {
+        let found = source::resolve(std::slice::from_ref(path), &source::Options { specs: None, bare: None });
+        // Bare pictures have no name but their own; a path that leads to nothing was meant otherwise.
+        if let Some(Err(e)) =
+            found.first().filter(|_| found.iter().all(source::Entry::is_picture)).map(source::Entry::load)
+        {
+            return Err(format!("--pieces: {e}"));
+        }
+        known.extend(found.into_iter().filter(source::Entry::owns_name).map(|e| (e.name.clone(), e)));
+    }
     if !args.pieces.is_empty() {
         let apart = entries.iter().filter(|e| e.path.is_some() && !known.contains_key(&e.piece_id)).count();
         if apart > 0 {
@@ -184,8 +190,10 @@ fn write_all(args: &Args) -> Result<u8, String> {
                 eprintln!("loupe report: {}: {}", entry.piece_id, error.replace('\n', "\n  "));
             }
             failed |= !done.errors.is_empty();
-            if let Some((path, file)) = &mut table {
-                file.write_all(&done.csv).map_err(|e| cannot_write(path, &e))?;
+            // A table that cannot be written costs no page.
+            if let Some((path, Err(e))) = table.as_mut().map(|(path, file)| (*path, file.write_all(&done.csv))) {
+                eprintln!("loupe report: {}", cannot_write(path, &e));
+                (table, failed) = (None, true);
             }
             let errors: Vec<String> = entry.errors.iter().chain(&done.errors).cloned().collect();
             match &done.doc {
@@ -197,11 +205,12 @@ fn write_all(args: &Args) -> Result<u8, String> {
         }
     }
     bar.finish_and_clear();
-    if let Some((path, file)) = table {
-        file.finish().map_err(|e| cannot_write(path, &e))?;
+    if let Some((path, Err(e))) = table.map(|(path, file)| (path, file.finish())) {
+        eprintln!("loupe report: {}", cannot_write(path, &e));
+        failed = true;
     }
     if let Some(out) = &args.html {
-        let name = args.lot.clone().unwrap_or_else(|| lot_name(&args.dirs));
+        let name = args.lot.clone().filter(|l| !l.trim().is_empty()).unwrap_or_else(|| lot_name(&dirs));
         let path = out.join("index.html");
         super::write(&path, lot.page(&name, date.as_deref()).as_bytes())?;
     }
@@ -220,6 +229,16 @@ fn write_all(args: &Args) -> Result<u8, String> {
         );
     }
     Ok(if failed { EXIT_ERROR } else { EXIT_OK })
+}
+
+/// The folder that is meant by a run's summary or by a report in it.
+fn folder_of(named: &Path) -> PathBuf {
+    let is_list = named.file_name().is_some_and(|n| n == "summary.jsonl" || n == "report.json") && named.is_file();
+    match named.parent().filter(|_| is_list) {
+        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+        Some(folder) => folder.to_owned(),
+        None => named.to_owned(),
+    }
 }
 
 /// The last part of each folder's name: no path of a machine stands in a page.

@@ -383,7 +383,7 @@ fn fit(image: &Image, grid: &[[f64; 2]], about: &About) -> Result<Calibration, C
     let of: Vec<f64> = used.iter().map(|k| delta_e00(lab(best.xyz(&reads[*k])), PATCHES[*k].1)).collect();
     Ok(Calibration {
         schema: COLOUR_SCHEMA.into(),
-        program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
+        program: crate::PROGRAM.into(),
         chart_file: about.file.clone(),
         chart_sha256: String::new(),
         light: about.light.clone(),

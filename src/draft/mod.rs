@@ -379,7 +379,23 @@ fn stones(
             kept.push(s);
         }
     }
+    call_like_others(&mut kept);
     Ok(kept)
+}
+
+/// Round stones about as large as one of another cut, from which on it is one of them with a part hidden: pavé and halos are set with one cut.
+const ALIKE: usize = 5;
+
+fn call_like_others(stones: &mut [Stone]) {
+    let round: Vec<f64> = stones.iter().filter(|s| s.is_round()).map(|s| s.diameter_mm).collect();
+    for s in stones.iter_mut().filter(|s| !s.is_round()) {
+        let across = (s.diameter_mm * s.length_mm()).sqrt();
+        let mut like: Vec<f32> =
+            round.iter().filter(|d| (across / **d - 1.0).abs() < 0.15).map(|d| *d as f32).collect();
+        if like.len() >= ALIKE {
+            *s = Stone::unnamed([s.x_mm, s.y_mm], f64::from(ops::median(&mut like)), "round");
+        }
+    }
 }
 
 /// A region by itself: its mask, a few pixels wider than it is on all sides, and where in the picture that begins.
@@ -447,10 +463,9 @@ fn likeness(own: &Mask, prong: &Plane, least_px: f64) -> Result<(f64, Option<Sha
         for (x, y, r) in &circles {
             ops::fill_circle(&mut round, *x, *y, *r, 255);
         }
-        best = (shape::likeness(own, &round, prong), Some(Shape::Circles(circles)));
-    }
-    if one && best.1.is_some() {
-        return Ok(best);
+        // One circle about a princess cut or an oval covers nine tenths of it.
+        let more = if one { shape::COMMONER } else { 0.0 };
+        best = (shape::likeness(own, &round, prong) + more, Some(Shape::Circles(circles)));
     }
     let (blobs, labels) = ops::components(own)?;
     let Some(blob) = blobs.into_iter().max_by_key(|b| b.area) else { return Ok(best) };
@@ -945,6 +960,33 @@ mod tests {
             turn_deg: None,
             gem: None,
             prongs: vec![],
+        }
+    }
+
+    #[test]
+    fn one_of_many_round_ones_is_round() {
+        let mut of = vec![stone(0.0, 0.0, 1.3); 5];
+        of.push(Stone::unnamed([3.0, 0.0], 1.1, "oval"));
+        of.push(Stone::unnamed([5.0, 0.0], 2.5, "oval"));
+        call_like_others(&mut of);
+        assert!(of[5].is_round() && (of[5].diameter_mm - 1.3).abs() < 1e-6 && of[6].cut == "oval");
+    }
+
+    #[test]
+    fn a_stone_by_itself_is_called_by_its_cut() {
+        for cut in ["round", "princess", "oval", "emerald", "baguette", "marquise", "pear"] {
+            let mut own = Mask::empty(160, 160);
+            match Stone::unnamed([0.0, 0.0], 1.0, cut).girdle([80.0, 80.0], 62.0, 0.1) {
+                Some(line) => ops::fill_polygons(&mut own, &[line], 255).unwrap(),
+                None => ops::fill_circle(&mut own, 80.0, 80.0, 31.0, 255),
+            }
+            let prong = Plane { width: 160, height: 160, data: vec![0.0; 160 * 160] };
+            let name = match likeness(&own, &prong, 10.0).unwrap().1 {
+                Some(Shape::Circles(c)) if c.len() == 1 => "round",
+                Some(Shape::Cut(cut)) => cut.name,
+                _ => "none",
+            };
+            assert_eq!(name, cut);
         }
     }
 

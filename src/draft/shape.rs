@@ -107,17 +107,15 @@ fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
     };
     let step = most / f64::from(CORNERS);
     let corner = nearest(nearest(0.0, step) - step, 2.0 * step / f64::from(CORNERS));
+    let ellipse = ellipse(points, tolerance);
     let candidates = [
-        (Outline::Disc { radius_mm: (area / pi).sqrt() }, 0.0),
-        (Outline::Ellipse { rx_mm: rx, ry_mm: ry }, angle),
-        (rectangle(corner), angle),
+        (Outline::Disc { radius_mm: (area / pi).sqrt() }, at(0.0, centre)),
+        (Outline::Ellipse { rx_mm: ellipse.radii[0], ry_mm: ellipse.radii[1] }, at(ellipse.turn, ellipse.centre)),
+        (rectangle(corner), at(angle, centre)),
     ];
     let mut fitted: Vec<(f64, Outline, Pose)> = candidates
         .into_iter()
-        .map(|(shape, rotation)| {
-            let pose = at(rotation, centre);
-            (distance(points, &shape, &pose), shape, pose)
-        })
+        .map(|(shape, pose)| (distance_but_spurs(points, &shape, &pose, 2.0 * tolerance), shape, pose))
         .collect();
     let best = fitted.iter().map(|f| f.0).fold(f64::MAX, f64::min);
     if best <= 2.0 * tolerance {
@@ -185,12 +183,117 @@ pub fn grown(shape: &Outline, by: f64) -> Outline {
     }
 }
 
+/// An ellipse in mm: its middle, its radii along x and y, and its turn in radians, at most 45 degrees either way.
+struct Ellipse {
+    centre: [f64; 2],
+    radii: [f64; 2],
+    turn: f64,
+}
+
+/// Steps of a fit.
+const STEPS: usize = 12;
+
+/// The ellipse that follows a closed edge best: least squares of the distances along the line from its middle, those beyond `knee` by their size alone (Huber 1964). About an ellipse the
+/// tightest box is nearly as tight ten degrees on. It begins from the moments of what the edge encloses.
+fn ellipse(points: &[[f64; 2]], knee: f64) -> Ellipse {
+    let [mut cx, mut cy, mut rx, mut ry, mut turn] = by_moments(points);
+    let step = (points.len() / 400).max(1);
+    for _ in 0..STEPS {
+        let (sin, cos) = turn.sin_cos();
+        let (mut normal, mut right) = (nalgebra::Matrix5::<f64>::zeros(), nalgebra::Vector5::<f64>::zeros());
+        for p in points.iter().step_by(step) {
+            let (x, y) = (p[0] - cx, p[1] - cy);
+            let (u, v) = (cos * x + sin * y, cos * y - sin * x);
+            let (far, rho) = (u.hypot(v), (u / rx).hypot(v / ry));
+            if far < 1e-9 || rho < 1e-9 {
+                continue;
+            }
+            let off = far * (1.0 - 1.0 / rho);
+            // What moves the edge here: the distance grows by the way along the edge's normal.
+            let (nu, nv) = (u / (rx * rx), v / (ry * ry));
+            let n = nu.hypot(nv);
+            let (nu, nv) = (nu / n, nv / n);
+            let (qu, qv) = (u / rho, v / rho);
+            let by = nalgebra::Vector5::new(
+                nu * cos - nv * sin,
+                nu * sin + nv * cos,
+                nu * qu / rx,
+                nv * qv / ry,
+                nv * qu - nu * qv,
+            );
+            let off = off * (nu * u + nv * v) / far;
+            let weight = if off.abs() <= knee { 1.0 } else { knee / off.abs() };
+            normal += weight * by * by.transpose();
+            right += weight * off * by;
+        }
+        // A circle has no turn: what nothing tells stays.
+        for k in 0..5 {
+            normal[(k, k)] *= 1.0 + 1e-6;
+            normal[(k, k)] += 1e-9;
+        }
+        let Some(d) = normal.lu().solve(&right) else { break };
+        (cx, cy) = (cx + d[0], cy + d[1]);
+        (rx, ry) = ((rx + d[2]).max(0.2 * rx), (ry + d[3]).max(0.2 * ry));
+        turn += d[4].clamp(-0.3, 0.3);
+    }
+    // Along the axis that lies nearer to x.
+    let quarters = (turn / std::f64::consts::FRAC_PI_2).round();
+    let radii = if quarters.rem_euclid(2.0) == 1.0 { [ry, rx] } else { [rx, ry] };
+    Ellipse { centre: [cx, cy], radii, turn: turn - quarters * std::f64::consts::FRAC_PI_2 }
+}
+
+/// Middle, radii and turn of the ellipse that has the moments of what a closed line encloses (Green's theorem).
+fn by_moments(points: &[[f64; 2]]) -> [f64; 5] {
+    let from = points.first().copied().unwrap_or([0.0; 2]);
+    let mut m = [0.0; 6];
+    for (a, b) in points.iter().zip(points.iter().cycle().skip(1)) {
+        let [(ax, ay), (bx, by)] = [a, b].map(|p| (p[0] - from[0], p[1] - from[1]));
+        let cross = ax * by - bx * ay;
+        let terms = [
+            cross / 2.0,
+            cross * (ax + bx) / 6.0,
+            cross * (ay + by) / 6.0,
+            cross * (ax * ax + ax * bx + bx * bx) / 12.0,
+            cross * (ay * ay + ay * by + by * by) / 12.0,
+            cross * (ax * by + 2.0 * ax * ay + 2.0 * bx * by + bx * ay) / 24.0,
+        ];
+        m.iter_mut().zip(terms).for_each(|(m, t)| *m += t);
+    }
+    let area = if m[0].abs() > 1e-12 { m[0] } else { 1e-12 };
+    let (x, y) = (m[1] / area, m[2] / area);
+    let (xx, yy, xy) = (m[3] / area - x * x, m[4] / area - y * y, m[5] / area - x * y);
+    let (middle, apart) = ((xx + yy) / 2.0, ((xx - yy) / 2.0).hypot(xy));
+    let radius = |of: f64| 2.0 * of.max(1e-9).sqrt();
+    [x + from[0], y + from[1], radius(middle + apart), radius(middle - apart), 0.5 * (2.0 * xy).atan2(xx - yy)]
+}
+
+/// Share of an edge that may stick out of a shape which is the piece's all the same: a fibre or a glint beside it that the map takes for metal.
+const SPURS: f64 = 0.05;
+
+/// As [`distance`], without the places farther out than `least` where they are as few as [`SPURS`].
+fn distance_but_spurs(points: &[[f64; 2]], shape: &Outline, pose: &Pose, least: f64) -> f64 {
+    let all = distances(points, shape, pose);
+    let near: Vec<f64> = all.iter().copied().filter(|d| *d <= least).collect();
+    let few = (all.len() - near.len()) as f64 <= SPURS * all.len() as f64;
+    scatter(if few { &near } else { &all })
+}
+
 /// Root mean square distance in mm of points from a shape, less what is common to all.
 fn distance(points: &[[f64; 2]], shape: &Outline, pose: &Pose) -> f64 {
+    scatter(&distances(points, shape, pose))
+}
+
+fn scatter(all: &[f64]) -> f64 {
+    let mean = all.iter().sum::<f64>() / all.len().max(1) as f64;
+    (all.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / all.len().max(1) as f64).sqrt()
+}
+
+/// How far some of the points lie out of a shape, in mm; negative inside.
+fn distances(points: &[[f64; 2]], shape: &Outline, pose: &Pose) -> Vec<f64> {
     let edge = nominal::polygon(shape, 50.0);
     let (s, c) = pose.rotation.sin_cos();
     let step = (points.len() / 400).max(1);
-    let all: Vec<f64> = points
+    points
         .iter()
         .step_by(step)
         .map(|p| {
@@ -203,9 +306,7 @@ fn distance(points: &[[f64; 2]], shape: &Outline, pose: &Pose) -> f64 {
                 far
             }
         })
-        .collect();
-    let mean = all.iter().sum::<f64>() / all.len().max(1) as f64;
-    (all.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / all.len().max(1) as f64).sqrt()
+        .collect()
 }
 
 fn to_segment(q: [f64; 2], a: [f64; 2], b: [f64; 2]) -> f64 {
@@ -351,7 +452,7 @@ pub struct Cut {
     pub turn: f64,
 }
 
-/// The cut that a region looks most like when its plan is laid on it, as large as it and with its centre, along either side of its tightest box, and how much so: the area in
+/// The cut that a region looks most like when its plan is laid on it, as large as it and with its centre, along either side of its tightest box or its longest axis, and how much so: the area in
 /// common over that of either. None where there is no region.
 pub fn cut(own: &Mask, prong: &Plane, edge: &[[f64; 2]]) -> Option<(f64, Cut)> {
     let area = own.count() as f64;
@@ -359,7 +460,8 @@ pub fn cut(own: &Mask, prong: &Plane, edge: &[[f64; 2]]) -> Option<(f64, Cut)> {
         || own.data.iter().enumerate().filter(|(_, v)| **v != 0).map(|(i, _)| [i % own.width, i / own.width]);
     let sums = inside().fold([0.0; 2], |s, p| [s[0] + p[0] as f64, s[1] + p[1] as f64]);
     let middle = sums.map(|s| s / area.max(1.0));
-    let (angle, ..) = tightest_box(edge);
+    // A box lies along a pear's side rather than its length, and moments have no direction in a square.
+    let angles = [tightest_box(edge).0, by_moments(edge)[4]];
     let mut best: Option<(f64, Cut)> = None;
     for (name, ways) in CUTS {
         let Some(plan) = Stone::unnamed([0.0, 0.0], 1.0, name).plan().or_else(|| (name == "round").then(circle))
@@ -369,7 +471,8 @@ pub fn cut(own: &Mask, prong: &Plane, edge: &[[f64; 2]]) -> Option<(f64, Cut)> {
         let as_large = (area / ops::polygon_area(&plan)).sqrt();
         let centroid = centroid(&plan);
         // Prongs hide some of it.
-        for (way, more) in (0..ways).flat_map(|w| [1.0, 1.04, 1.08].map(|m| (w, m))) {
+        let lain = angles.iter().flat_map(|a| (0..ways).map(move |w| (*a, w)));
+        for ((angle, way), more) in lain.flat_map(|l| [1.0, 1.04, 1.08].map(|m| (l, m))) {
             let width = more * as_large;
             // The plan's length lies along y, up; the picture's y is down, and its turn is clockwise.
             let turn = angle + f64::from(way) * std::f64::consts::FRAC_PI_2;
@@ -409,7 +512,7 @@ pub fn likeness(own: &Mask, laid: &Mask, prong: &Plane) -> f64 {
 /// Probability of a prong from which it hides what is below.
 const HIDES: f32 = 0.3;
 /// What a region must look more like another cut than like a round one: most stones are round.
-const COMMONER: f64 = 0.02;
+pub const COMMONER: f64 = 0.02;
 
 /// The cuts of the contract, and in how many ways a quarter turn apart each may lie.
 const CUTS: [(&str, u8); 7] =
@@ -470,6 +573,17 @@ mod tests {
             }
             assert!((at.dx_mm - 0.2).abs() < 0.01 && (at.dy_mm + 0.1).abs() < 0.01, "{at:?}");
         }
+        // A wavering edge with a fibre beside it: about an ellipse the tightest box hardly knows how it lies.
+        let shape = Outline::Ellipse { rx_mm: 3.38, ry_mm: 4.67 };
+        let mut edge = edge_of(&shape, &pose);
+        for (k, p) in edge.iter_mut().enumerate() {
+            let out = if (300..330).contains(&k) { 1.1 } else { 1.0 + 0.004 * (k as f64 / 9.0).sin() };
+            *p = [0.2 + out * (p[0] - 0.2), -0.1 + out * (p[1] + 0.1)];
+        }
+        let (found, at) = fit(&edge, pi * 3.38 * 4.67, &start);
+        let Outline::Ellipse { rx_mm, ry_mm } = found else { panic!("{found:?}") };
+        assert!((rx_mm - 3.38).abs() < 0.02 && (ry_mm - 4.67).abs() < 0.02, "{rx_mm} {ry_mm}");
+        assert!((at.rotation - 0.06).abs() < 0.005 && (at.dx_mm - 0.2).abs() < 0.01, "{at:?}");
         // One that lies turned is drawn upright.
         let l = vec![[-4.0, -3.0], [4.0, -3.0], [4.0, 0.0], [1.0, 0.0], [1.0, 3.0], [-4.0, 3.0]];
         let (found, at) = fit(&edge_of(&Outline::Polygon { points_mm: l.clone() }, &pose), 39.0, &start);

@@ -28,7 +28,7 @@ pub(super) fn report(
     let models: BTreeSet<(String, String)> = outcomes.iter().flat_map(|o| o.models.clone()).collect();
     EvalReport {
         schema: EVAL_SCHEMA.into(),
-        program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
+        program: crate::PROGRAM.into(),
         models: models.into_iter().map(|(name, sha256)| ModelRow { name, sha256 }).collect(),
         threshold: threshold.map(|t| round_to(f64::from(t), 6)),
         set: SetRow {

@@ -8,6 +8,7 @@ mod bite;
 mod broken;
 pub mod carat;
 pub mod colour;
+mod contact;
 pub mod contour;
 pub mod cut;
 pub mod finish;

@@ -1,5 +1,6 @@
 //! Every nominal prong: does its tip stand there whole, where, and how far does it reach over the girdle.
 
+use super::contact::Contact;
 use super::stones::{self, part, value, Placed};
 use super::{seat, sight, Answer, Feature, Inspect, Scene};
 use crate::model::ProngSight;
@@ -56,20 +57,9 @@ fn spoiled(scene: &Scene, prong: &Prong, blurred: bool) -> Option<&'static str> 
     }
 }
 
-/// Width of a round brilliant's table over its girdle: the middle of what the trade cuts.
-const TABLE: f64 = 0.56;
-
 /// The name of a stone's prong, numbered from 1 in the spec's order.
 pub fn name(stone: &Stone, k: usize) -> String {
     format!("{}.p{}", stone.id, k + 1)
-}
-
-/// How far a tip reaches over a round girdle, in per cent of the way from girdle to table (GIA's bench criteria give contact
-/// this way). Negative where it does not reach the girdle.
-fn coverage(stone: &Placed, tip: [f64; 2], radius: f64) -> f64 {
-    let distance = (tip[0] - stone.centre[0]).hypot(tip[1] - stone.centre[1]);
-    let over = stone.diameter / 2.0 - (distance - radius);
-    100.0 * over / (0.5 * (1.0 - TABLE) * stone.diameter)
 }
 
 /// What is said of a prong whose stone shows where its tip should lie.
@@ -272,17 +262,13 @@ impl Inspect for Prongs {
                 let offset = (shift[0] - by[0]).hypot(shift[1] - by[1]);
                 let offset_u = u.hypot(common.at_u([prong.x_mm, prong.y_mm])).hypot(scale_u * offset);
                 place.values.push(value(OFFSET, offset, offset_u));
-                match held {
-                    Some(s) if stone.is_round() => {
-                        // Tip, radius and girdle each move the contact as far as they are off.
-                        let mm = u.hypot(seen.size_u * r).hypot(s.offset_u).hypot(s.diameter_u / 2.0);
-                        let pct = coverage(s, tip, seen.size * r);
-                        let u = 100.0 * mm / (0.5 * (1.0 - TABLE) * s.diameter);
+                match held.map(|s| Contact::of(stone, s, tip, [seen.size * r, u.hypot(seen.size_u * r)])) {
+                    Some(Some(Contact { pct, pct_u: u })) => {
                         // The circle that fits what is left of a tip says nothing of where it ends: twice this reaches down to none.
                         let u = if is_cut { u.max(pct.abs() / 2.0) } else { u };
                         place.values.push(value(COVERAGE, pct, u));
                     }
-                    Some(_) => answer
+                    Some(None) => answer
                         .not_assessed
                         .push((COVERAGE, format!("prong {name}: the table of the cut `{}` is not known", stone.cut))),
                     None => answer.not_assessed.push((COVERAGE, format!("prong {name}: its stone was not measured"))),
@@ -298,24 +284,6 @@ impl Inspect for Prongs {
 mod tests {
     use super::*;
 
-    #[test]
-    fn coverage_is_the_way_from_girdle_to_table() {
-        let stone = Placed {
-            index: 0,
-            centre: [1.0, 0.0],
-            offset: [0.0; 2],
-            offset_u: 0.0,
-            seen: 2.0,
-            diameter: 2.0,
-            diameter_u: 0.0,
-            slope: [0.0; 2],
-            slope_u: 0.0,
-            turned: 0.0,
-        };
-        // The girdle is 1 mm from the centre, the table's edge 0.56: half the way is 0.22 mm.
-        assert!((coverage(&stone, [2.0, 0.0], 0.22) - 50.0).abs() < 1e-9);
-        assert!(coverage(&stone, [2.3, 0.0], 0.2) < 0.0);
-    }
     #[test]
     fn a_tip_under_another_is_covered() {
         let stone = |x: f64, prongs: &[(f64, f64)]| Stone {

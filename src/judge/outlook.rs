@@ -286,8 +286,8 @@ fn of_limit(spec: &Spec, limit: &Limit) -> Option<String> {
         hallmark::TEXT if limit.nominal.is_none() && spec.views.iter().all(|v| v.hallmarks.is_empty()) => {
             lacks("neither its nominal nor a [[view.hallmark]] says which mark")
         }
-        "prong.coverage_pct" if stones().all(|s| !s.is_round() || s.prongs.is_empty()) => {
-            lacks("how far a tip reaches over its stone is measured of round stones only")
+        "prong.coverage_pct" if stones().any(|s| s.length_ratio().is_none() && !s.prongs.is_empty()) => {
+            lacks("of a stone of a cut whose outline is not known it is not told how far a tip reaches over it")
         }
         "stone.offset_mm" | "stone.diameter_mm" | "stone.tilt_deg" | stones::CHIP | "stone.carat"
             if stones().any(|s| s.length_ratio().is_none()) =>

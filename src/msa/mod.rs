@@ -181,7 +181,7 @@ pub fn study(reports: &Reports, human: &Calls, reference: &BTreeMap<String, bool
     let pieces: BTreeSet<&str> = reports.runs.iter().flat_map(|r| r.reports.keys()).map(String::as_str).collect();
     MsaReport {
         schema: MSA_SCHEMA.into(),
-        program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
+        program: crate::PROGRAM.into(),
         runs: reports
             .runs
             .iter()

@@ -830,7 +830,7 @@ pub fn teach(
     let spread = |k: usize| Spread::of(&of.iter().filter_map(|r| Some(r.0?[k])).collect::<Vec<f64>>(), STRANGERS);
     let [far, odd] = &mut cell_values;
     let mut header = Header {
-        program: concat!("loupe ", env!("CARGO_PKG_VERSION")).into(),
+        program: crate::PROGRAM.into(),
         on: options.on.clone(),
         date: options.date.clone(),
         light: options.light.clone(),

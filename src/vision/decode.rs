@@ -58,9 +58,9 @@ pub fn read_image(path: &Path) -> Result<(Vec<u8>, Image), DecodeError> {
     Ok((bytes, image))
 }
 
-/// The marks of a JPEG, each with its segment, as far as they go (ITU-T T.81, B.1.1). Segments are stepped over by their lengths, for a preview in one of them has marks of
-/// its own.
-fn marks(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+/// The marks of a JPEG, each with its segment and where that begins, as far as they go (ITU-T T.81, B.1.1). Segments are stepped over by their lengths, for a preview in one of
+/// them has marks of its own.
+pub(super) fn marks(bytes: &[u8]) -> impl Iterator<Item = (u8, usize, &[u8])> {
     let mut at = 2;
     std::iter::from_fn(move || {
         // In a scan 0xFF is followed by 0 or by a restart mark; any number of 0xFF may stand before a mark.
@@ -69,18 +69,29 @@ fn marks(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         let mark = bytes[at - 1];
         // Marks without a length.
         if matches!(mark, 0x01 | 0xD8 | 0xD9) {
-            return Some((mark, &bytes[at..at]));
+            return Some((mark, at, &bytes[at..at]));
         }
         let length = bytes.get(at..at + 2)?;
         let from = at;
         at += usize::from(length[0]) << 8 | usize::from(length[1]);
-        Some((mark, &bytes[from..at.min(bytes.len())]))
+        Some((mark, from, &bytes[from..at.min(bytes.len())]))
     })
 }
 
 /// Whether a JPEG's scans come to the mark of its end: decoders fill up what is missing with grey, and grey looks like a fault of the piece.
 fn jpeg_ends(bytes: &[u8]) -> bool {
-    marks(bytes).any(|(mark, _)| mark == 0xD9)
+    marks(bytes).any(|(mark, ..)| mark == 0xD9)
+}
+
+/// Whether a file is no PNG or JPEG that lacks its end, as one that is still being written; false where it cannot be read.
+pub fn ends(path: &Path) -> bool {
+    let Ok(bytes) = std::fs::read(path) else { return false };
+    match &bytes[..] {
+        [0xFF, 0xD8, ..] => jpeg_ends(&bytes),
+        // The last chunk of a PNG has no data, and so always the same sum (ISO/IEC 15948, 11.2.5).
+        [0x89, b'P', b'N', b'G', ..] => bytes.windows(8).rev().any(|w| w == b"IEND\xAEB`\x82"),
+        other => !other.is_empty(),
+    }
 }
 
 /// Whether a picture's colour is stored at half the resolution of its brightness or less, as most JPEGs have it: the file's frame header gives the
@@ -95,7 +106,7 @@ pub fn has_coarse_colour(bytes: &[u8]) -> bool {
 pub fn jpeg_step(bytes: &[u8]) -> Option<f64> {
     let [_, _, wanted] = components(bytes).next()?;
     let mut step = None;
-    for (_, tables) in headers(bytes).filter(|(mark, _)| *mark == 0xDB) {
+    for (_, _, tables) in headers(bytes).filter(|(mark, ..)| *mark == 0xDB) {
         let mut rest = tables.get(2..).unwrap_or(&[]);
         while let Some((kind, values)) = rest.split_first() {
             let wide = usize::from(kind >> 4) + 1;
@@ -112,16 +123,16 @@ pub fn jpeg_step(bytes: &[u8]) -> Option<f64> {
 }
 
 /// A JPEG's marks before its first scan; none of other formats.
-fn headers(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+fn headers(bytes: &[u8]) -> impl Iterator<Item = (u8, usize, &[u8])> {
     let bytes = if bytes.starts_with(&[0xFF, 0xD8]) { bytes } else { &[] };
-    marks(bytes).take_while(|(mark, _)| *mark != 0xDA)
+    marks(bytes).take_while(|(mark, ..)| *mark != 0xDA)
 }
 
 /// Of each component of a JPEG its name, its sampling factors and its table.
 fn components(bytes: &[u8]) -> impl Iterator<Item = [u8; 3]> + '_ {
     // Huffman tables, arithmetic conditioning and an extension lie among the marks of frames.
     let is_frame = |mark: u8| matches!(mark, 0xC0..=0xCF) && !matches!(mark, 0xC4 | 0xC8 | 0xCC);
-    let frame = headers(bytes).find(|(mark, _)| is_frame(*mark)).map_or(&[][..], |f| f.1);
+    let frame = headers(bytes).find(|(mark, ..)| is_frame(*mark)).map_or(&[][..], |f| f.2);
     // Length, precision, height, width, and how many.
     let count = usize::from(frame.get(7).copied().unwrap_or(0));
     (0..count).filter_map(|k| frame.get(8 + 3 * k..11 + 3 * k)?.try_into().ok())
@@ -192,6 +203,12 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, DecodeError> {
     }
     if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_ends(bytes) {
         return Err(damaged("the file is cut off: a JPEG without its end".into()));
+    }
+    if let Some(share) = super::scan::damaged_from(bytes) {
+        return Err(damaged(format!(
+            "its JPEG data is damaged, from about {:.0} % of the picture on",
+            100.0 * share
+        )));
     }
     if has_pages(bytes) {
         return Err(damaged("a TIFF of several pages: write each page to a file of its own".into()));
@@ -269,6 +286,24 @@ mod tests {
                 && jpeg_step(&[0xFF, 0xD8, 0xFF, 0xDB, 0, 9, 0, 1]).is_none()
                 && jpeg_step(&[]).is_none()
         );
+    }
+
+    #[test]
+    fn a_picture_that_is_still_being_written_has_no_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let picture = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, 7]));
+        for (name, format) in [("a.png", image::ImageFormat::Png), ("a.jpg", image::ImageFormat::Jpeg)] {
+            let (path, mut bytes) = (dir.path().join(name), Cursor::new(vec![]));
+            picture.write_to(&mut bytes, format).unwrap();
+            let bytes = bytes.into_inner();
+            for (length, whole) in
+                [(0, false), (bytes.len() / 2, false), (bytes.len() - 1, false), (bytes.len(), true)]
+            {
+                std::fs::write(&path, &bytes[..length]).unwrap();
+                assert_eq!(ends(&path), whole, "{name}: {length} of {} bytes", bytes.len());
+            }
+        }
+        assert!(!ends(&dir.path().join("none.png")));
     }
 
     /// Pages of 20 x 20 pixels with these values of NewSubfileType.

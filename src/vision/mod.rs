@@ -5,6 +5,7 @@ pub mod about;
 pub mod decode;
 pub mod motion;
 pub mod ops;
+mod scan;
 
 pub use decode::{decode, read_image, size_in_file, DecodeError};
 

@@ -1,4 +1,4 @@
-//! Pages a person reads and signs: one for each piece ([`piece`]) and one for the lot ([`lot`]). Each is one HTML file that needs
+//! Pages a person reads and signs: one for each piece ([`piece`]) and one for the lot ([`lot`]), and what a station shows ([`now`]). Each of the first two is one HTML file that needs
 //! nothing else: no script, no font, no picture beside it, and its policy forbids a browser to fetch any. The same reports give the same
 //! bytes: no time stands in a page unless it was given.
 //!
@@ -7,6 +7,7 @@
 
 pub mod doc;
 pub mod lot;
+pub mod now;
 pub mod numbers;
 pub mod pictures;
 pub mod piece;
@@ -55,6 +56,11 @@ pub fn slug(piece_id: &str) -> String {
 
 /// A whole page.
 pub(crate) fn shell(title: &str, foot: &str, body: &Markup) -> String {
+    document(title, foot, POLICY, None, body)
+}
+
+/// A page with what a browser may load for it and the seconds after which it reads it again.
+fn document(title: &str, foot: &str, policy: &str, refresh_s: Option<u32>, body: &Markup) -> String {
     // What stands at the foot of every printed page.
     let css = format!("{CSS}@page{{@bottom-left{{content:\"{}\"}}}}", css_text(foot));
     let page = html! {
@@ -62,7 +68,8 @@ pub(crate) fn shell(title: &str, foot: &str, body: &Markup) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                @if let Some(seconds) = refresh_s { meta http-equiv="refresh" content=(seconds); }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="referrer" content="no-referrer";
                 title { (title) }

@@ -258,9 +258,11 @@ pub fn of(characteristic: &str) -> Words {
     Words { title: title.into(), outside, doubt, unseen }
 }
 
-/// Words for a characteristic that the table does not have: `ring.size_us` is "Ring, size us".
+/// Words for a characteristic that the table does not have: `ring.size_fr` is "Ring, size fr", `piece.pull_n` (its unit stands beside its value) is "Pull".
 fn unknown(characteristic: &str) -> Words {
+    let bare = unit_of(characteristic).and_then(|(own, _)| characteristic.strip_suffix(own)?.strip_suffix('_'));
     let (family, name) = characteristic.split_once('.').unwrap_or(("", characteristic));
+    let name = bare.and_then(|b| Some(b.split_once('.')?.1)).filter(|b| !b.is_empty()).unwrap_or(name);
     let name = name.replace('_', " ");
     let title = match family {
         "" | "piece" => capital(&name),
@@ -314,6 +316,6 @@ mod tests {
     #[test]
     fn what_is_not_known_is_called_by_its_name() {
         assert_eq!(of("ring.size_fr").title, "Ring, size fr");
-        assert_eq!(of("piece.pull_n").title, "Pull n");
+        assert_eq!(of("piece.pull_n").title, "Pull");
     }
 }
