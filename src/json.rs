@@ -75,8 +75,10 @@ pub fn mistake(key: &str, message: impl Into<String>) -> Mistake {
 /// Where it is no JSON of that kind, or something stands behind it.
 pub fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Mistake> {
     let mut de = serde_json::Deserializer::from_slice(crate::files::without_mark(bytes));
-    let value = serde_path_to_error::deserialize(&mut de)
-        .map_err(|e| mistake(&e.path().to_string(), e.inner().to_string()))?;
+    let value = serde_path_to_error::deserialize(&mut de).map_err(|e| {
+        let ends = if e.inner().is_eof() { ": the file is not wholly written" } else { "" };
+        mistake(&e.path().to_string(), format!("{}{ends}", e.inner()))
+    })?;
     de.end().map_err(|e| mistake(".", e.to_string()))?;
     Ok(value)
 }

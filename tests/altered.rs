@@ -165,6 +165,34 @@ fn a_prong_cut_off_at_the_girdle_is_told() {
     assert!(coverage.value - 2.0 * coverage.uncertainty <= 0.01, "{coverage:?}");
 }
 
+/// A marquise that lies ten degrees from how it was ordered, and how far prongs reach over one that lies right.
+#[test]
+fn a_stone_turned_in_its_seat_does_not_pass_and_its_prongs_are_measured() {
+    let ordered = |more: &str| {
+        let bench = Bench::new();
+        let from = demo("../regression/solitaire-001");
+        for file in ["piece.json", "top.bars.jpg", "top.dark_field.jpg"] {
+            std::fs::create_dir_all(bench.path("p")).unwrap();
+            std::fs::copy(from.join(file), bench.path("p").join(file)).unwrap();
+        }
+        let text = std::fs::read_to_string(from.join("spec.toml")).unwrap();
+        let cut = "cut = \"marquise\"";
+        let limit = "\n[[limit]]\ncharacteristic = \"prong.coverage_pct\"\nlower = 5\n";
+        bench.write("p/spec.toml", text.replace(cut, &format!("{cut}\n{more}")) + limit);
+        told(&bench)
+    };
+    let (right, turned) = (ordered("turn_deg = 0"), ordered("turn_deg = 10"));
+    assert!(!says(&right, "lies turned"), "{:?}", right.reasons);
+    assert_eq!(turned.verdict, Verdict::Review, "{:?}", turned.reasons);
+    assert!(
+        says(&turned, "stone C lies turned, by about 1") || says(&turned, "stone C lies turned, by about 9"),
+        "{:?}",
+        turned.reasons
+    );
+    let reach: Vec<_> = right.measurements.iter().filter(|m| m.characteristic == "prong.coverage_pct").collect();
+    assert!(reach.len() == 6 && reach.iter().all(|m| m.value > 5.0 && m.uncertainty < 15.0), "{reach:?}");
+}
+
 /// Where a prong's reflection hides the metal's own scatter, a spot that metal surrounds is a pit; the piece as it is has none.
 #[test]
 fn a_pit_beside_a_prong_does_not_pass() {

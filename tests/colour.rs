@@ -170,6 +170,23 @@ fn a_covered_patch_is_named_and_left_out() {
 }
 
 #[test]
+fn patches_that_change_places_are_no_chart() {
+    let bench = Bench::new();
+    chart(&bench.path("chart.png"), 0.0);
+    let mut img = image::open(bench.path("chart.png")).unwrap().to_rgb8();
+    for (x, y) in (160..240).flat_map(|x| (120..200).map(move |y| (x, y))) {
+        let (a, b) = ([x, y], [x + 240, y + 160]);
+        let (of_a, of_b) = (*img.get_pixel(a[0], a[1]), *img.get_pixel(b[0], b[1]));
+        img.put_pixel(a[0], a[1], of_b);
+        img.put_pixel(b[0], b[1], of_a);
+    }
+    img.save(bench.path("chart.png")).unwrap();
+    let ran = bench.loupe(&["colour", "chart.png", "--out", "station.colour.json"]);
+    assert!(ran.code == 2 && !bench.path("station.colour.json").exists(), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stderr.contains("chart.png") && ran.stderr.contains("another chart"), "{}", ran.stderr);
+}
+
+#[test]
 fn what_is_no_chart_says_so() {
     let bench = Bench::new();
     let mut rng = fastrand::Rng::with_seed(1);

@@ -225,6 +225,20 @@ fn one_bad_report_stops_no_other() {
 }
 
 #[test]
+fn what_cannot_be_written_or_found_costs_nothing_else() {
+    let bench = Bench::new();
+    lot(&bench);
+    // A summary means its folder, and an empty name is none.
+    let ran = bench.loupe(&["report", "out/summary.jsonl", "--html", "pages", "--csv", "/dev/full", "--lot", " "]);
+    assert!(ran.code == 2 && ran.stderr.contains("/dev/full"), "{}", ran.stderr);
+    assert!(text(&bench, "pages/index.html").contains("<h1>out</h1>"));
+    bench.write("notes.txt", "no piece");
+    let ran = bench.loupe(&["report", "out", "--html", "other", "--pieces", "notes.txt"]);
+    assert!(ran.code == 2 && ran.stderr.contains("--pieces: ") && ran.stderr.contains("notes.txt"), "{}", ran.stderr);
+    assert!(!bench.path("other").exists());
+}
+
+#[test]
 fn a_folder_named_twice_counts_once() {
     let bench = Bench::new();
     lot(&bench);

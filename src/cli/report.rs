@@ -164,14 +164,20 @@ fn write_all(args: &Args) -> Result<u8, String> {
         Some(path) => Some((path, WholeFile::create(path).map_err(|e| cannot_write(path, &e))?)),
         None => None,
     };
-    if let Some((path, file)) = &mut table {
-        let head = rows::head().map_err(|e| format!("{}: {e}", path.display()))?;
-        file.write_all(&head).map_err(|e| cannot_write(path, &e))?;
+    let mut failed = entries.iter().any(|e| e.failed);
+    // A table that cannot be written costs no page.
+    let mut add = |rows: &[u8], failed: &mut bool| {
+        if let Some((path, Err(e))) = table.as_mut().map(|(path, file)| (*path, file.write_all(rows))) {
+            eprintln!("loupe report: {}", cannot_write(path, &e));
+            (table, *failed) = (None, true);
+        }
+    };
+    if args.csv.is_some() {
+        add(&rows::head().map_err(|e| e.to_string())?, &mut failed);
     }
     let pool = super::pool(args.jobs)?;
     let bar = if args.quiet { indicatif::ProgressBar::hidden() } else { super::progress(entries.len()) };
     let mut lot = Lot::default();
-    let mut failed = entries.iter().any(|e| e.failed);
     // In chunks, so that memory does not grow with the lot; within one in parallel, and then in order.
     for chunk in entries.chunks(CHUNK) {
         let done: Vec<Done> = pool.install(|| {
@@ -190,11 +196,7 @@ fn write_all(args: &Args) -> Result<u8, String> {
                 eprintln!("loupe report: {}: {}", entry.piece_id, error.replace('\n', "\n  "));
             }
             failed |= !done.errors.is_empty();
-            // A table that cannot be written costs no page.
-            if let Some((path, Err(e))) = table.as_mut().map(|(path, file)| (*path, file.write_all(&done.csv))) {
-                eprintln!("loupe report: {}", cannot_write(path, &e));
-                (table, failed) = (None, true);
-            }
+            add(&done.csv, &mut failed);
             let errors: Vec<String> = entry.errors.iter().chain(&done.errors).cloned().collect();
             match &done.doc {
                 Some(doc) => {

@@ -57,11 +57,11 @@ pub struct Args {
 }
 
 /// Between two looks at the folder.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(30);
 /// And so many times as long as a look takes, lest a large folder keep a core busy.
 const LOOK_SHARE: u32 = 4;
 /// A piece is whole when its files have not changed for so long: a writer that pauses longer has its piece inspected twice.
-const SETTLED: Duration = Duration::from_millis(150);
+const SETTLED: Duration = Duration::from_millis(100);
 /// A frame that is not there after so long is asked for.
 const LATE: Duration = Duration::from_secs(10);
 /// Deepest folder that is searched for pieces.

@@ -83,6 +83,14 @@ pub enum ChartError {
     /// The colours are no such chart's.
     #[error("the patches' colours are {0:.1} dE00 from the chart's on average: it is another chart, turned over, or partly covered")]
     NoSuchChart(f64),
+    /// A patch is far off, and leaving it out mends nothing.
+    #[error("the patch `{name}` is {off:.0} dE00 from the chart's: two patches are covered or change places, or it is another chart")]
+    OddPatch {
+        /// Its name.
+        name: String,
+        /// How far.
+        off: f64,
+    },
     /// The frame is grey.
     #[error("the frame is grey and shows no colour")]
     Grey,
@@ -139,6 +147,10 @@ pub fn calibrate(
     };
     if best.residual_mean_de00 > MOST_DE00 {
         return Err(ChartError::NoSuchChart(best.residual_mean_de00));
+    }
+    let off = |r: &PatchRow| r.de00.filter(|d| *d > MOST_OFF_DE00).map(|d| (d, r.name.clone()));
+    if let Some((off, name)) = best.rows.iter().filter_map(off).max_by(|a, b| a.0.total_cmp(&b.0)) {
+        return Err(ChartError::OddPatch { name, off });
     }
     best.chart_sha256 = sha256_hex(bytes);
     Ok(best)
@@ -407,6 +419,8 @@ pub const COVERED: &str = "dE00 off what the others say: covered, dirty or damag
 pub const COVERED_DE00: f64 = 6.0;
 /// Most such patches: beyond, it is another chart.
 const MOST_COVERED: usize = 3;
+/// No patch that is used may be off by more: twice what a covered one is, for a white that ends early (video levels) is off by up to 7.
+const MOST_OFF_DE00: f64 = 2.0 * COVERED_DE00;
 
 /// Which patches can be used.
 fn usable(reads: &[Read]) -> Vec<usize> {

@@ -1,5 +1,5 @@
 //! Whether the metal has about the colour of the one ordered: a ring cast in the wrong gold. Without a colour calibration no colour is measured, but yellow,
-//! red and white metal are told apart in any light that is not far from white.
+//! red and white metal are told apart in any light that is not far from white. With one it is the calibrated colour that is looked at.
 
 use super::Scene;
 use crate::vision::{ops, Image, Mask};
@@ -25,13 +25,22 @@ const BEYOND: f64 = 0.04;
 /// What a person should know where the bare metal looks like another than the one ordered; none where it does not, or nothing tells.
 pub fn another(scene: &Scene) -> Option<String> {
     let own = FAMILIES.iter().find(|f| f.1.contains(&scene.spec.metal.as_str()))?;
-    let look = look(scene.image, scene.bare_metal)?;
+    let look = match scene.colour {
+        // A camera's own values say less than what they mean.
+        Some(Ok(_)) => ratios(super::colour::srgb(scene)?),
+        _ => look(scene.image, scene.bare_metal)?,
+    };
     tracing::debug!("{}: the metal has B/R {:.3}, 2G/(R+B) {:.3}", scene.frame.file, look[0], look[1]);
     let seen = unlike(own, look)?;
     Some(format!(
         "the metal looks {seen}, and {} is ordered: another metal, or the camera's white is off",
         scene.spec.metal
     ))
+}
+
+/// Blue over red, and twice green over red and blue.
+fn ratios([r, g, b]: [f64; 3]) -> [f64; 2] {
+    [b / r, 2.0 * g / (r + b)]
 }
 
 /// The median of both ratios over the metal.
@@ -44,9 +53,9 @@ fn look(image: &Image, metal: &Mask) -> Option<[f64; 2]> {
     let usable = pixels.filter(|(p, m)| **m != 0 && p.iter().all(|v| LEVELS.contains(v))).map(|(p, _)| p);
     let (mut blue, mut green) = (Vec::new(), Vec::new());
     for p in usable {
-        let [r, g, b] = [p[0], p[1], p[2]].map(f32::from);
-        blue.push(b / r);
-        green.push(2.0 * g / (r + b));
+        let [of_blue, of_green] = ratios([p[0], p[1], p[2]].map(f64::from));
+        blue.push(of_blue as f32);
+        green.push(of_green as f32);
     }
     (blue.len() >= LEAST).then(|| [f64::from(ops::median(&mut blue)), f64::from(ops::median(&mut green))])
 }

@@ -27,6 +27,8 @@ const DARK: f64 = 0.4;
 /// share of white: below, offsets of the camera are colours.
 const LEAST_SHARE: f64 = 0.25;
 const LEAST_LIGHT: f64 = 0.01;
+/// Beyond this lightness (1.7 times the light of the chart's white) the chart was exposed otherwise.
+const MOST_L: f64 = 122.0;
 /// Blocks that the colour is compared between, along a side.
 const BLOCKS: usize = 6;
 
@@ -61,6 +63,16 @@ impl Inspect for Colour {
                     answer.assessed.retain(|c| *c != DELTA);
                     let why = "the spec names no colour (colour = { lab = [L, a, b] })";
                     answer.not_assessed.push((DELTA, why.into()));
+                }
+                // Metal may mirror more light than the chart's white throws back, but not that much more.
+                let here = lab(seen.xyz)[0];
+                if here > MOST_L {
+                    values.retain(|v| !LAB.contains(&v.characteristic));
+                    answer.assessed.retain(|c| !LAB.contains(c));
+                    let why = format!(
+                        "the metal's L* would be {here:.0}: the chart was not taken with the exposure of the pieces"
+                    );
+                    answer.not_assessed.extend(LAB.map(|c| (c, why.clone())));
                 }
                 // What is limited first: it names the feature in a reason.
                 values.sort_by_key(|v| scene.spec.limit(v.characteristic, &scene.view.name).is_none());
@@ -130,6 +142,17 @@ impl Seen {
         }
         out
     }
+}
+
+/// From XYZ under D50 (Y of white 1) to linear sRGB: the matrix of IEC 61966-2-1 after Bradford's adaptation to D65.
+const SRGB: [[f64; 3]; 3] = [[3.1339, -1.6169, -0.4906], [-0.9788, 1.9161, 0.0335], [0.0719, -0.2290, 1.4052]];
+
+/// What the bare metal's calibrated colour is in sRGB, 0 to 1, at a middle lightness; none where it is not seen.
+pub(super) fn srgb(scene: &Scene) -> Option<[f64; 3]> {
+    let xyz = seen(scene).ok()?.xyz;
+    let at = xyz.map(|v| 0.4 * v / xyz[1].max(1e-9));
+    let linear = SRGB.map(|row| row.iter().zip(at).map(|(m, v)| m * v).sum::<f64>());
+    Some(linear.map(|l| if l <= 0.003_130_8 { 12.92 * l.max(1e-6) } else { 1.055 * l.powf(1.0 / 2.4) - 0.055 }))
 }
 
 /// Where each channel's scale ends: at [`END`], or lower where a camera's white lies lower (video levels end at 235): there the values pile up on the highest
@@ -249,6 +272,13 @@ fn seen(scene: &Scene) -> Result<Seen, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn white_is_white_in_srgb() {
+        // The white of D50 (ICC.1).
+        let white = SRGB.map(|row| row[0] * 0.9642 + row[1] + row[2] * 0.8249);
+        assert!(white.iter().all(|v| (v - 1.0).abs() < 0.002), "{white:?}");
+    }
 
     #[test]
     fn a_scale_that_ends_early_is_seen_by_what_piles_up_there() {

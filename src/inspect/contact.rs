@@ -42,7 +42,7 @@ impl Contact {
         let distance = d[0].hypot(d[1]);
         // A tip on the stone's very middle is no contact.
         (distance > 0.0).then_some(())?;
-        let girdle = girdle_towards(stone, placed, d)?;
+        let girdle = girdle_towards(stone, placed, placed.diameter, d)?;
         let way = (1.0 - table) * girdle;
         let pct = 100.0 * (girdle - (distance - radius)) / way;
         // How much of the way to the girdle runs along the stone's length.
@@ -54,12 +54,12 @@ impl Contact {
     }
 }
 
-/// The girdle's distance from a stone's centre towards a place beside it, in mm: half the width of a round one, else where the ray crosses its outline.
-fn girdle_towards(stone: &Stone, placed: &Placed, d: [f64; 2]) -> Option<f64> {
+/// The distance of a girdle so wide from its centre towards a place beside it, in mm: half the width of a round one, else where the ray crosses its outline.
+pub(super) fn girdle_towards(stone: &Stone, placed: &Placed, width: f64, d: [f64; 2]) -> Option<f64> {
     if stone.is_round() {
-        return Some(placed.diameter / 2.0);
+        return Some(width / 2.0);
     }
-    let line = stone.girdle([0.0; 2], placed.diameter, stone.length_turn() + placed.turned)?;
+    let line = stone.girdle([0.0; 2], width, stone.length_turn() + placed.turned)?;
     let far = d[0].hypot(d[1]);
     // Coordinates along the ray and across it.
     let turned: Vec<[f64; 2]> =

@@ -1,6 +1,6 @@
 //! Every nominal prong: does its tip stand there whole, where, and how far does it reach over the girdle.
 
-use super::contact::Contact;
+use super::contact::{girdle_towards, Contact};
 use super::stones::{self, part, value, Placed};
 use super::{seat, sight, Answer, Feature, Inspect, Scene};
 use crate::model::ProngSight;
@@ -80,7 +80,7 @@ fn tip_shift(stone: &Stone, prong: &Prong, seen: &ProngSight) -> [f64; 2] {
     sight::to_piece(seen.centre.map(|v| v * prong.radius_mm), sight::prong_turn(stone, prong))
 }
 
-/// The prongs of round stones (stone, prong) over whose girdle the surface model sees the stone where the tip should lie. The model of prongs tells a tip by what is left of it.
+/// The prongs (stone, prong) over whose girdle the surface model sees the stone where the tip should lie. The model of prongs tells a tip by what is left of it.
 fn bare_girdles(scene: &Scene, placed: &[Placed], sights: &sight::Sights) -> Vec<(usize, usize)> {
     let Some((map, _)) = super::opinion::of_scene(scene) else { return vec![] };
     let (Some(of_stone), Some(of_prong)) = (map.class("stone"), map.class("prong")) else { return vec![] };
@@ -91,11 +91,14 @@ fn bare_girdles(scene: &Scene, placed: &[Placed], sights: &sight::Sights) -> Vec
     let (pose, size) = (&scene.located.pose, [scene.image.width, scene.image.height]);
     let odds = |s: &Placed, tip: [f64; 2], radius: f64| {
         let (mut stone, mut prong, mut n) = (0.0, 0.0, 0.0);
+        let set = &scene.view.stones[s.index];
         for i in -10..=10 {
             for j in -10..=10 {
                 let d = [i, j].map(|v| 0.09 * f64::from(v));
                 let at = [tip[0] + d[0] * radius, tip[1] + d[1] * radius];
-                let depth = s.seen / 2.0 - (at[0] - s.centre[0]).hypot(at[1] - s.centre[1]);
+                let from = [0, 1].map(|k| at[k] - s.centre[k]);
+                let towards = girdle_towards(set, s, s.seen, from)?;
+                let depth = towards - from[0].hypot(from[1]);
                 let p = pose.to_px(at[0], at[1]).map(f64::round);
                 let inside = (0..2).all(|k| p[k] >= 0.0 && p[k] < size[k] as f64);
                 if d[0].hypot(d[1]) <= 0.9 && depth > WITHIN * radius && inside {
@@ -106,16 +109,19 @@ fn bare_girdles(scene: &Scene, placed: &[Placed], sights: &sight::Sights) -> Vec
             }
         }
         // Where hardly any of it should lie over the girdle nothing is told.
-        (n >= LEAST_WITHIN).then(|| ((stone / n + 0.02) / (prong / n + 0.02)).ln())
+        let odds = ((stone / n + 0.02) / (prong / n + 0.02)).ln();
+        (n >= LEAST_WITHIN).then_some(odds)
     };
     let mut all: Vec<((usize, usize), f64)> = Vec::new();
-    for s in placed.iter().filter(|s| scene.view.stones[s.index].is_round()) {
+    for s in placed {
         let stone = &scene.view.stones[s.index];
         for (k, (prong, seen)) in stone.prongs.iter().zip(&sights.prongs[s.index]).enumerate() {
             let Some(seen) = seen.as_ref().ok().filter(|seen| seen.present > 0.0) else { continue };
             let shift = tip_shift(stone, prong, seen);
             let tip = [prong.x_mm + shift[0], prong.y_mm + shift[1]];
-            all.extend(odds(s, tip, prong.radius_mm * seen.size).map(|o| ((s.index, k), o)));
+            let bare = odds(s, tip, prong.radius_mm * seen.size);
+            tracing::debug!("prong {} of {}: bare by {bare:.2?}", name(stone, k), scene.frame.file);
+            all.extend(bare.map(|o| ((s.index, k), o)));
         }
     }
     let mut odds: Vec<f32> = all.iter().map(|a| a.1 as f32).collect();

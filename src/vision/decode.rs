@@ -183,7 +183,12 @@ fn has_pages(bytes: &[u8]) -> bool {
 /// # Errors
 /// [`DecodeError::Damaged`] or [`DecodeError::Size`].
 pub fn decode(bytes: &[u8], path: &Path) -> Result<Image, DecodeError> {
-    let damaged = |message: String| DecodeError::Damaged { path: path.to_owned(), message };
+    let damaged = |message: String| {
+        // How decoders say that there is no more to read.
+        let ends = ["failed to fill whole buffer", "unexpected end of file"].iter().any(|e| message.contains(e));
+        let message = if ends { "the file is cut off, or not wholly written".to_owned() } else { message };
+        DecodeError::Damaged { path: path.to_owned(), message }
+    };
     if bytes.is_empty() {
         return Err(damaged("the file is empty".into()));
     }
