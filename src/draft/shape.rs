@@ -109,7 +109,7 @@ fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
     let corner = nearest(nearest(0.0, step) - step, 2.0 * step / f64::from(CORNERS));
     let ellipse = ellipse(points, tolerance);
     let candidates = [
-        (Outline::Disc { radius_mm: (area / pi).sqrt() }, at(0.0, centre)),
+        (Outline::Disc { radius_mm: (area / pi).sqrt() }, at(0.0, ellipse.centre)),
         (Outline::Ellipse { rx_mm: ellipse.radii[0], ry_mm: ellipse.radii[1] }, at(ellipse.turn, ellipse.centre)),
         (rectangle(corner), at(angle, centre)),
     ];
@@ -117,6 +117,10 @@ fn fit(points: &[[f64; 2]], area: f64, start: &Pose) -> (Outline, Pose) {
         .into_iter()
         .map(|(shape, pose)| (distance_but_spurs(points, &shape, &pose, 2.0 * tolerance), shape, pose))
         .collect();
+    // Radii that differ by no more than the edge is known to are a disc's, which has no direction.
+    if (ellipse.radii[0] - ellipse.radii[1]).abs() < 2.0 * tolerance {
+        fitted[0].0 = fitted[0].0.min(fitted[1].0);
+    }
     let best = fitted.iter().map(|f| f.0).fold(f64::MAX, f64::min);
     if best <= 2.0 * tolerance {
         let keep = fitted.iter().position(|f| f.0 <= (1.35 * best).max(0.6 * tolerance)).unwrap_or(0);

@@ -67,7 +67,7 @@ fn shown(now: &Now) -> Markup {
                 }
             }
             @for picture in &now.pictures {
-                p { img src=(address(picture)) alt={ "What was found on " (picture) } style="max-width:100%"; }
+                div { img src=(address(picture)) alt={ "What was found on " (picture) } style="width:100%;margin-top:12px"; }
             }
         }
     }
