@@ -69,12 +69,18 @@ fn a_piece_is_inspected_once_it_is_whole_and_again_when_it_changes() {
     }
     wait_for(&bench.path("out/summary.jsonl"), "\"piece_id\":\"band-001\"");
 
+    // A manifest that could not be read and is mended leaves no error behind.
+    bench.write("in/b/piece.json", "{");
+    wait_for(&page, "No report");
+    copy(&demo("band-002"), &bench.path("in/b"), &["spec.toml", "top.png", "piece.json"]);
+    wait_for(&page, "<h1>band-002</h1>");
+
     // SAFETY: a signal to a child of this test, which is still there.
     unsafe { libc::kill(i32::try_from(run.id()).unwrap(), libc::SIGINT) };
     let ended = run.wait_with_output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.code().is_some_and(|c| c < 2), "{out}{err}");
-    assert!(out.contains("1 piece: "), "{out}");
+    assert!(out.contains("2 pieces: ") && out.contains("0 without a report"), "{out}");
     // What it wrote is what an inspection writes.
     let again = bench.loupe(&["inspect", "in", "--out", "other", "--no-model"]);
     assert!(again.code < 2, "{}", again.stderr);

@@ -64,6 +64,8 @@ const LOOK_SHARE: u32 = 4;
 const SETTLED: Duration = Duration::from_millis(100);
 /// A frame that is not there after so long is asked for.
 const LATE: Duration = Duration::from_secs(10);
+/// The list of a long queue is written this often.
+const LISTED: Duration = Duration::from_secs(5);
 /// Deepest folder that is searched for pieces.
 const DEEPEST: usize = 4;
 
@@ -94,7 +96,7 @@ fn watch(args: &Args) -> Result<u8, String> {
             args.out.join(PAGE).display()
         );
     }
-    let mut last = Instant::now();
+    let (mut last, mut listed) = (Instant::now(), Instant::now());
     // What is whole and waits for its turn.
     let mut queue: VecDeque<Entry> = VecDeque::new();
     while !end.load(Ordering::Relaxed) {
@@ -108,15 +110,22 @@ fn watch(args: &Args) -> Result<u8, String> {
         }
         // A few at a time: what comes meanwhile is looked at between them, and the lists are kept.
         let few: Vec<Entry> = queue.drain(..queue.len().min(station.pool.current_num_threads())).collect();
-        for (row, kept) in station.inspect(&few) {
+        for (entry, (row, kept)) in few.iter().zip(station.inspect(&few)) {
+            station.forget_other(entry, &row);
             station.show(&row, kept);
         }
-        if !few.is_empty() {
-            station.write_lists();
+        // The whole list is written each time: of thousands that wait not after each.
+        if !few.is_empty() && (queue.is_empty() || listed.elapsed() > LISTED) {
+            station.write_list();
+            listed = Instant::now();
         }
         if !few.is_empty() || station.is_waiting {
             last = Instant::now();
         }
+    }
+    if !queue.is_empty() {
+        let left = inspect::count(queue.len(), "piece");
+        eprintln!("loupe watch: ended before {left}: the same command goes on with them");
     }
     station.end()
 }
@@ -166,6 +175,8 @@ struct Station<'a> {
     folders: HashMap<PathBuf, Folder>,
     /// Which folder's each id is.
     owners: HashMap<String, PathBuf>,
+    /// Under which name each folder's row stands.
+    names: HashMap<PathBuf, String>,
     /// Of every piece that lies in the folder of reports.
     rows: BTreeMap<String, SummaryRow>,
     /// Whether something could not be written.
@@ -219,6 +230,7 @@ impl<'a> Station<'a> {
             pool: super::pool(jobs)?,
             folders: HashMap::new(),
             owners: HashMap::new(),
+            names: HashMap::new(),
             rows,
             failed: false,
             is_waiting: false,
@@ -319,6 +331,15 @@ impl<'a> Station<'a> {
         self.pool.install(|| pieces.par_iter().with_max_len(1).map(one).collect())
     }
 
+    /// A folder whose manifest could not be read, and now can, has no row under its old name.
+    fn forget_other(&mut self, entry: &Entry, row: &SummaryRow) {
+        let before = self.names.insert(entry.origin.clone(), row.piece_id.clone());
+        let is_error = |name: &String| self.rows.get(name).is_some_and(|r| r.report.is_none());
+        if let Some(name) = before.filter(|n| *n != row.piece_id && is_error(n)) {
+            self.rows.remove(&name);
+        }
+    }
+
     /// Says what came of a piece, on stdout and on the page.
     fn show(&mut self, row: &SummaryRow, kept: bool) {
         for error in &row.errors {
@@ -358,7 +379,7 @@ impl<'a> Station<'a> {
     }
 
     /// The list of all pieces, for `loupe report`.
-    fn write_lists(&mut self) {
+    fn write_list(&mut self) {
         let path = self.args.out.join(inspect::SUMMARY);
         let rows: Vec<SummaryRow> = self.rows.values().cloned().collect();
         if let Err(message) = inspect::write_summary(&path, &rows) {
@@ -381,7 +402,7 @@ impl<'a> Station<'a> {
             let error = format!("not inspected: {} did not come", lacks.join(", "));
             self.show(&inspect::error_row(&name, error), false);
         }
-        self.write_lists();
+        self.write_list();
         let of = |v: Option<Verdict>| self.rows.values().filter(|r| r.verdict == v).count();
         let passed = of(Some(Verdict::Pass));
         if !self.args.quiet {
